@@ -1,0 +1,278 @@
+"""Every way in which the API says no: one table, one form (RFC 9457, `application/problem+json`).
+
+Rules of this file
+- `PROBLEMS` is the only place where a code meets an HTTP status. The kernel's refusals are in it under their own codes;
+  a code that is missing here is a bug, and answers 500.
+- `type` is `/problems/<code>`, a page of this application that says what the code means and what to do.
+- An answer never holds a stack trace, SQL or a host's path; what a log needs goes to the log, under the trace id.
+"""
+
+from __future__ import annotations
+
+import html
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, Response
+from starlette.exceptions import HTTPException
+
+from orchestrator.api.tracing import trace_id_of
+from orchestrator.api.views import RefusedError
+from orchestrator.messages import canonical_bytes
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+ERRORS_MAX = 20  # of one answer's `errors`
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One kind of problem: HTTP status, a title that never changes, what it means, what to do."""
+
+    status: int
+    title: str
+    meaning: str
+    remedy: str
+
+
+PROBLEMS: Mapping[str, Problem] = {
+    # --- what the kernel refuses ---
+    "not_found": Problem(404, "Not found", "Nothing here has this id.", "Check the id; list what there is."),
+    "already_decided": Problem(
+        409,
+        "Already decided",
+        "Somebody has decided this task.",
+        "Read the decision in `facts`; nothing is left to do.",
+    ),
+    "expired": Problem(
+        410, "Expired", "The task's time was over before this vote came.", "Read what the saga did when it expired."
+    ),
+    "withdrawn": Problem(
+        410,
+        "Withdrawn",
+        "The saga no longer asks for this decision.",
+        "Look at the saga: it has turned back or gone on.",
+    ),
+    "not_eligible": Problem(
+        403, "Not eligible", "This task is asked of other people.", "`facts` names who may decide it; ask one of them."
+    ),
+    "excluded": Problem(
+        403, "Excluded", "A four-eyes rule keeps this person from deciding.", "Ask another eligible person."
+    ),
+    "voted_already": Problem(
+        409, "Voted already", "This person's vote is recorded; a task wants distinct people.", "Ask another person."
+    ),
+    "subject_changed": Problem(
+        409,
+        "The subject has changed",
+        "What is to be decided is not what was shown.",
+        "Read the task again, then decide.",
+    ),
+    "subject_missing": Problem(
+        422, "No subject hash", "A decision must name what was shown.", "Send `subjectHash` of the task as it was read."
+    ),
+    "cancel_refused": Problem(
+        409,
+        "Cannot be cancelled",
+        "The saga has passed its point of no return.",
+        "Wait for its end; correct it by a new saga.",
+    ),
+    "already_turning": Problem(
+        409, "Already turning back", "The saga is already compensating.", "Follow its timeline; nothing is left to do."
+    ),
+    "ended": Problem(409, "Already ended", "The saga has ended.", "Read its outcome."),
+    "not_stuck": Problem(
+        409, "Not stuck", "Nothing is stuck at this place.", "Read the saga again: somebody may have been faster."
+    ),
+    "version_moved": Problem(
+        409,
+        "Moved on",
+        "The stuck place has changed since it was read.",
+        "Read the saga again, then act on what it says now.",
+    ),
+    "second_person": Problem(
+        403,
+        "A second person is needed",
+        "Evidence must be confirmed by somebody else.",
+        "Ask another operator to settle it.",
+    ),
+    "invalid": Problem(
+        422,
+        "Does not fit its contract",
+        "The data is readable but does not fit.",
+        "`errors` or `detail` names the fields.",
+    ),
+    "same_id_other_body": Problem(
+        409,
+        "Same key, other content",
+        "The business key is taken by a different message.",
+        "Use a new key, or the same content.",
+    ),
+    # --- what the API itself refuses ---
+    "unreadable": Problem(
+        400, "Unreadable", "The request's body is not strict JSON.", "`detail` says where it goes wrong."
+    ),
+    "bad_request": Problem(400, "Bad request", "A header or parameter is wrong.", "`detail` names it."),
+    "bad_cursor": Problem(400, "Bad cursor", "This cursor is not one of ours.", "Start again without a cursor."),
+    "not_an_event": Problem(
+        400,
+        "Not a CloudEvent",
+        "A required attribute is missing or wrong.",
+        "Send CloudEvents 1.0, binary or structured.",
+    ),
+    "key_missing": Problem(
+        400,
+        "Idempotency-Key missing",
+        "Starting a saga needs a key, so that a retry is safe.",
+        "Send `Idempotency-Key`.",
+    ),
+    "key_reused": Problem(
+        422, "Idempotency-Key reused", "The key was used for another request.", "Use a new key for a new request."
+    ),
+    "key_running": Problem(
+        409,
+        "Still running",
+        "The first request with this key has no answer yet.",
+        "Try again after `Retry-After` seconds.",
+    ),
+    "unauthenticated": Problem(
+        401, "Who are you?", "The API must know who acts.", "Call from this machine with the header `X-Actor`."
+    ),
+    "unknown_saga": Problem(
+        404, "Unknown saga", "No saga of this name is installed.", "GET /v1/definitions lists them."
+    ),
+    "unknown_type": Problem(
+        422,
+        "Unknown type",
+        "No installed saga uses this message type.",
+        "Check the type, or install the saga that wants it.",
+    ),
+    "no_route": Problem(404, "No such address", "The API has no such address.", "See /docs for what there is."),
+    "method_not_allowed": Problem(
+        405, "Method not allowed", "The address exists, the method does not.", "See `Allow`."
+    ),
+    "too_large": Problem(413, "Too large", "The body is over the limit.", "Send less, or a reference to the data."),
+    "media_type": Problem(415, "Unsupported media type", "The body must be plain JSON.", "Send `application/json`."),
+    "too_many": Problem(429, "Too many requests", "More is asked than can be done now.", "Wait `Retry-After` seconds."),
+    "unavailable": Problem(
+        503, "Not available", "The database or the broker does not answer.", "Try again with the same Idempotency-Key."
+    ),
+    "not_ready": Problem(503, "Not ready", "A part makes no progress.", "`errors` names each; look at its log."),
+    "internal": Problem(500, "Internal error", "A bug, or a failure nobody foresaw.", "Report it with the trace id."),
+}
+
+_BY_STATUS = {
+    400: "bad_request", 401: "unauthenticated", 404: "no_route", 405: "method_not_allowed", 413: "too_large",
+    415: "media_type", 422: "invalid", 429: "too_many", 503: "unavailable",
+}  # fmt: skip
+
+
+class ProblemError(Exception):
+    """Raised by a route to answer with a problem. `errors`: {"detail", "pointer"} each; `facts` become members."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[Mapping[str, str]] = (),
+        facts: Mapping[str, Any] | None = None,
+        saga_id: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.code, self.detail, self.saga_id = code, detail, saga_id
+        self.errors, self.facts, self.headers = list(errors), dict(facts or {}), dict(headers or {})
+
+
+def answer(request: Request, error: ProblemError) -> Response:
+    """The HTTP answer for a problem."""
+    code = error.code if error.code in PROBLEMS else "internal"
+    if code != error.code:
+        logger.error("problem code %s has no entry in the table", error.code)
+    problem = PROBLEMS[code]
+    body: dict[str, Any] = {
+        "type": f"/problems/{code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": error.detail,
+        "instance": request.url.path,
+        "code": code,
+        "traceId": trace_id_of(request),
+    }
+    if error.saga_id:
+        body["sagaId"] = error.saga_id
+    if error.errors:
+        body["errors"] = error.errors[:ERRORS_MAX]
+    if error.facts:
+        body["facts"] = error.facts
+    return Response(canonical_bytes(body), problem.status, media_type=MEDIA_TYPE, headers=error.headers)
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of the application a problem, and publishes the page of each type."""
+
+    @app.exception_handler(ProblemError)
+    async def on_problem(request: Request, error: ProblemError) -> Response:
+        return answer(request, error)
+
+    @app.exception_handler(RefusedError)
+    async def on_refusal(request: Request, error: RefusedError) -> Response:
+        return answer(request, ProblemError(error.code, error.text, facts=error.facts, saga_id=error.saga_id))
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(request: Request, error: RequestValidationError) -> Response:
+        return answer(request, _from_validation(error))
+
+    @app.exception_handler(HTTPException)
+    async def on_http(request: Request, error: HTTPException) -> Response:
+        code = _BY_STATUS.get(error.status_code, "internal")
+        detail = PROBLEMS[code].meaning if error.status_code in (404, 405) else str(error.detail)
+        return answer(request, ProblemError(code, detail, headers=error.headers))
+
+    @app.exception_handler(Exception)
+    async def on_bug(request: Request, error: Exception) -> Response:
+        logger.error("unforeseen error in %s %s", request.method, request.url.path, exc_info=error)
+        return answer(request, from_exception(error))
+
+    @app.get("/problems/{code}", include_in_schema=False)
+    async def page(code: str) -> HTMLResponse:
+        if code not in PROBLEMS:
+            raise ProblemError("no_route", "There is no such problem type.")
+        return HTMLResponse(_page(code, PROBLEMS[code]))
+
+
+def from_exception(error: BaseException) -> ProblemError:
+    """The problem that an unforeseen exception becomes: unavailable where trying again helps, else internal."""
+    if isinstance(error, (ConnectionError, TimeoutError)) or getattr(error, "retriable", False):
+        return ProblemError("unavailable", PROBLEMS["unavailable"].meaning, headers={"Retry-After": "1"})
+    return ProblemError("internal", PROBLEMS["internal"].meaning)
+
+
+def _from_validation(error: RequestValidationError) -> ProblemError:
+    """FastAPI's validation errors with JSON Pointers into the body; a wrong parameter is a bad request."""
+    found = error.errors()
+    errors = [
+        {
+            "detail": str(item["msg"]),
+            "pointer": "#/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in item["loc"][1:]),
+        }
+        for item in found[:ERRORS_MAX]
+    ]
+    in_body = any(item["loc"] and item["loc"][0] == "body" for item in found)
+    where = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in found[:3])
+    return ProblemError("invalid" if in_body else "bad_request", where, errors=errors)
+
+
+def _page(code: str, problem: Problem) -> str:
+    text = [html.escape(part) for part in (problem.title, problem.meaning, problem.remedy)]
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{text[0]}</title><main><h1>{text[0]}</h1>'
+        f"<p>HTTP {problem.status}, code <code>{html.escape(code)}</code></p><p>{text[1]}</p>"
+        f"<p>What to do: {text[2]}</p></main></html>"
+    )
