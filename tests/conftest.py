@@ -1,0 +1,40 @@
+"""Fixtures for every test: databases here, a real Kafka in tests/kafka_server.py."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+
+from tests.databases import Database, DatabaseServer, running_server
+
+pytest_plugins = ["tests.kafka_server"] if (Path(__file__).parent / "kafka_server.py").exists() else []
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def database_server() -> AsyncIterator[DatabaseServer]:
+    """One embedded PostgreSQL for the whole run."""
+    async with running_server() as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def database(database_server: DatabaseServer) -> AsyncIterator[Database]:
+    """A migrated database for one test."""
+    async with database_server.database() as fresh:
+        yield fresh
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def module_database(database_server: DatabaseServer) -> AsyncIterator[Database]:
+    """A migrated database for all tests of one file, where a fresh one each would cost too much."""
+    async with database_server.database() as fresh:
+        yield fresh
+
+
+@pytest_asyncio.fixture
+async def empty_database(database_server: DatabaseServer) -> AsyncIterator[Database]:
+    """A database that has never been migrated."""
+    async with database_server.database(migrated=False) as fresh:
+        yield fresh
