@@ -33,7 +33,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class SagaView:
-    """A saga as lists show it. `phase`: forward, compensating, completed, compensated. `stuck`: how many stuck places."""
+    """A saga as lists show it; `phase`: forward, compensating, completed, compensated; `stuck`: how many places."""
 
     saga_id: str
     name: str
