@@ -19,6 +19,15 @@ from orchestrator.store.migrate import migrate
 
 _DIRECTORY_PREFIX = "orchestrator-test-"
 _TEMPLATE = "migrated_template"
+_MEMORY = Path("/dev/shm")
+_MEMORY_FREE_BYTES_MIN = 4 * 1024**3
+
+
+def fast_directory() -> Path:
+    """Where throw-away databases live: in memory where there is plenty (ten times faster), else the usual place."""
+    if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _MEMORY_FREE_BYTES_MIN:
+        return _MEMORY
+    return Path(tempfile.gettempdir())
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,7 @@ class Database:
 
 
 class DatabaseServer:
-    """The run's server. Databases are cheap here: a copy of the migrated template takes some 20 ms."""
+    """The run's server. Databases are cheap here: a copy of the migrated template takes 10 to 100 ms."""
 
     def __init__(self, postgres: EmbeddedPostgres) -> None:
         self.postgres = postgres
@@ -81,7 +90,7 @@ class DatabaseServer:
 async def running_server() -> AsyncIterator[DatabaseServer]:
     """Starts the run's server in a temporary directory; stops it and removes the directory whatever happens."""
     _remove_leftovers()
-    directory = Path(tempfile.mkdtemp(prefix=_DIRECTORY_PREFIX))
+    directory = Path(tempfile.mkdtemp(prefix=_DIRECTORY_PREFIX, dir=fast_directory()))
     try:
         async with EmbeddedPostgres(directory, durable=False) as postgres:
             yield DatabaseServer(postgres)
@@ -91,7 +100,7 @@ async def running_server() -> AsyncIterator[DatabaseServer]:
 
 def _remove_leftovers() -> None:
     """Directories of runs that were killed: nobody holds their owner's lock any more."""
-    for directory in Path(tempfile.gettempdir()).glob(f"{_DIRECTORY_PREFIX}*"):
+    for directory in fast_directory().glob(f"{_DIRECTORY_PREFIX}*"):
         try:
             with (directory / "owner.lock").open("rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

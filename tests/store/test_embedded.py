@@ -18,6 +18,7 @@ import pytest
 
 from orchestrator.store.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from orchestrator.store.server_account import ServerAccount, ServerAccountError, runs_on
+from tests.databases import fast_directory
 
 LOCK = ".s.PGSQL.5432.lock"
 OWNER_PROGRAM = """
@@ -38,7 +39,7 @@ asyncio.run(main())
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
     """Short, so that the socket lies inside; gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="embedded-") as directory:
+    with tempfile.TemporaryDirectory(prefix="embedded-", dir=fast_directory()) as directory:
         yield Path(directory) / "postgres"
 
 
@@ -202,7 +203,7 @@ async def test_a_killed_first_start_leaves_nothing_half_made(data_dir: Path) -> 
 
 async def test_a_path_too_long_for_a_socket_is_served_from_a_short_one() -> None:
     """Sockets allow about a hundred bytes, checkouts in deep folders have more."""
-    with tempfile.TemporaryDirectory(prefix="embedded-") as directory:
+    with tempfile.TemporaryDirectory(prefix="embedded-", dir=fast_directory()) as directory:
         async with EmbeddedPostgres(Path(directory) / ("deep" * 30) / "postgres", durable=False) as server:
             assert await value(server.url, "SELECT 1") == 1
 
