@@ -31,7 +31,7 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "$(PYTHON) is `$(PYTHON) -V 2>&1`, but 3.11 or newer is needed. Name another one: make PYTHON=/path/to/python"; exit 1; }
 	@echo "Making a virtual environment in $(VENV) ..."
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	@rm -rf $(VENV); $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "Python could not make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 
 $(VENV)/runtime.stamp: requirements.lock | $(BIN)/python
@@ -63,7 +63,7 @@ proof: $(VENV)/dev.stamp
 
 .PHONY: lint
 lint: $(VENV)/dev.stamp
-	@$(BIN)/ruff check --quiet $(CODE) || { echo "Style: fix the above, many of them with: $(BIN)/ruff check --fix"; exit 1; }
+	@$(BIN)/ruff check --quiet --output-format concise $(CODE) || { echo "Style: fix the above, many of them with: $(BIN)/ruff check --fix"; exit 1; }
 	@$(BIN)/ruff format --check --quiet $(CODE) || { $(BIN)/ruff format --check $(CODE); echo "Format: run $(BIN)/ruff format"; exit 1; }
 	@$(BIN)/mypy --no-error-summary $(CODE)
 
@@ -84,7 +84,7 @@ format: $(VENV)/dev.stamp
 # --- keep it ----------------------------------------------------------------------------------------------------------
 
 .PHONY: lock
-lock: $(BIN)/python
+lock:
 	@set -e; tools=`mktemp -d`; trap 'rm -rf "$$tools"' EXIT; \
 	$(PYTHON) -m venv "$$tools"; "$$tools/bin/pip" install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
 	before=`$(PYTHON) -c 'import datetime as d; print((d.datetime.now(d.UTC) - d.timedelta(days=$(LOCK_COOL_DOWN_DAYS))).strftime("%Y-%m-%dT00:00:00Z"))'`; \

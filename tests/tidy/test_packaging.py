@@ -7,14 +7,18 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterable, Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
-from tests.tidy.source import ROOT
+from tests.tidy.source import PACKAGES, ROOT, Source, read_sources
 
 PIN = re.compile(r"^(?P<name>[a-z0-9][a-z0-9._-]*)==(?P<version>\S+)")
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+_SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = _SETTINGS["project"]
+GROUPS = _SETTINGS["dependency-groups"]
 
 
 def pins(file: str) -> dict[str, str]:
@@ -37,14 +41,49 @@ def test_locks_pin_by_hash_and_name_no_index(file: str) -> None:
 def test_the_runtime_lock_holds_every_dependency() -> None:
     """Somebody edited pyproject.toml and forgot make lock."""
     wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["embedded"]
-    names = {re.split(r"[<>=!~;\[ ]", requirement, maxsplit=1)[0] for requirement in wanted}
-    assert names <= pins("requirements.lock").keys(), "run make lock"
+    assert distribution_names(wanted) <= pins("requirements.lock").keys(), "run make lock"
 
 
 def test_tests_run_on_the_versions_that_are_shipped() -> None:
     """The dev lock is the runtime lock and more."""
     runtime, dev = pins("requirements.lock"), pins("requirements-dev.lock")
     assert {name: dev.get(name) for name in runtime} == runtime, "run make lock"
+
+
+def distribution_names(requirements: list[str]) -> set[str]:
+    """The bare names of requirement lines."""
+    return {re.split(r"[<>=!~;\[ ]", requirement, maxsplit=1)[0] for requirement in requirements}
+
+
+def undeclared(sources: Iterable[Source], declared: set[str]) -> Iterator[str]:
+    """Imports of installed packages that only came along with somebody else's dependencies."""
+    owners = packages_distributions()
+    for source in sources:
+        for imported in source.imports():
+            root = imported.module.partition(".")[0]
+            if root in sys.stdlib_module_names or root in PACKAGES:
+                continue
+            names = {name.lower().replace("_", "-") for name in owners.get(root, [])}
+            if not names & declared:
+                yield f"{source.path}:{imported.line}: {imported.module} is not declared; add it, then make lock"
+
+
+def test_what_is_imported_is_declared() -> None:
+    """A package that happens to be installed today may be gone after the next make lock."""
+    declared = distribution_names(PROJECT["dependencies"] + PROJECT["optional-dependencies"]["embedded"])
+    found = list(undeclared(read_sources(["orchestrator", "events", "sagas", "projections"]), declared))
+    found += undeclared(
+        read_sources(["tests"]), declared | distribution_names(GROUPS["dev"]) | distribution_names(GROUPS["build"])
+    )
+    assert not found, "\n".join(found)
+
+
+def test_a_planted_undeclared_import_is_found() -> None:
+    """Starlette comes with FastAPI; it is still somebody else's."""
+    source = Source(
+        "orchestrator/x.py", "import os\nimport fastapi\ndef f():\n    from starlette.types import ASGIApp\n"
+    )
+    assert [line.split()[1] for line in undeclared([source], {"fastapi"})] == ["starlette.types"]
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
