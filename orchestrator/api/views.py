@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 Act = Literal["retry", "value", "done", "not_done", "skip", "take_over", "give_back", "settle"]
 
@@ -54,6 +54,77 @@ class SagaView:
     def ended(self) -> bool:
         """No record will follow, except late replies."""
         return self.phase in ("completed", "compensated")
+
+
+@dataclass(frozen=True, slots=True)
+class StuckPlace:
+    """A place that only a person can move. `version`: the record that says so, to be named by an operator's act."""
+
+    place: str
+    version: int
+    reason: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityView:
+    """One step, task, wait or child of a saga. `settled` is the record that gave its outcome, 0 while it has none."""
+
+    activity: str
+    kind: str
+    status: str
+    attempt: int
+    round: int
+    opened: int
+    settled: int
+    due: datetime | None
+    undo: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SagaDetail:
+    """One saga in full. `failure`: why it goes back. `undo_plan`: what a turn back now would undo, in order."""
+
+    saga: SagaView
+    state: str  # in words
+    start: Mapping[str, Any]
+    activities: tuple[ActivityView, ...]
+    stuck_places: tuple[StuckPlace, ...]
+    handed_places: tuple[StuckPlace, ...]  # undos that somebody took over; `version` is that of the take-over
+    undo_plan: tuple[str, ...]
+    pivot: str
+    failure: Mapping[str, Any] | None = None
+    result: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class LetterView:
+    """A message that nobody could process. `text` is its value where that is UTF-8, else `value_hex` has it."""
+
+    id: int
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    detail: str
+    message_id: str
+    received_at: datetime
+    redriven_at: datetime | None
+    key: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    text: str | None = None
+    value_hex: str = ""
+
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """Some items of a list. `next` is the cursor of the following page, "" at the end."""
+
+    items: tuple[Item, ...]
+    next: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +190,28 @@ class RefusedError(Exception):
         self.text = text
         self.facts = dict(facts or {})
         self.saga_id = saga_id
+
+
+@dataclass(frozen=True, slots=True)
+class CloudEvent:
+    """A domain event as a client sent it: CloudEvents attributes and plain JSON data, not yet checked."""
+
+    id: str
+    source: str
+    type: str
+    data: Mapping[str, Any]
+    time: str = ""
+    subject: str = ""
+    dataschema: str = ""
+    extensions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """An event that the broker has."""
+
+    id: str
+    source: str
+    type: str
+    topic: str
+    key: str
