@@ -61,7 +61,7 @@ class BrokerSettings:
     kafka_replication: int = -1
     """Replicas of a topic we create; -1 leaves it to the cluster's default."""
     kafka_fetch_wait_ms: int = 100
-    """How long Kafka may hold an empty fetch. A partition left out of the one under way waits as long: keep it short."""
+    """How long Kafka may hold an empty fetch. A partition that the fetch under way left out waits as long."""
 
     # The log in PostgreSQL alone
     postgres_lease_ms: int = 10_000
