@@ -36,13 +36,13 @@ $(BIN)/python:
 
 $(VENV)/runtime.stamp: requirements.lock | $(BIN)/python
 	@echo "Installing what the product needs (hash-pinned, once) ..."
-	@$(PIP_INSTALL) --only-binary :all: --require-hashes -r requirements.lock
+	@$(PIP_INSTALL) --only-binary :all: --no-compile --require-hashes -r requirements.lock
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.lock requirements.lock | $(BIN)/python
 	@echo "Installing what the tests need (hash-pinned, once) ..."
-	@$(PIP_INSTALL) --only-binary :all: --require-hashes -r requirements-dev.lock
+	@$(PIP_INSTALL) --only-binary :all: --no-compile --require-hashes -r requirements-dev.lock
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --no-index -e .
 	@touch $(VENV)/runtime.stamp $@
 

@@ -136,6 +136,19 @@ async def test_an_older_database_is_refused_with_the_next_step(empty_database: D
             await check_schema(application, directory)
 
 
+async def test_a_database_whose_grants_never_ran_is_refused_with_the_next_step(
+    empty_database: Database, directory: Path
+) -> None:
+    """A migration was killed between its last file and the grants."""
+    await migrate(empty_database.migrate_url, directory)
+    async with connected(empty_database.migrate_url) as owner, connected(empty_database.url) as application:
+        await owner.execute("REVOKE ALL ON schema_migrations FROM orchestrator_app")
+        with pytest.raises(SchemaBehindError, match="may not read the table of applied migrations"):
+            await check_schema(application, directory)
+        await migrate(empty_database.migrate_url, directory)
+        await check_schema(application, directory)
+
+
 async def test_a_newer_database_is_accepted(empty_database: Database, directory: Path) -> None:
     """During a rolling upgrade the old code runs on the new schema for a while."""
     await migrate(empty_database.migrate_url, directory)
