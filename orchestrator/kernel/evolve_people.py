@@ -1,0 +1,178 @@
+"""evolve, continued: what people do (tasks, operators) and the evidence that they give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.kernel.evolve import folds, set_timer, settle
+from orchestrator.kernel.state import Activity, State, TaskState, UndoState
+
+Data = dict[str, Any]
+
+
+@folds("task.opened")
+def _task_opened(state: State, activity: str, data: Data) -> None:
+    found = state.add(activity, Activity("task", "open", state.version))
+    found.wants = data.get("wants", [])
+    found.task = TaskState(
+        shown=data["shown"],
+        shown_type=data["shown_type"],
+        hash=data["hash"],
+        round=1,
+        to=list(data["to"]),
+        excluded=data["excluded"],
+        outcomes=data["outcomes"],
+        rejects=data["rejects"],
+        votes_needed=data["votes_needed"],
+        expires=data["expires"],
+        levels=list(data["levels"]),
+        opened_at=data["at"],
+        help=data.get("help", ""),
+        form=data.get("form", ""),
+        form_schema=data.get("form_schema"),
+    )
+    set_timer(state, found, data["due"])
+
+
+@folds("task.voted")
+def _voted(state: State, activity: str, data: Data) -> None:
+    task = state.touch(activity).task
+    assert task is not None
+    task.votes.append(data["vote"])
+
+
+@folds("task.decided")
+def _decided(state: State, activity: str, data: Data) -> None:
+    found = settle(state, activity, "succeeded")
+    found.result = data["decision"]
+
+
+@folds("task.expired")
+def _task_expired(state: State, activity: str, data: Data) -> None:
+    settle(state, activity, "expired")
+
+
+@folds("task.escalated")
+def _escalated(state: State, activity: str, data: Data) -> None:
+    found = state.touch(activity)
+    task = found.task
+    assert task is not None
+    task.level = data["level"]
+    task.to = task.to + data["to"]
+    task.levels = task.levels[1:]
+    set_timer(state, found, data["due"])
+
+
+@folds("task.amended")
+def _amended(state: State, activity: str, data: Data) -> None:
+    task = state.touch(activity).task
+    assert task is not None
+    task.shown, task.hash = data["shown"], data["hash"]
+    task.round += 1
+    task.votes = []
+    found = state.touch(activity)
+    found.result, found.result_type = data["event"], data["type"]
+
+
+@folds("operator.retried")
+def _retried(state: State, activity: str, data: Data) -> None:
+    """The place may move again. Only the mark goes; what is asked anew follows in records of its own."""
+    state.stuck.pop(data["place"], None)
+    sign = data["place"][0]
+    if sign == "~":
+        undo = state.touch(activity).undo
+        assert undo is not None
+        undo.status, undo.base = "", undo.attempt
+        _back_into_plan(state, activity)
+    if sign == "?":
+        found = state.touch(activity)
+        found.proposal, found.fence_base = None, found.fence_attempt
+
+
+@folds("operator.completed_by_hand")
+def _by_hand(state: State, activity: str, data: Data) -> None:
+    state.stuck.pop(data["place"], None)
+    sign = data["place"][0]
+    if "function" in data:
+        state.by_hand[f"{data['function']}@{activity}"] = data["value"]
+    elif sign == "~":
+        undo = state.touch(activity).undo
+        assert undo is not None
+        undo.status = "by_hand"
+    else:
+        found = settle(state, activity, "succeeded")
+        found.result = data["result"]
+        if found.pivot:
+            state.pivot = "passed"
+
+
+@folds("operator.skipped")
+def _skipped(state: State, activity: str, data: Data) -> None:
+    state.stuck.pop(data["place"], None)
+    undo = state.touch(activity).undo
+    assert undo is not None
+    undo.status = "skipped"
+
+
+@folds("undo.taken_over")
+def _taken_over(state: State, activity: str, data: Data) -> None:
+    found = state.touch(activity)
+    undo = found.undo
+    assert undo is not None
+    undo.status, undo.taken_by, undo.taken_at = "taken", data["by"], data.get("again", state.version)
+    set_timer(state, found, data.get("due"))
+
+
+@folds("undo.handed")
+def _handed(state: State, activity: str, data: Data) -> None:
+    state.stuck.pop("~" + activity, None)
+    found = state.touch(activity)
+    assert found.undo is not None
+    found.undo.status = "handed"
+    set_timer(state, found, 0)
+
+
+@folds("operator.gave_back")
+def _gave_back(state: State, activity: str, data: Data) -> None:
+    undo = state.touch(activity).undo = state.touch(activity).undo or UndoState()
+    undo.status, undo.base, undo.taken_by = "", undo.attempt, ""
+    undo.round += 1
+    undo.command = None
+    _back_into_plan(state, activity)
+
+
+@folds("evidence.proposed")
+def _proposed(state: State, activity: str, data: Data) -> None:
+    state.touch(activity).proposal = dict(data, version=state.version)
+
+
+@folds("operator.settled")
+def _settled(state: State, activity: str, data: Data) -> None:
+    found = settle(state, activity, "succeeded" if data["outcome"] == "done" else "refused")
+    found.result = data.get("result")
+    if data.get("owed"):
+        found.fence, found.owed = "owed", found.round
+    if found.pivot:
+        state.pivot = "passed" if data["outcome"] == "done" else "none"
+
+
+@folds("effect.found", "evidence.checked")
+def _evidence(state: State, activity: str, data: Data) -> None:
+    found = state.touch(activity)
+    found.fence = ""
+    if data.get("plans"):
+        found.status, found.undoable = "succeeded", True
+        found.result = data.get("result", found.result)
+        found.undo = None
+        found.settled = found.settled or state.version
+        _back_into_plan(state, activity)
+
+
+def _back_into_plan(state: State, activity: str) -> None:
+    """An undo takes its turn again: by completion, last first, in the plan that it belongs to."""
+    plans = [scope.plan for key, scope in state.scopes.items() if scope.mode == "undoing" and activity.startswith(key)]
+    plan = plans[-1] if plans else state.plan
+    if plan is None or activity in plan:
+        return
+    plan.append(activity)
+    plan.sort(key=lambda key: -state.activities[key].settled)

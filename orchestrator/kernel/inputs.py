@@ -1,0 +1,168 @@
+"""Inputs: everything that can make a saga move. One input, one turn.
+
+Instants are microseconds since the epoch (UTC). Data is plain JSON as it was received and validated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Purpose = Literal["do", "undo", "fence", "fence_undo"]  # fence_undo: before a person takes an undo over
+Outcome = Literal["ok", "refused", "error", "not_done", "in_doubt", "never"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """Who called this saga: the activity of the parent and its round."""
+
+    saga_id: str
+    activity: str
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The start message. `saga_id` is derived from tenant, name and business key (or from the parent) by the caller."""
+
+    saga_id: str
+    tenant: str
+    business_key: str
+    type: str
+    data: Any
+    parent: Parent | None = None
+    forward_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A participant's reply.
+
+    do/undo: ok (with data), refused (reason), error (reason; unknown). fence: ok (data: it was done; `done_round` says
+    under which earlier round), refused (it was refused), not_done (refused for ever now), in_doubt (ask again at
+    `until`), never (can never be known), error.
+    """
+
+    purpose: Purpose
+    activity: str
+    round: int
+    attempt: int
+    outcome: Outcome
+    data: Any = None
+    reason: str = ""
+    until: int = 0
+    done_round: int | None = None
+    participant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TimerDue:
+    """A timer came due. `armed` is the record version that set it; another one is stale and changes nothing."""
+
+    activity: str
+    armed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A domain event for this saga, by (type, key). `arrived_at` is the broker's append time."""
+
+    type: str
+    key: str
+    data: Any
+    event_id: str
+    arrived_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One person's decision on a task. `roles` are those of the person now; `received_at` is when the request came."""
+
+    activity: str
+    by: str
+    roles: tuple[str, ...]
+    answer: Any  # the form as plain JSON, with `outcome`
+    subject_hash: str
+    received_at: int
+    reason: str = ""
+    on_behalf_of: str = ""
+    authentication: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildAnswer:
+    """What a child tells its parent.
+
+    completed (result) · failed (compensated by itself; reason) · refused (did not start: already_running, unknown) ·
+    undone (its undo, asked by the parent, is over) · pivot_passed (it cannot be undone any more).
+    """
+
+    activity: str
+    round: int
+    outcome: Literal["completed", "failed", "refused", "undone", "pivot_passed"]
+    data: Any = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UndoAsked:
+    """The parent asks this child to undo itself."""
+
+    parent: Parent
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """A person or service asks the saga to turn back."""
+
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Operate:
+    """An operator's act on a named stuck place; `version` is the stuck record that it answers.
+
+    retry · value (a function's value by hand) · done (done by hand, with a validated reply) · not_done · skip ·
+    take_over · give_back · settle (evidence; two people).
+    """
+
+    act: Literal["retry", "value", "done", "not_done", "skip", "take_over", "give_back", "settle"]
+    place: (
+        str  # the stuck place's name, as `State.stuck` has it: "+node", "-node", "!activity", "~activity", "?activity"
+    )
+    version: int
+    by: str
+    reason: str
+    data: Any = None
+    outcome: str = ""  # for settle: done | not_done
+
+
+@dataclass(frozen=True, slots=True)
+class SendRefused:
+    """The broker refused a message of this saga for good (too large); `version` is the record it was made of."""
+
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Go on where the last turn stopped at its record limit."""
+
+
+Input = Start | Answer | TimerDue | Arrived | Vote | ChildAnswer | UndoAsked | Cancel | Operate | SendRefused | Resume
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an input changed nothing although somebody asked for it: code, sentence, and facts for the answer.
+
+    Codes: not_found, already_decided, expired, withdrawn, not_eligible, excluded, voted_already, subject_changed,
+    subject_missing, cancel_refused, already_turning, ended, not_stuck, version_moved, second_person, invalid,
+    same_id_other_body.
+    """
+
+    code: str
+    text: str
+    facts: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,249 @@
+"""Operators: acts on a named stuck place (rules 15, 19, 27).
+
+Rules of this file
+- An act names the version of the stuck record (or take-over) that it answers; another version is refused, as a vote
+  on a changed subject is.
+- `+`/`-` control: retry, or the function's value by hand. `!` step: retry, done by hand, not done (through the fence).
+  `~` undo: retry, or take over; then skip, done by hand or give back. `?` unknown outcome: retry, or evidence of two.
+- One person's word never settles an unknown outcome, and an undo handed over is fenced first, so that nobody does by
+  hand what the participant does as well.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.kernel.fences import fence, is_child, undo_policy
+from orchestrator.kernel.graph import StepNode, node_path
+from orchestrator.kernel.inputs import Answer, Operate
+from orchestrator.kernel.state import Activity
+from orchestrator.kernel.steps import ask_again, request
+from orchestrator.kernel.turn import MS, Turn
+from orchestrator.kernel.turning import fail
+from orchestrator.messages.contract import ContractError
+
+
+def operated(turn: Turn, act: Operate) -> None:
+    """One act of an operator: it counts, or it is refused with the reason."""
+    if not act.reason:
+        turn.refuse("invalid", "an operator's act needs a reason")
+        return
+    if act.place[:1] == "~" and act.act in ("skip", "done", "give_back"):
+        _handed(turn, act)
+        return
+    stuck = turn.state.stuck.get(act.place)
+    if stuck is None:
+        places = ", ".join(turn.state.stuck) or "none"
+        turn.refuse("not_stuck", f"{act.place} is not stuck; stuck places of this saga: {places}")
+        return
+    proposal = _proposal(turn, act)
+    if act.version not in (stuck.version, proposal):
+        turn.refuse(
+            "version_moved",
+            f"{act.place} is stuck since record {stuck.version}, your act answers record {act.version}: look again",
+            version=stuck.version,
+        )
+        return
+    allowed = ACTS[act.place[0]]
+    if act.act not in allowed:
+        turn.refuse("invalid", f"{act.act} does not fit {act.place}: possible are {', '.join(allowed)}")
+        return
+    allowed[act.act](turn, act)
+
+
+def _proposal(turn: Turn, act: Operate) -> int:
+    found = turn.state.activities.get(act.place[1:])
+    return found.proposal["version"] if found is not None and found.proposal else -1
+
+
+def _by(act: Operate) -> dict[str, Any]:
+    return {"place": act.place, "by": act.by, "reason": act.reason, "answers": act.version}
+
+
+def _retry_control(turn: Turn, act: Operate) -> None:
+    turn.emit("operator.retried", act.place[1:], **_by(act))
+
+
+def _value(turn: Turn, act: Operate) -> None:
+    """What the function would have returned, typed by a person and validated by its codec."""
+    stuck = turn.state.stuck[act.place]
+    if not stuck.function:
+        turn.refuse("invalid", f"{act.place} is not stuck in a function: retry it")
+        return
+    codec = turn.program.codecs[turn.program.functions[stuck.function].returns]
+    try:
+        value = codec.dump(codec.load(act.data))
+    except (ContractError, ValueError) as error:
+        turn.refuse("invalid", f"the value does not fit what {stuck.function} returns: {error}")
+        return
+    where = stuck.activity or act.place[1:]
+    turn.emit("operator.completed_by_hand", where, function=stuck.function, value=value, **_by(act))
+
+
+def _retry_step(turn: Turn, act: Operate) -> None:
+    """Asks again: the same round while its outcome is unknown, a new one after a definite no (rule 4)."""
+    activity = act.place[1:]
+    found = turn.state.activities[activity]
+    turn.emit("operator.retried", activity, **_by(act))
+    node = turn.node(activity)
+    if not isinstance(node, StepNode):
+        return
+    if found.unsettled:
+        ask_again(turn, activity, base=found.attempt)
+    elif found.command is not None:
+        round_ = found.round + 1
+        old = found.command
+        digest = str(old["key"]).rpartition(":")[2]
+        command = dict(old, key=f"{turn.key(activity, f':{round_}')}:{digest}")
+        earlier = [*found.earlier, str(old["key"])] if found.fence == "owed" else list(found.earlier)
+        request(turn, activity, node, round_=round_, command=command, earlier=earlier)
+
+
+def _step_done(turn: Turn, act: Operate) -> None:
+    activity = act.place[1:]
+    result = _checked(turn, activity, act.data)
+    if turn.refusal is None:
+        turn.emit("operator.completed_by_hand", activity, result=result, gives=turn.gives(activity, "then"), **_by(act))
+
+
+def _checked(turn: Turn, activity: str, data: Any) -> Any:
+    """A reply typed by hand, validated against the contract; refuses what does not fit."""
+    codec = turn.program.codecs[node_path(activity)]
+    try:
+        return codec.dump(codec.load(data if data is not None else {}))
+    except (ContractError, ValueError) as error:
+        turn.refuse("invalid", f"the reply does not fit: {error}")
+        return None
+
+
+def _step_not_done(turn: Turn, act: Operate) -> None:
+    """Never by word alone: the participant is asked to refuse the key for ever."""
+    activity = act.place[1:]
+    found = turn.state.activities[activity]
+    if not found.unsettled:
+        turn.refuse("invalid", f"{activity} has a known outcome already: {found.status}")
+        return
+    turn.emit("operator.retried", activity, **_by(act))
+    fence(turn, activity, after="exhausted")
+
+
+def _retry_fence(turn: Turn, act: Operate) -> None:
+    turn.emit("operator.retried", act.place[1:], **_by(act))
+    fence(turn, act.place[1:])
+
+
+def _settle(turn: Turn, act: Operate) -> None:
+    """Evidence: the first person proposes, another one confirms the same outcome."""
+    activity = act.place[1:]
+    found = turn.state.activities[activity]
+    if act.outcome not in ("done", "not_done"):
+        turn.refuse("invalid", "say what the evidence shows: outcome done or not_done")
+        return
+    result = _checked(turn, activity, act.data) if act.outcome == "done" else None
+    if turn.refusal is not None:
+        return
+    first = found.proposal
+    if first is None or first["outcome"] != act.outcome or first.get("result") != result:
+        turn.emit("evidence.proposed", activity, outcome=act.outcome, result=result, **_by(act))
+        return
+    if first["by"] == act.by:
+        turn.refuse("second_person", f"{act.by} proposed this evidence; another person must confirm it")
+        return
+    if act.version != first["version"]:
+        turn.refuse("version_moved", f"the evidence was proposed in record {first['version']}: look again")
+        return
+    _settle_by_two(turn, act, found, first, result)
+
+
+def _settle_by_two(turn: Turn, act: Operate, found: Activity, first: dict[str, Any], result: Any) -> None:
+    activity = act.place[1:]
+    done = act.outcome == "done"
+    live = turn.live(activity) and turn.state.pending is None
+    exhausted = found.after == "exhausted"
+    handled = live and exhausted and "on_exhausted" in turn.node(activity).blocks
+    gives = turn.gives(activity, "then") if done else (turn.gives(activity, "on_exhausted") if handled else [])
+    owed = turn.state.stuck[act.place].cause != "never"
+    people = [first["by"], act.by]
+    turn.emit(
+        "operator.settled",
+        activity,
+        outcome=act.outcome,
+        result=result,
+        people=people,
+        owed=owed,
+        gives=gives,
+        **_by(act),
+    )
+    if owed and not is_child(turn, activity):
+        turn.emit("fence.owed", activity, round=found.round, attempt=found.fence_attempt + 1)
+    if done and found.pivot and turn.state.pending is not None:
+        turn.emit("cancel.refused", failure=turn.state.pending)
+    if not done and live and not handled:
+        fail(turn, activity, "exhausted", "settled as not done, by evidence")
+
+
+def _retry_undo(turn: Turn, act: Operate) -> None:
+    turn.emit("operator.retried", act.place[1:], **_by(act))
+
+
+def _take_over(turn: Turn, act: Operate) -> None:
+    """The undo's own key and the key that it undoes are fenced; only on "not done" is it handed to the person."""
+    activity = act.place[1:]
+    undo = turn.state.activities[activity].undo
+    assert undo is not None
+    if is_child(turn, activity):
+        turn.refuse("invalid", "a child saga's undo is taken over in the child, at its own stuck place")
+        return
+    _, within_ms = undo_policy(turn, activity)
+    turn.emit("undo.taken_over", activity, due=turn.now + within_ms * MS, **_by(act))
+    if undo.command is None:
+        turn.emit("undo.handed", activity)
+
+
+def take_over_answered(turn: Turn, answer: Answer) -> None:
+    """The participant's answer to the fence of a take-over."""
+    activity = answer.activity
+    found = turn.state.activities.get(activity)
+    undo = found.undo if found is not None else None
+    if found is None or undo is None or undo.status != "taken":
+        turn.refuse("late", "nobody is taking this undo over")
+    elif answer.outcome == "ok":
+        turn.emit("undo.succeeded", activity, late=True)
+    elif answer.outcome in ("not_done", "refused"):
+        turn.emit("undo.handed", activity)
+    elif answer.outcome == "never":
+        turn.stick(f"~{activity}", "never", "the participant can never know this undo; record it with evidence")
+    else:
+        turn.refuse("late_error", "the take-over is asked again when its timer is due")
+
+
+def take_over_timer(turn: Turn, activity: str) -> None:
+    """No answer to the fence of a take-over: asked again."""
+    undo = turn.state.activities[activity].undo
+    assert undo is not None
+    _, within_ms = undo_policy(turn, activity)
+    due = turn.now + within_ms * MS
+    turn.emit("undo.taken_over", activity, due=due, by=undo.taken_by, place=f"~{activity}", again=undo.taken_at)
+
+
+def _handed(turn: Turn, act: Operate) -> None:
+    activity = act.place[1:]
+    found = turn.state.activities.get(activity)
+    undo = found.undo if found is not None else None
+    if undo is None or undo.status != "handed":
+        turn.refuse("invalid", f"take {act.place} over first: nobody may act by hand while the participant still may")
+        return
+    if act.version != undo.taken_at:
+        turn.refuse("version_moved", f"the take-over is record {undo.taken_at}: look again", version=undo.taken_at)
+        return
+    names = {"skip": "operator.skipped", "done": "operator.completed_by_hand", "give_back": "operator.gave_back"}
+    turn.emit(names[act.act], activity, **_by(act))
+
+
+ACTS: dict[str, dict[str, Any]] = {
+    "+": {"retry": _retry_control, "value": _value},
+    "-": {"retry": _retry_control, "value": _value},
+    "!": {"retry": _retry_step, "done": _step_done, "not_done": _step_not_done},
+    "?": {"retry": _retry_fence, "settle": _settle},
+    "~": {"retry": _retry_undo, "take_over": _take_over},
+}

@@ -1,0 +1,1 @@
+"""The runtime: intake, coordinator, relay, timers, reconciler, participants, supervisor."""

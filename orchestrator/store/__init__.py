@@ -1,0 +1,1 @@
+"""The store: PostgreSQL, its contract, queries and migrations."""
