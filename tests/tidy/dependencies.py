@@ -49,13 +49,13 @@ LAYERS = (
     ),
 )
 
-# A driver and the only files that may know it. Participants' ledgers are databases of their own.
+# A driver and the only files that may know it. A participant keeps its ledger in a database of its own, and hands its
+# connection to the handlers, so the whole library of participants may know the driver.
 DRIVERS = {
     "asyncpg": (
         "orchestrator/store/*",
         "orchestrator/broker/postgres*.py",
-        "orchestrator/participants/ledger*.py",
-        "orchestrator/participants/work.py",
+        "orchestrator/participants/*",
         "sagas/*/ledger*.py",
         "tests/*",
     ),

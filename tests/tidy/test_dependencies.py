@@ -66,7 +66,7 @@ def test_what_a_layer_may_import_is_left_alone() -> None:
     [
         ("orchestrator/store/postgres.py", "import asyncpg", True),
         ("orchestrator/broker/postgres_log.py", "from asyncpg import Pool", True),
-        ("orchestrator/participants/ledger_postgres.py", "import asyncpg", True),
+        ("orchestrator/participants/ledger.py", "import asyncpg", True),
         ("orchestrator/broker/kafka_consumer.py", "from aiokafka.errors import KafkaError", True),
         ("orchestrator/runtime/relay.py", "import asyncpg", False),
         ("orchestrator/runtime/relay.py", "def f():\n    from aiokafka import AIOKafkaProducer", False),
