@@ -1,0 +1,56 @@
+"""The one import of saga authors: contract words and flow words.
+
+>>> from orchestrator import Saga, step, task                                               # doctest: +SKIP
+
+Operators, services and tests use the packages below by name (`orchestrator.testing`, `orchestrator.runtime`, …).
+What is listed here is pinned by a test: a new word is a decision.
+"""
+
+from orchestrator.definition import (
+    Escalate,
+    Retry,
+    Saga,
+    call,
+    choose,
+    compute,
+    delay,
+    end,
+    enter,
+    fail,
+    for_each,
+    keep,
+    leave,
+    parallel,
+    pivot,
+    publish,
+    repeat,
+    scope,
+    step,
+    task,
+    wait_for,
+    when,
+)
+from orchestrator.messages import (
+    Approval,
+    Command,
+    Context,
+    Decision,
+    Done,
+    Event,
+    Failure,
+    Form,
+    Key,
+    Person,
+    Personal,
+    Refused,
+    Reply,
+    Role,
+    Verdict,
+)
+
+__all__ = [
+    "Approval", "Command", "Context", "Decision", "Done", "Escalate", "Event", "Failure", "Form", "Key", "Person",
+    "Personal", "Refused", "Reply", "Retry", "Role", "Saga", "Verdict", "call", "choose", "compute", "delay", "end",
+    "enter", "fail", "for_each", "keep", "leave", "parallel", "pivot", "publish", "repeat", "scope", "step", "task",
+    "wait_for", "when",
+]  # fmt: skip
