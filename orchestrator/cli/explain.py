@@ -17,6 +17,7 @@ def explain(
 ) -> None:
     """Explains an error code."""
     from orchestrator.api.problems import PROBLEMS
+    from orchestrator.definition import explain as definition_page
 
     out = Output(as_json)
     problem = PROBLEMS.get(code.lower().replace("-", "_"))
@@ -34,18 +35,10 @@ def explain(
         out.line(problem.meaning)
         out.line(f"do: {problem.remedy}")
         return
-    page = definition_page(code.upper())
+    page = definition_page(code)
     if page is None:
         nearest = difflib.get_close_matches(code.lower(), list(PROBLEMS), 3)
         hint = f"did you mean {', '.join(nearest)}?" if nearest else "definition errors are called ORC and a number"
         raise CliError(ExitCode.NOT_FOUND, f"there is no error code {code!r}", hint)
     out.object({"code": code.upper(), "text": page})
     out.line(page)
-
-
-def definition_page(code: str) -> str | None:
-    """The page of a definition error, or None."""
-    from orchestrator.definition import errors
-
-    found: str | None = errors.page(code)
-    return found
