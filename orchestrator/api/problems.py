@@ -113,6 +113,13 @@ PROBLEMS: Mapping[str, Problem] = {
         "The business key is taken by a different message.",
         "Use a new key, or the same content.",
     ),
+    "already_running": Problem(
+        409,
+        "Already running",
+        "A live run of this saga has this business key.",
+        "Wait for its end, or use another key.",
+    ),
+    "tombstoned": Problem(409, "Never starts", "Its parent undid this saga before it began.", "Nothing is left to do."),
     # --- what the API itself refuses ---
     "unreadable": Problem(
         400, "Unreadable", "The request's body is not strict JSON.", "`detail` says where it goes wrong."

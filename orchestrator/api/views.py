@@ -53,22 +53,29 @@ class SagaView:
     @property
     def ended(self) -> bool:
         """No record will follow, except late replies."""
-        return self.phase in ("completed", "compensated")
+        return self.phase in ("completed", "compensated", "tombstoned")
 
 
 @dataclass(frozen=True, slots=True)
 class StuckPlace:
-    """A place that only a person can move. `version`: the record that says so, to be named by an operator's act."""
+    """A place that only a person can move. `version`: the record that says so, to be named by an operator's act.
+
+    `proposal`: one person's evidence that a second must confirm, naming its own `version`.
+    """
 
     place: str
     version: int
     reason: str
     cause: str
+    proposal: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ActivityView:
-    """One step, task, wait or child of a saga. `settled` is the record that gave its outcome, 0 while it has none."""
+    """One step, task, wait or child of a saga. `settled` is the record that gave its outcome, 0 while it has none.
+
+    `undo`: where its way back stands, "" where it has not begun.
+    """
 
     activity: str
     kind: str

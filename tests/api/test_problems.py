@@ -90,15 +90,16 @@ def test_every_refusal_of_the_kernel_has_an_entry() -> None:
     assert [code for code in codes if code not in PROBLEMS] == []
 
 
+# What the kernel says to messages and timers; nobody can ask for these over HTTP.
+TO_MACHINES = {"late", "late_error", "stale", "not_awaited"}
+
+
 def test_every_code_that_the_kernel_refuses_with_has_an_entry() -> None:
     """Also those that the kernel's files use without listing them."""
     folder = Path(kernel_inputs.__file__).parent
-    used = {
-        code
-        for file in folder.glob("*.py")
-        for code in re.findall(r"""Refusal\(\s*["']([a-z_]+)["']""", file.read_text())
-    }
-    assert used - set(PROBLEMS) == set()
+    used = {code for file in folder.glob("*.py") for code in re.findall(r'refuse\(\s*"([a-z_]+)"', file.read_text())}
+    assert len(used) > 10
+    assert used - set(PROBLEMS) - TO_MACHINES == set()
 
 
 async def test_a_bug_shows_nothing_of_itself(client: httpx2.AsyncClient) -> None:
