@@ -1,4 +1,4 @@
-"""One saga in full, from its folded state. Pure: no store, no graph, no saga code; retired versions can be shown too."""
+"""One saga in full, from its folded state alone: no store, no graph, no saga code, so retired versions show too."""
 
 from __future__ import annotations
 
