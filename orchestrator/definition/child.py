@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from orchestrator.messages import Contract
+from orchestrator.messages import Contract, Reply
 
 S = TypeVar("S", bound=Contract)
+
+
+@dataclass(frozen=True, slots=True)
+class GoodEnd:
+    """One way in which a saga completes: the path to it, whether its pivot was passed, and the reply that it gives."""
+
+    path: str
+    passed_pivot: bool
+    result: type[Reply] | None
 
 
 class Callee(Generic[S]):
     """A compiled saga as its callers see it. `S` is what it starts on.
 
     may_fail: it can end compensated, its children included. pivots: it has a point of no return.
-    ends_without_pivot, ends_without_result: the path on which a good end lacks the one or the other, "" for none.
     """
 
     name: str
@@ -21,5 +30,4 @@ class Callee(Generic[S]):
     starts_on: tuple[type[Contract], ...]
     may_fail: bool
     pivots: bool
-    ends_without_pivot: str
-    ends_without_result: str
+    good_ends: tuple[GoodEnd, ...]

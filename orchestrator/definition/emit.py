@@ -203,7 +203,11 @@ class _Emitter:
         return g.FailNode(**self._base, reason=self._word.reason, function=name_of(function) if function else None)
 
     def leave(self) -> g.Node:
-        loop = next(parent.path for parent, _ in self._placed.ancestors() if isinstance(parent.word, Repeat))
+        loop = next(
+            parent.path
+            for parent, block in self._placed.ancestors()
+            if block == BODY and isinstance(parent.word, Repeat)
+        )
         return g.LeaveNode(**self._base, loop=loop)
 
     def keep(self) -> g.Node:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from enum import Enum
 from typing import Any, TypeVar, cast
 
 from orchestrator.definition import checks
-from orchestrator.definition.child import Callee
+from orchestrator.definition.child import Callee, GoodEnd
 from orchestrator.definition.draft import Draft, Settings
 from orchestrator.definition.emit import emit
 from orchestrator.definition.findings import DefinitionError, Reporter
@@ -29,8 +29,8 @@ S = TypeVar("S", bound=Contract)
 class Saga(Callee[S]):
     """One version of one saga: `transfer = Saga("transfer", version=1, starts_on=TransferRequested, flow=[…])`.
 
-    starts_on: the event or command that starts it, or several. flow: the path it takes. on_failed: what follows the last
-    undo, forward only. within: time for the whole saga. forward_only: nothing is ever undone. states: the business
+    starts_on: the event or command that starts it, or several. flow: the path it takes. on_failed: what follows the
+    last undo, forward only. within: time for the whole saga. forward_only: nothing is ever undone. states: the business
     life cycle, `{State.A: [State.B]}`; the first is where it begins. rerun: a new start after the end is a new run.
     early_age: how long before its start an event may have come that it still takes.
 
@@ -77,11 +77,12 @@ class Saga(Callee[S]):
         self.program = program_of(draft, self.graph, plans)
         called = (node.word.child for node in draft.layout.nodes.values() if isinstance(node.word, Call))
         self.children = tuple(dict.fromkeys(called))
-        self.pivots = self.graph.has_pivot
-        self.may_fail = not draft.settings.forward_only and (
-            draft.settings.within is not None or any(not failure.state[1] for failure in draft.reach.failures)
+        self.pivots = self.graph.has_pivot or self.graph.forward_only
+        self.may_fail = not self.graph.forward_only and (
+            self.graph.within_ms is not None
+            or any(not failure.caught and not failure.state[1] for failure in draft.reach.failures)
         )
-        self.draft = draft
+        self.good_ends = tuple(_good_ends(draft))
 
     def __repr__(self) -> str:
         return f"Saga({self.name!r}, version={self.version})"
@@ -93,3 +94,13 @@ def _draft(settings: Settings, flow: Path, on_failed: Path | None) -> Draft:
     uses = uses_of(layout, Signatures(report), report)
     results = results_of(layout, uses, settings.starts_on, settings.place)
     return Draft(settings, layout, uses, results, report)
+
+
+def _good_ends(draft: Draft) -> Iterator[GoodEnd]:
+    """How the saga completes: at each `end(…)` of its flow, or where the flow is over."""
+    results = {use.node.path: use.signature.returns for use in draft.uses if use.role == "result"}
+    for path, states in draft.reach.ends.items():
+        for (_, passed), trail in states.items():
+            yield GoodEnd(", ".join((*trail, draft.layout.nodes[path].label)), passed, results.get(path))
+    for (_, passed), trail in draft.reach.out.items():
+        yield GoodEnd(", ".join((*trail, "the flow is over")), passed, None)

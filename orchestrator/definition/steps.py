@@ -16,7 +16,7 @@ from types import EllipsisType
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
 from orchestrator.definition.child import Callee
-from orchestrator.definition.place import Place, here
+from orchestrator.definition.place import Place, here, place_of
 from orchestrator.definition.words import Path, Within, Word, name_of
 from orchestrator.kernel.graph import RetryPolicy
 from orchestrator.messages import Command, Contract
@@ -120,7 +120,7 @@ class Step(Word, Generic[P, C]):
         """Declares what takes this step back; it runs only for a step known done, so the reply can be asked for."""
 
         def declare(function: Callable[Q, D], /) -> Undo[Q, D]:
-            undo = Undo(function=function, retry=retry, within=within)
+            undo = Undo(function=function, retry=retry, within=within, place=place_of(function))
             self.undos.append(undo)
             return undo
 
@@ -170,6 +170,7 @@ def step(
         return Step(
             function=function,
             name=name_of(function),
+            place=place_of(function),
             retry=retry,
             within=within,
             reads=reads,
@@ -221,7 +222,7 @@ def call(child: Callee[S], *, within: Within | None = None) -> CallMaker[S]:
     """
 
     def make(function: Callable[P, S], /) -> Call[P, S]:
-        return Call(function=function, child=child, name=name_of(function), within=within)
+        return Call(function=function, child=child, name=name_of(function), place=place_of(function), within=within)
 
     return make
 

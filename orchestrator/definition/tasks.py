@@ -16,7 +16,7 @@ from typing import Any, Generic, ParamSpec, Protocol, Self, TypeAlias, TypeVar, 
 
 from pydantic import BaseModel
 
-from orchestrator.definition.place import Place, here
+from orchestrator.definition.place import Place, here, place_of
 from orchestrator.definition.words import Path, Within, Word, name_of, text_of
 from orchestrator.messages import Approval, Event, Form, Person, Role, Verdict
 
@@ -169,6 +169,7 @@ def task(
         return Task(
             function=function,
             name=name_of(function),
+            place=place_of(function),
             to=to,
             within=within,
             answer=answer,

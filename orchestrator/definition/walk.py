@@ -83,12 +83,16 @@ class _Frame(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class Failure(Generic[S]):
-    """A place where the saga can turn back: kind is refused, exhausted, rejected, expired, count or fail."""
+    """A place where the saga can turn back: kind is refused, exhausted, rejected, expired, count or fail.
+
+    caught: by a scope's `on_failed`, so that the saga goes on.
+    """
 
     node: Placed
     kind: str
     state: Key[S]
     trail: Trail
+    caught: bool
 
 
 def own_failures(node: Placed) -> tuple[str, ...]:
@@ -106,6 +110,7 @@ class Walk(Generic[S]):
         self.seen: dict[str, States[S]] = {}
         self.ends: dict[str, States[S]] = {}
         self.failures: list[Failure[S]] = []
+        self.failing: set[str] = set()  # scopes with on_failed that can fail
         self._question = question
         self._leaves: list[States[S]] = []
         saga: _Frame[S] = _Frame(takes_failures=True)
@@ -162,8 +167,9 @@ class Walk(Generic[S]):
         return {}
 
     def _fail(self, node: Placed, kind: str, states: States[S]) -> None:
-        self.failures += [Failure(node, kind, key, trail) for key, trail in states.items()]
         frame = next(frame for frame in reversed(self._frames) if frame.takes_failures)
+        caught = frame is not self._frames[0]
+        self.failures += [Failure(node, kind, key, trail, caught) for key, trail in states.items()]
         _merge(frame.failing, states)
 
     # --- forks ------------------------------------------------------------------------------------------------------
@@ -244,6 +250,8 @@ class Walk(Generic[S]):
                 _merge(frame.failing, ended)
             else:
                 _merge(out, self._block(node.blocks[key], ended))
+        if frame.failing:
+            self.failing.add(node.path)
         back: States[S] = {}
         for (state, passed), trail in frame.failing.items():
             _add(back, (self._question.undone(node, state), passed), (*trail, f"{node.label} failed"))

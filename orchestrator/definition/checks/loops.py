@@ -1,0 +1,42 @@
+"""23x: bounds, leaving, and time limits."""
+
+from __future__ import annotations
+
+from orchestrator.definition.draft import Draft
+from orchestrator.definition.forks import Parallel
+from orchestrator.definition.layout import BODY, Placed
+from orchestrator.definition.loops import ForEach, Repeat
+from orchestrator.definition.steps import Call
+from orchestrator.definition.waits import Scope
+from orchestrator.definition.words import Leave
+
+
+def check(draft: Draft) -> None:
+    """Codes 231–233."""
+    for node in draft.layout.nodes.values():
+        word = node.word
+        if isinstance(word, Repeat) and word.at_most < 1:
+            do = "write at_most= with the largest number of rounds that makes sense"
+            draft.report("ORC231", word.place, f"{node.label} has at_most={word.at_most}", do=do)
+        if isinstance(word, ForEach) and word.at_once < 1:
+            do = "write at_once= with how many items may run side by side, from 1"
+            draft.report("ORC231", word.place, f"{node.label} has at_once={word.at_once}", do=do)
+        if isinstance(word, Leave):
+            _leaving(draft, node)
+        if isinstance(word, (Scope, Call)) and word.within is None and "on_timeout" in node.blocks:
+            text = f"{node.label} has on_timeout, but no within="
+            draft.report("ORC233", word.place, text, do="write within=, or drop on_timeout")
+
+
+def _leaving(draft: Draft, node: Placed) -> None:
+    for parent, block in node.ancestors():
+        if isinstance(parent.word, (Parallel, ForEach)):
+            text = f"leave() stands inside {parent.label}, whose other branches would go on"
+            do = f"let the branch be over, and leave after {parent.label}"
+            draft.report("ORC232", node.word.place, text, do=do)
+            return
+        if isinstance(parent.word, Repeat) and block == BODY:
+            return
+    draft.report(
+        "ORC232", node.word.place, "leave() stands in no repeat", do="put it inside repeat(…), or write end(…)"
+    )
