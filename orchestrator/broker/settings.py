@@ -81,6 +81,9 @@ class BrokerSettings:
     postgres_trim_interval_ms: int = 60_000
     postgres_trim_rows_max: int = 20_000
     """Old messages deleted per partition and pass."""
+    postgres_unread_retention_times: int = 4
+    """Messages that some group has not read are kept this many times their retention. Then they go, as in Kafka: a
+    group that never comes back shall not fill the disk. A reader that is so late gets a PositionLostError."""
 
     def __post_init__(self) -> None:
         """Refuse values that could not work. Raises ValueError naming the setting."""
