@@ -1,0 +1,128 @@
+"""Answers: what goes back to the coordinator, byte by byte.
+
+Rules of this file
+- An answer to a settled key is a function of the inbox row and the command's header alone, so duplicates are answered
+  with the same bytes, also after a restart and under another version of the code.
+- `ok` carries the reply's contract. `refused` carries {code, detail, reason}, all others {reason}.
+- A do or undo is answered ok, refused or error; in doubt and never are `error` for it: only a fence asks for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from orchestrator.broker.contract import OutgoingMessage
+from orchestrator.messages import Command, Done, Refused, Reply, canonical_bytes
+from orchestrator.messages.envelope import schema_urn
+from orchestrator.messages.protocol import (
+    ERROR_TYPE,
+    REFUSED_TYPE,
+    SETTLED_TYPE,
+    CommandHeader,
+    replies_topic,
+    reply_envelope,
+)
+from orchestrator.participants.decide import FENCES, Purpose, Row
+
+REASON_CHARACTERS_MAX = 500
+SMALL_BYTES_MAX = 10_000  # an answer without content of its own never comes near it
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer. `until`: microseconds since 1970, for in doubt. `done_key`: the earlier key that was really done."""
+
+    outcome: str
+    type: str
+    body: bytes
+    schema: str = ""
+    until: int = 0
+    done_key: str = ""
+
+
+def message(header: CommandHeader, participant: str, answer: Answer) -> OutgoingMessage:
+    """The message of an answer; the broker's key is the saga id, so a saga's answers keep their order."""
+    envelope = reply_envelope(
+        header,
+        participant,
+        answer.outcome,
+        answer.type,
+        dataschema=answer.schema,
+        until=answer.until,
+        done_key=answer.done_key,
+    )
+    return OutgoingMessage(replies_topic(participant), header.saga_id.encode(), answer.body, envelope.headers())
+
+
+def from_row(row: Row, purpose: Purpose) -> Answer:
+    """The answer that a settled row holds. Where an outcome came after a closing, the outcome is the truth."""
+    if row.outcome is not None:
+        assert row.reply is not None
+        return Answer(row.outcome, row.reply_type, row.reply, row.reply_schema, done_key=row.under)
+    if purpose in FENCES:
+        if row.closed == "never":
+            return Answer("never", SETTLED_TYPE, _reason("what happened under this key can never be known"))
+        return not_done()
+    if row.closed == "never":
+        return error("what happened under this key can never be known; it needs evidence")
+    return Answer("refused", REFUSED_TYPE, refusal_body(Refused("fenced", "this key was refused for ever by a fence")))
+
+
+def error(reason: str, until: datetime | None = None) -> Answer:
+    """Not definite: the coordinator may ask again."""
+    return Answer("error", ERROR_TYPE, _reason(reason), until=_micros(until))
+
+
+def in_doubt(purpose: Purpose, until: datetime) -> Answer:
+    """The outcome is not known yet; ask again at `until`."""
+    reason = f"in doubt: what an earlier start of this key has done can be known at {until.isoformat()}"
+    if purpose not in FENCES:
+        return error(reason, until)
+    return Answer("in_doubt", SETTLED_TYPE, _reason(reason), until=_micros(until))
+
+
+def not_done() -> Answer:
+    """The key was never done, and never will be."""
+    return Answer("not_done", SETTLED_TYPE, _reason("nothing was done under this key, and never will be"))
+
+
+def refused(refusal: Refused) -> Answer:
+    """A business no that is not stored, of a command that only reads."""
+    return Answer("refused", REFUSED_TYPE, refusal_body(refusal))
+
+
+def ok(reply: Reply) -> Answer:
+    """A reply that is not stored, of a command that only reads."""
+    return Answer("ok", reply.wire_name, reply.canonical(), schema_urn(reply.wire_name, reply.wire_version))
+
+
+def refusal_body(refusal: Refused) -> bytes:
+    """The body of a business no."""
+    return canonical_bytes({"code": refusal.code, "detail": refusal.detail, "reason": refusal.reason})
+
+
+def nothing_to_undo(command: type[Command] | None) -> Reply:  # type: ignore[type-arg]
+    """The reply of an undo that had nothing to do: its own reply where that needs no fields, else Done."""
+    reply_type: type[Reply] = command.reply_type if command is not None else Done
+    if any(field.is_required() for field in reply_type.model_fields.values()):
+        return Done()
+    return reply_type()
+
+
+def failure(exception: BaseException) -> str:
+    """An exception in one line for the saga's record."""
+    lines = str(exception).strip().splitlines()
+    text = f"{type(exception).__name__}: {lines[0]}" if lines else type(exception).__name__
+    return text.encode("utf-8", "replace").decode()[:REASON_CHARACTERS_MAX]
+
+
+def _reason(text: str) -> bytes:
+    return canonical_bytes({"reason": text})
+
+
+def _micros(instant: datetime | None) -> int:
+    return (instant - _EPOCH) // _MICROSECOND if instant is not None else 0

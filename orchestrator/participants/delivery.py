@@ -1,0 +1,87 @@
+"""A message on a command topic, read as far as every path needs it.
+
+What cannot be read is a dead letter with a reason code; where the header could be read it is also answered `error`, so
+that nobody waits for it: unreadable, unknown_type, invalid, other_body, wrong_participant.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast, get_args
+
+from orchestrator.broker.contract import IncomingMessage
+from orchestrator.messages import Command, EnvelopeError
+from orchestrator.messages.envelope import read
+from orchestrator.messages.protocol import CommandHeader
+from orchestrator.participants.decide import Purpose, RowKey, Wanted, without_body_hash
+from orchestrator.participants.participant import Handler
+
+KEY_CHARACTERS_MAX = 500  # an index entry of PostgreSQL holds 2,700 bytes
+EARLIER_KEYS_MAX = 200
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One command as it came. `handler` None: nobody handles this type (a fence needs nobody)."""
+
+    message: IncomingMessage
+    header: CommandHeader
+    wanted: Wanted
+    body: bytes
+    handler: Handler | None
+    keys: list[RowKey]
+
+    @property
+    def purpose(self) -> Purpose:
+        """What it asks for."""
+        return self.wanted.purpose
+
+    def command(self) -> Command[Any]:
+        """The command itself. Raises ContractError where the body does not fit."""
+        assert self.handler is not None
+        return self.handler.command.from_bytes(self.body, self.header.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A message that is nobody's command."""
+
+    message: IncomingMessage
+    detail: str
+
+
+def read_delivery(message: IncomingMessage, handlers: Mapping[str, Handler]) -> Delivery | Unreadable:
+    """Reads headers and keys; the body is only hashed."""
+    try:
+        envelope, body = read(message.headers, message.value)
+        header = CommandHeader.of(envelope)
+    except (EnvelopeError, ValueError) as error:
+        return Unreadable(message, str(error)[:500])
+    if header.purpose not in get_args(Purpose):
+        return Unreadable(message, f"ce_purpose is {header.purpose[:40]!r}, expected do, undo, fence or fence_undo")
+    if (problem := _bad_text(header)) is not None:
+        return Unreadable(message, problem)
+    wanted = Wanted(
+        header.tenant,
+        cast("Purpose", header.purpose),
+        without_body_hash(header.key),
+        header.key,
+        hashlib.sha256(body).digest(),
+        header.earlier,
+        header.undoes,
+    )
+    return Delivery(message, header, wanted, body, handlers.get(header.type), wanted.keys())
+
+
+def _bad_text(header: CommandHeader) -> str | None:
+    """Text that PostgreSQL cannot keep would fail a whole batch, so it is refused here."""
+    if len(header.earlier) > EARLIER_KEYS_MAX:
+        return f"ce_earlier has {len(header.earlier)} keys, more than {EARLIER_KEYS_MAX}"
+    for text in (header.tenant, header.key, header.undoes, *header.earlier):
+        if len(text) > KEY_CHARACTERS_MAX:
+            return f"a key has {len(text)} characters, more than {KEY_CHARACTERS_MAX}"
+    if any("\0" in text for text in (header.tenant, header.key, header.undoes, header.type, *header.earlier)):
+        return "a header holds U+0000"
+    return None

@@ -1,0 +1,159 @@
+"""Running handlers whose effect is in the database: each in a savepoint, so that a failed one leaves nothing behind.
+
+Rules of this file
+- `Refused` is an outcome: what the handler wrote before raising it is undone, the refusal is stored.
+- Any other exception stores nothing: the answer is `error`, and the coordinator alone asks again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.messages import Command, Refused, Reply
+from orchestrator.messages.envelope import schema_urn
+from orchestrator.messages.protocol import REFUSED_TYPE
+from orchestrator.participants.answers import refusal_body
+from orchestrator.participants.decide import Row
+from orchestrator.participants.delivery import Delivery
+from orchestrator.participants.inbox import Transaction
+from orchestrator.participants.participant import Handler
+from orchestrator.participants.work import Asked, ManyWork, ParticipantError, Work
+
+logger = logging.getLogger(__name__)
+
+Result = Row | Exception
+
+
+def row_of(delivery: Delivery, answer: Reply | Refused, reply_bytes_max: int, *, starts: int = 1) -> Row:
+    """The settled row of a command. Raises ParticipantError for a reply that is too large to be sent."""
+    wanted = delivery.wanted
+    outcome, body, reply_type, schema = outcome_of(answer, reply_bytes_max)
+    return Row(
+        wanted.tenant,
+        wanted.key,
+        wanted.wire_key,
+        delivery.header.type,
+        delivery.header.version,
+        wanted.body_hash,
+        starts=starts,
+        outcome="ok" if outcome == "ok" else "refused",
+        reply=body,
+        reply_type=reply_type,
+        reply_schema=schema,
+    )
+
+
+def outcome_of(answer: Reply | Refused, reply_bytes_max: int) -> tuple[str, bytes, str, str]:
+    """Outcome, body, type and schema as they are stored. Raises ParticipantError for a reply that cannot be sent."""
+    if isinstance(answer, Refused):
+        return "refused", refusal_body(answer), REFUSED_TYPE, ""
+    body = answer.canonical()
+    if len(body) > reply_bytes_max:
+        raise ParticipantError(
+            f"the reply {answer.wire_name} has {len(body)} bytes, more than reply_bytes_max = {reply_bytes_max}: "
+            "send a reference to where the data lies"
+        )
+    return "ok", body, answer.wire_name, schema_urn(answer.wire_name, answer.wire_version)
+
+
+def check_reply(handler: Handler, answer: Any) -> Reply:
+    """The reply, if it is what the command's contract promises. Raises ParticipantError."""
+    if not isinstance(answer, handler.command.reply_type):
+        raise ParticipantError(
+            f"the handler of {handler.command.wire_name} gave a {type(answer).__name__}; its contract promises "
+            f"{handler.command.reply_type.__name__}"
+        )
+    return answer
+
+
+async def run_all(
+    transaction: Transaction, handler: Handler, deliveries: Sequence[Delivery], reply_bytes_max: int
+) -> list[Result]:
+    """One result per delivery, in order: the settled row, or why there is none."""
+    if handler.many is None or len(deliveries) == 1:
+        return [await run_one(transaction, handler, delivery, reply_bytes_max) for delivery in deliveries]
+    results: list[Result | None] = []
+    asked: list[Asked[Any]] = []
+    for delivery in deliveries:
+        try:
+            asked.append(_asked(delivery, delivery.command()))
+            results.append(None)
+        except Exception as error:  # a body that does not fit is that command's failure alone
+            results.append(error)
+    try:
+        async with transaction.savepoint():
+            answers = await _call_many(handler, asked, transaction)
+            given = iter(answers)
+            rows = [
+                row_of(delivery, next(given), reply_bytes_max) if result is None else result
+                for delivery, result in zip(deliveries, results, strict=True)
+            ]
+    except Exception as error:
+        logger.warning(
+            "%s commands %s at once failed, trying each alone: %s", len(asked), handler.command.wire_name, error
+        )
+        return [await run_one(transaction, handler, delivery, reply_bytes_max) for delivery in deliveries]
+    return rows
+
+
+async def run_one(transaction: Transaction, handler: Handler, delivery: Delivery, reply_bytes_max: int) -> Result:
+    """The settled row of one command, or why there is none. Raises only when the transaction itself is lost."""
+    try:
+        command = delivery.command()
+        try:
+            async with transaction.savepoint():
+                reply = await _call_one(handler, command, delivery, transaction)
+                return row_of(delivery, reply, reply_bytes_max)
+        except Refused as refusal:
+            return row_of(delivery, refusal, reply_bytes_max)
+    except Exception as error:
+        if transaction.connection.is_closed():
+            raise
+        logger.warning("handler of %s failed: %s", handler.command.wire_name, error, exc_info=error)
+        return error
+
+
+async def _call_one(handler: Handler, command: Command[Any], delivery: Delivery, transaction: Transaction) -> Reply:
+    if handler.one is None:
+        answers = await _call_many(handler, [_asked(delivery, command)], transaction)
+        if isinstance(answers[0], Refused):
+            raise answers[0]
+        return answers[0]
+    return check_reply(handler, await handler.one(command, work_for(delivery, transaction)))
+
+
+async def _call_many(handler: Handler, asked: list[Asked[Any]], transaction: Transaction) -> list[Reply | Refused]:
+    assert handler.many is not None
+    if not asked:
+        return []
+    answers = await handler.many(asked, ManyWork(transaction.connection, transaction.now))
+    if len(answers) != len(asked):
+        raise ParticipantError(
+            f"the handler of many {handler.command.wire_name} was asked {len(asked)} and gave {len(answers)} answers: "
+            "one each, in order"
+        )
+    return [answer if isinstance(answer, Refused) else check_reply(handler, answer) for answer in answers]
+
+
+def work_for(delivery: Delivery, transaction: Transaction) -> Work:
+    """What a handler inside the database's transaction is given."""
+    header = delivery.header
+    return Work(
+        header.key,
+        header.saga_id,
+        header.tenant,
+        header.activity,
+        header.attempt,
+        transaction.now,
+        header.traceparent,
+        _connection=transaction.connection,
+    )
+
+
+def _asked(delivery: Delivery, command: Command[Any]) -> Asked[Any]:
+    header = delivery.header
+    return Asked(
+        command, header.key, header.saga_id, header.tenant, header.activity, header.attempt, header.traceparent
+    )
