@@ -211,7 +211,7 @@ class Walk(Generic[S]):
             ]
             return [*ways, (f"{node.name} not decided in time", "on_timeout", "expired", key)]
         if isinstance(word, Wait):
-            late = (f"{node.label} came to nothing in time", "on_timeout", "expired", key)
+            late = (f"no {word.event.__name__} in time", "on_timeout", "expired", key)
             return [("", "then", "", done), late]
         ways = [("", "then", "", done), (f"{node.name} refused", "on_refused", "refused", key)]
         if isinstance(word, Step):

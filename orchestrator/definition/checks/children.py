@@ -40,7 +40,7 @@ def _pivots(draft: Draft, node: Placed, word: Call[..., Any]) -> None:
 
 def _results(draft: Draft, node: Placed, word: Call[..., Any], start: Any) -> None:
     promised = reply_of(start)
-    if promised is None or promised is Done:
+    if promised is None or promised is Done or start not in word.child.starts_on:
         return
     for good in word.child.good_ends:
         if good.result is None or not issubclass(good.result, promised):
