@@ -52,8 +52,8 @@ def advance(
     """One turn. `state` None: nothing written yet (only Start or UndoAsked make sense then).
 
     `now`: microseconds UTC, not before the stream's last record. `child`: (saga id, tenant, business key) of the saga
-    that an UndoAsked addresses, for the tombstone of a child that does not exist yet. Never raises for what a user function
-    does; raises FoldError only for a bug of the kernel or a broken stream.
+    that an UndoAsked addresses, for the tombstone of a child that does not exist yet. Never raises for what a user
+    function does; raises FoldError only for a bug of the kernel or a broken stream.
     """
     before = state or State()
     if isinstance(given, UndoAsked) and before.phase == "new":

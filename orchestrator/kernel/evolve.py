@@ -82,17 +82,18 @@ def close(state: State, prefix: str, withdrawn: list[str], *, keep_inner: bool =
     Undos in flight keep their timers: they are waited for, with their own retries. `keep_inner` (an interruption):
     inner scopes that are already going back finish first, and their continuation is dropped (S8).
     """
-    state.tokens = {t: None for t in state.tokens if not in_body(t[1:], prefix)}
-    state.joins = {key: j for key, j in state.joins.items() if not in_body(key, prefix)}
-    state.stuck = {p: s for p, s in state.stuck.items() if not in_body(p[1:], prefix)}
-    for key, found in list(state.inside(prefix)):
-        if found.due and found.undo_status not in ("asked", "backoff"):
-            set_timer(state, state.touch(key), 0)
-        if found.undo_status == "stuck":
-            state.touch(key).undo.status = ""  # type: ignore[union-attr]  # asked again in its turn
-        if found.fence or found.after:
-            found = state.touch(key)
-            found.fence, found.after = ("owed" if found.fence == "owed" else ""), ""
+    kept = [
+        k for k, s in state.scopes.items() if keep_inner and s.mode != "open" and k != prefix and in_body(k, prefix)
+    ]
+
+    def goes(key: str) -> bool:
+        return in_body(key, prefix) and not any(in_body(key, scope) for scope in kept)
+
+    state.tokens = {t: None for t in state.tokens if not goes(t[1:])}
+    state.joins = {key: j for key, j in state.joins.items() if not goes(key)}
+    state.stuck = {p: s for p, s in state.stuck.items() if not goes(p[1:])}
+    for key in [key for key in state.activities if goes(key)]:
+        _withdraw_ways(state, key)
     for key in [key for key in state.scopes if in_body(key, prefix)]:
         if state.scopes[key].mode == "open" or not keep_inner:
             del state.scopes[key]
@@ -100,6 +101,18 @@ def close(state: State, prefix: str, withdrawn: list[str], *, keep_inner: bool =
             state.scopes[key].then = ""
     for key in withdrawn:
         settle(state, key, "withdrawn")
+
+
+def _withdraw_ways(state: State, activity: str) -> None:
+    """What a closing takes from one activity inside: timers, continuations of fences, stuck marks of its way back."""
+    found = state.activities[activity]
+    if found.due and found.undo_status not in ("asked", "backoff"):
+        set_timer(state, state.touch(activity), 0)
+    if found.undo_status == "stuck":
+        state.touch(activity).undo.status = ""  # type: ignore[union-attr]  # asked again in its turn
+    if found.fence or found.after:
+        found = state.touch(activity)
+        found.fence, found.after = ("owed" if found.fence == "owed" else ""), ""
 
 
 @folds("saga.started")

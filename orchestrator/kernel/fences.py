@@ -10,6 +10,7 @@ Rules of this file
 from __future__ import annotations
 
 from orchestrator.kernel.graph import CallNode, RetryPolicy, StepNode
+from orchestrator.kernel.state import in_body
 from orchestrator.kernel.turn import MS, Turn, backoff_ms
 
 CHILD_POLICY = RetryPolicy(attempts=0, first_ms=30_000, factor=2.0, ceiling_ms=600_000)
@@ -69,7 +70,14 @@ def settle_unknown(turn: Turn, prefix: str) -> None:
     A step that only reads is withdrawn instead: it has no effect. One without undo is fenced too, or its queued command
     would act after the saga has ended.
     """
-    unknown = [key for key, found in turn.state.inside(prefix) if found.unsettled]
+    closing = [
+        key for key, s in turn.state.scopes.items() if s.mode != "open" and key != prefix and in_body(key, prefix)
+    ]
+    unknown = [
+        key
+        for key, found in turn.state.inside(prefix)
+        if found.unsettled and not any(in_body(key, scope) for scope in closing)  # those settle already
+    ]
     for activity in sorted(unknown, key=lambda key: -turn.state.activities[key].opened):
         fence(turn, activity)
 

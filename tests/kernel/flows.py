@@ -1,4 +1,4 @@
-"""Random legal flows, written with the authors' own words, so that definition, compiler and kernel are tried together."""
+"""Random legal flows, written with the authors' own words: definition, compiler and kernel are tried together."""
 
 from __future__ import annotations
 
@@ -167,7 +167,8 @@ class Maker:
             lambda: delay(timedelta(minutes=self.random.choice([1, 60]))).named(self.name("d")),
             lambda: publish(self.function("p", lambda: Ended(id="k"), Ended)),
         ]
-        return self.random.choice(kinds)()
+        chosen: Callable[[], Any] = self.random.choice(kinds)
+        return chosen()
 
     def refusable(self, depth: int, undo: bool) -> Any:
         made = self.step(undo=undo)
@@ -207,7 +208,9 @@ class Maker:
         )
 
     def side_by_side(self, depth: int, undo: bool) -> Any:
-        return parallel(*(self.safe(depth - 1, undo=undo) for _ in range(self.random.choice([2, 3])))).named(self.name("par"))
+        return parallel(*(self.safe(depth - 1, undo=undo) for _ in range(self.random.choice([2, 3])))).named(
+            self.name("par")
+        )
 
     def items(self, depth: int, undo: bool) -> Any:
         number = self.random.choice([0, 1, 3, 5])

@@ -1,7 +1,14 @@
-"""Exploring: one seed, one schedule of a saga through a hostile world, with a checker that shares no code with the kernel."""
+"""Exploring: one seed, one schedule of a saga through a hostile world, and a checker with no code of the kernel's."""
 
 from orchestrator.testing.exploring.checker import BrokenInvariantError
-from orchestrator.testing.exploring.explore import Report, Scenario, ScheduleError, explore_scenario, root_id, run_schedule
+from orchestrator.testing.exploring.explore import (
+    Report,
+    Scenario,
+    ScheduleError,
+    explore_scenario,
+    root_id,
+    run_schedule,
+)
 
 __all__ = [
     "BrokenInvariantError", "Report", "Scenario", "ScheduleError", "explore_scenario", "root_id", "run_schedule",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.kernel.records import Record
-from orchestrator.kernel.state import State
+from orchestrator.kernel.state import Activity, State
 from orchestrator.testing.exploring.participants import Effect
 
 
@@ -63,13 +63,13 @@ class Checker:
         if kind in ("saga.completed", "saga.compensated"):
             demand(not story.undo_open, f"{saga_id}: ended with undos in flight: {story.undo_open}")
             story.terminal = kind
-        elif kind in ("step.succeeded", "child.completed"):
-            story.order[activity] = len(story.records)
-        elif kind == "operator.settled" and record.data["outcome"] == "done":
+        elif kind in ("step.succeeded", "child.completed") or (
+            kind == "operator.settled" and record.data["outcome"] == "done"
+        ):
             story.order[activity] = len(story.records)
         elif kind in ("undo.planned", "scope.undo_planned"):
             self._plan(saga_id, story, record)
-        elif kind.startswith("undo.") or kind.startswith("operator."):
+        elif kind.startswith(("undo.", "operator.")):
             self._undo(saga_id, story, record)
         elif kind == "compensation.started":
             story.planned, story.asked_in_plan = [], []
@@ -77,8 +77,10 @@ class Checker:
     def _plan(self, saga_id: str, story: Story, record: Record) -> None:
         plan = record.data["plan"]
         orders = [story.order.get(activity, 0) for activity in plan]
-        demand(orders == sorted(orders, reverse=True), f"{saga_id}: plan {plan} is not in reverse order of completion (V9)")
-        story.plan_of.update({activity: record.activity for activity in plan})
+        demand(
+            orders == sorted(orders, reverse=True), f"{saga_id}: plan {plan} is not in reverse order of completion (V9)"
+        )
+        story.plan_of.update(dict.fromkeys(plan, record.activity))
         if record.type == "undo.planned":
             story.planned = list(plan)
 
@@ -104,30 +106,26 @@ class Checker:
 
     def finish(self, states: dict[str, State], effects: Sequence[Effect]) -> None:
         """At the end: the streams and the participants' history tell the same story."""
-        done = {(e.saga_id, e.activity): e for e in effects if not e.undoes}
-        undone = {(e.saga_id, e.undoes) for e in effects if e.undoes}
         keys = [(e.saga_id, e.key) for e in effects]
         demand(len(keys) == len(set(keys)), "an effect happened twice under one key (V6)")
         takebacks = [(e.saga_id, e.undoes) for e in effects if e.undoes]
         demand(len(takebacks) == len(set(takebacks)), "an effect was undone twice (V9)")
+        standing = {(e.saga_id, e.key) for e in effects if not e.undoes} - set(takebacks)
         for saga_id, state in states.items():
             for activity, found in state.activities.items():
                 if found.kind == "step" and not found.reads:
-                    self._compare(saga_id, activity, found, done, undone, effects)
+                    self._compare(saga_id, activity, found, standing)
 
-    def _compare(self, saga_id: str, activity: str, found: object, done: dict, undone: set, effects: Sequence[Effect]) -> None:  # type: ignore[type-arg]
-        status, undo = found.status, found.undo_status  # type: ignore[attr-defined]
-        key = found.command["key"]  # type: ignore[attr-defined]
-        by_hand = undo in ("by_hand", "skipped", "handed", "taken") or self._by_hand(saga_id, activity)
-        if by_hand:
+    def _compare(self, saga_id: str, activity: str, found: Activity, standing: set[tuple[str, str]]) -> None:
+        if found.undo_status in ("by_hand", "skipped", "handed", "taken") or self._by_hand(saga_id, activity):
             return
-        happened = any(e.saga_id == saga_id and e.key == key for e in effects)
-        stands = happened and (saga_id, key) not in undone
-        expected = status == "succeeded" and undo != "done"
+        assert found.command is not None
+        stands = (saga_id, found.command["key"]) in standing
+        expected = found.status == "succeeded" and found.undo_status != "done"
         demand(
             stands == expected,
-            f"{saga_id} {activity}: recorded {status}/{undo or 'standing'}, but the effect "
-            f"{'stands' if stands else 'was undone' if happened else 'never happened'} (V6, V9)",
+            f"{saga_id} {activity}: recorded {found.status}/{found.undo_status or 'standing'}, but its effect "
+            f"{'stands' if stands else 'does not stand'} (V6, V9)",
         )
 
     def _by_hand(self, saga_id: str, activity: str) -> bool:

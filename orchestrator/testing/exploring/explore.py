@@ -18,6 +18,7 @@ from typing import Any
 from orchestrator.kernel.children import saga_id as id_of
 from orchestrator.kernel.graph import Program, TaskNode, node_path
 from orchestrator.kernel.inputs import Start
+from orchestrator.kernel.state import State
 from orchestrator.kernel.turn import Limits
 from orchestrator.testing.exploring.checker import BrokenInvariantError, demand
 from orchestrator.testing.exploring.participants import Rates, Stored
@@ -39,7 +40,7 @@ class Scenario:
     business_key: str
     replies: Callable[[str], Any]
     events: tuple[tuple[str, str, Any], ...] = ()  # (type, key, data)
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(slots=True)
@@ -78,7 +79,7 @@ def root_id(scenario: Scenario) -> str:
 
 def run_schedule(scenario: Scenario, seed: int) -> World:
     """One seed, one schedule. Raises ScheduleError."""
-    random = Random(seed)
+    random = Random(seed)  # noqa: S311 - a schedule must be repeatable, not secret
     world = World(scenario.programs, random, Rates.swarm(random), scenario.replies, limits=scenario.limits)
     try:
         _begin(world, scenario)
@@ -103,7 +104,7 @@ def _hostile(world: World, scenario: Scenario) -> None:
         if not _something(world, scenario):
             return
         for saga in list(world.states):
-            if not world.states[saga].ended and random.random() < world.rates.cancel / 10:
+            if not world.states[saga].ended and random.random() < world.rates.cancel / 2:
                 world.cancel(saga)
 
 
@@ -172,13 +173,19 @@ def _orphans(world: World) -> None:
     for saga, state in world.states.items():
         if state.ended or any(going.saga_id == saga for going in world.flying):
             continue
-        waits = any(key[0] == saga for key in world.timers) or state.stuck
-        waits = waits or any(found.status == "open" and found.kind in ("task", "wait") for found in state.activities.values())
-        waits = waits or any(found.undo_status in ("handed", "taken") for found in state.activities.values())
-        children = [f.command["saga_id"] for f in state.activities.values() if f.kind == "call" and f.command]
-        waits = waits or any(going.saga_id in children for going in world.flying)
-        waits = waits or any(not world.states[child].ended for child in children if child in world.states)
-        demand(bool(waits), f"{saga}: phase {state.phase}, tokens {list(state.tokens)}: waits for nothing (V30)")
+        text = f"{saga}: phase {state.phase}, tokens {list(state.tokens)}: waits for nothing (V30)"
+        demand(_has_reason_to_wait(world, saga, state), text)
+
+
+def _has_reason_to_wait(world: World, saga: str, state: State) -> bool:
+    if state.stuck or any(key[0] == saga for key in world.timers):
+        return True
+    for found in state.activities.values():
+        if found.undo_status in ("handed", "taken") or (found.status == "open" and found.kind in ("task", "wait")):
+            return True
+    children = [f.command["saga_id"] for f in state.activities.values() if f.kind == "call" and f.command]
+    flying = any(going.saga_id in children for going in world.flying)
+    return flying or any(not world.states[child].ended for child in children if child in world.states)
 
 
 def _heal(world: World, scenario: Scenario) -> None:
@@ -186,13 +193,16 @@ def _heal(world: World, scenario: Scenario) -> None:
     world.rates = Rates()
     world.participants.rates = world.rates
     for _ in range(HEALING_STEPS_MAX):
-        live = [saga for saga, state in world.states.items() if not state.ended]
-        if not live and not world.flying:
+        if not _live(world) and not world.flying:
             return
         if not _healing_step(world, scenario):
             break
-    names = ", ".join(f"{saga[:8]} {world.states[saga].phase} {world.states[saga].stuck}" for saga in live)
+    names = ", ".join(f"{saga[:8]} {world.states[saga].phase} {world.states[saga].stuck}" for saga in _live(world))
     raise BrokenInvariantError(f"did not end after healing: {names}")
+
+
+def _live(world: World) -> list[str]:
+    return [saga for saga, state in world.states.items() if not state.ended]
 
 
 def _healing_step(world: World, scenario: Scenario) -> bool:
@@ -207,7 +217,9 @@ def _healing_step(world: World, scenario: Scenario) -> bool:
         if handed:
             undo = state.activities[handed[0]].undo
             assert undo is not None
-            world.operate(saga, f"~{handed[0]}", world.random.choice(["give_back", "done", "skip"]), version=undo.taken_at)
+            world.operate(
+                saga, f"~{handed[0]}", world.random.choice(["give_back", "done", "skip"]), version=undo.taken_at
+            )
             return True
     tasks = _open_tasks(world)
     if tasks and world.random.random() < 0.7:
@@ -231,7 +243,7 @@ def _mend(world: World, saga: str, place: str) -> bool:
         stored = world.participants.stored.get(key)
         done = stored is not None and stored.outcome == "ok"
         outcome = "done" if done else "not_done"
-        data = stored.data if done and stored else None
+        data = stored.data if stored is not None and done else None
         world.participants.stored.setdefault(key, Stored("not_done"))
         world.operate(saga, place, "settle", by="olga", outcome=outcome, data=data)
         proposal = world.states[saga].activities[place[1:]].proposal
@@ -240,5 +252,4 @@ def _mend(world: World, saga: str, place: str) -> bool:
             world.operate(saga, place, "settle", by="piet", outcome=outcome, data=data, version=version)
         return True
     turn = world.operate(saga, place, "retry")
-    return turn is not None and turn.refusal is None
-
+    return turn.refusal is None

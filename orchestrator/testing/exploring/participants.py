@@ -57,10 +57,10 @@ class Rates:
     def swarm(cls, random: Random) -> Rates:
         """Rates of one seed: each fault is off in half of the seeds."""
         rates = cls()
-        ceilings = dict(
-            refuse=0.3, error=0.4, lose=0.4, lose_answer=0.4, duplicate=0.5, late=0.5, undo_refuse=0.3,
-            discard=0.3, cancel=0.1, operator=0.3, never=0.2,
-        )  # fmt: skip
+        ceilings = {
+            "refuse": 0.3, "error": 0.4, "lose": 0.4, "lose_answer": 0.4, "duplicate": 0.5, "late": 0.5,
+            "undo_refuse": 0.3, "discard": 0.3, "cancel": 0.1, "operator": 0.3, "never": 0.2,
+        }  # fmt: skip
         for name, ceiling in ceilings.items():
             if random.random() < 0.5:
                 setattr(rates, name, random.random() * ceiling)
