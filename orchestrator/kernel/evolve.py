@@ -214,8 +214,8 @@ def _step_requested(state: State, activity: str, data: Data) -> None:
 def _succeeded(state: State, activity: str, data: Data) -> None:
     found = settle(state, activity, "succeeded")
     found.result, found.result_type = data.get("result"), data.get("result_type", "")
-    if "round" in data:
-        found.round = data["round"]
+    if "under" in data and found.command is not None:  # really done by an earlier round: its undo names that key
+        found.command = dict(found.command, key=data["under"])
     if found.pivot and state.pivot_at == activity:
         state.pivot = "passed"
 

@@ -38,8 +38,8 @@ class Start:
 class Answer:
     """A participant's reply.
 
-    do/undo: ok (with data), refused (reason), error (reason; unknown). fence: ok (data: it was done; `done_round` says
-    under which earlier round), refused (it was refused), not_done (refused for ever now), in_doubt (ask again at
+    do/undo: ok (with data), refused (reason), error (reason; unknown). fence: ok (data: it was done; `done_key` names
+    the earlier round's key under which it really happened), refused (it was refused), not_done (refused for ever now), in_doubt (ask again at
     `until`), never (can never be known), error.
     """
 
@@ -51,7 +51,7 @@ class Answer:
     data: Any = None
     reason: str = ""
     until: int = 0
-    done_round: int | None = None
+    done_key: str = ""
     participant: str = ""
 
 

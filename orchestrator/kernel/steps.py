@@ -121,7 +121,7 @@ def _definite(turn: Turn, found: Activity, answer: Answer) -> None:
     activity = answer.activity
     live = turn.live(activity)
     if answer.outcome == "ok":
-        extra = {} if answer.done_round is None else {"under": answer.done_round}
+        extra = {"under": answer.done_key} if answer.done_key else {}
         turn.emit("step.succeeded", activity, result=answer.data, gives=turn.gives(activity, "then"), **extra)
         if found.pivot and turn.state.pending is not None:
             turn.emit("cancel.refused", failure=turn.state.pending)

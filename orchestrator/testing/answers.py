@@ -47,7 +47,7 @@ class Answered:
     reason: str = ""
     at: At = None
     until: timedelta | None = None
-    done_round: int | None = None
+    done_key: str = ""
     late: bool = False
     round: int | None = None
     attempt: int | None = None
@@ -91,7 +91,7 @@ class Answered:
             self.data,
             self.reason,
             until,
-            self.done_round,
+            self.done_key,
         )
 
 
@@ -142,20 +142,20 @@ def errored(step: Step[..., Any], reason: str = "error", *, at: At = None) -> An
 
 
 @overload
-def settled_done(step: Step[..., Command[Done]], *, at: At = ..., done_round: int | None = ...) -> Answered: ...
+def settled_done(step: Step[..., Command[Done]], *, at: At = ..., done_key: str = ...) -> Answered: ...
 
 
 @overload
-def settled_done(step: Step[..., Command[R]], reply: R, *, at: At = ..., done_round: int | None = ...) -> Answered: ...
+def settled_done(step: Step[..., Command[R]], reply: R, *, at: At = ..., done_key: str = ...) -> Answered: ...
 
 
 @overload
 def settled_done(step: Call[..., Any], *, at: At = ...) -> Answered: ...
 
 
-def settled_done(step: Any, reply: Reply | None = None, *, at: At = None, done_round: int | None = None) -> Answered:
+def settled_done(step: Any, reply: Reply | None = None, *, at: At = None, done_key: str = "") -> Answered:
     """The participant says that it had done it; of a call: the child has passed its pivot and cannot be undone."""
-    return Answered(step, "fence", "ok", (reply or Done()).plain(), at=at, done_round=done_round)
+    return Answered(step, "fence", "ok", (reply or Done()).plain(), at=at, done_key=done_key)
 
 
 def settled_not_done(step: Step[..., Any] | Call[..., Any], reason: str = "", *, at: At = None) -> Answered:

@@ -1,0 +1,325 @@
+"""Routing: what is this message, and whom does it concern?
+
+Rules of this file
+- The topic says who may speak: a reply counts as the participant's on whose topic it came, whatever its headers claim.
+- Nothing is guessed and nothing raises: what cannot be read becomes `Unprocessable` with a reason code and a sentence.
+- Data is validated against its contract here, once; the kernel gets plain values in canonical normal form.
+- This runs for every message, some ten thousand times a second: no loops over what is not needed, no logging.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any, cast
+
+import orjson
+
+from orchestrator.broker.contract import IncomingMessage
+from orchestrator.kernel.inputs import (
+    Answer,
+    Arrived,
+    ChildAnswer,
+    Parent,
+    Purpose,
+    Resume,
+    Start,
+    TimerDue,
+    UndoAsked,
+)
+from orchestrator.messages.contract import Command, Contract, ContractError, Event, Reply
+from orchestrator.messages.envelope import STRUCTURED, Envelope, EnvelopeError, read
+from orchestrator.messages.protocol import (
+    ANSWER_TYPE,
+    SAGAS_TOPIC,
+    START_TYPE,
+    UNWIND_TYPE,
+)
+from orchestrator.runtime.catalog import Catalog
+from orchestrator.runtime.identity import saga_id_of
+from orchestrator.runtime.letters import INTERNAL_TOPIC, letter_of
+from orchestrator.runtime.work import Cause, DomainEvent, EarlyCheck, Item, SagaBegin, SagaInput, Unprocessable
+from orchestrator.store.contract import MessageId, SagaStart, Waiting
+
+_STRUCTURED = STRUCTURED.encode()
+_DEFINITE_OR_ERROR = frozenset({"ok", "refused", "error"})
+_SETTLED = _DEFINITE_OR_ERROR | {"not_done", "in_doubt", "never"}
+_OUTCOMES = {"do": _DEFINITE_OR_ERROR, "undo": _DEFINITE_OR_ERROR, "fence": _SETTLED, "fence_undo": _SETTLED}
+_CHILD_OUTCOMES = frozenset({"completed", "failed", "refused", "undone", "pivot_passed"})
+_ROUND = re.compile(r":(\d+)(?::[0-9a-f]{16})?\Z")
+
+
+class _Flaw(Exception):
+    """Why a message cannot be processed: a reason code and a sentence."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+class Router:
+    """Turns messages into items. `tenant`: of messages that name none; `tenants`: those that are served here."""
+
+    def __init__(
+        self, catalog: Catalog, *, tenant: str, tenants: frozenset[str], message_bytes_max: int, headers_max: int
+    ) -> None:
+        self._catalog = catalog
+        self._routes = catalog.routes
+        self._tenant, self._tenants = tenant, tenants
+        self._bytes_max, self._headers_max = message_bytes_max, headers_max
+        self._between: dict[str, Callable[[IncomingMessage, Envelope, bytes, Cause], Item]] = {
+            START_TYPE: self._child_start,
+            ANSWER_TYPE: self._child_answer,
+            UNWIND_TYPE: self._unwind,
+        }
+
+    def route(self, raw: IncomingMessage, redriven: int = 0) -> Item:
+        """What this message is. `redriven`: the dead letter's id, where it is processed again."""
+        if redriven and raw.topic == INTERNAL_TOPIC:
+            return self._internal(raw, redriven)
+        cause = Cause(self._tenant, raw=raw, redriven=redriven)
+        try:
+            envelope, value = self._envelope(raw)
+            tenant = envelope.extensions.get("tenant") or self._tenant
+            cause.tenant, cause.causation_id, cause.traceparent = tenant, envelope.id, envelope.traceparent
+            if tenant not in self._tenants:
+                raise _Flaw("wrong_tenant", f"tenant {tenant!r} is not served here; ORCHESTRATOR_OTHER_TENANTS adds it")
+            if not redriven:
+                # A dead letter was taken in before; driving it again must not be stopped by the inbox. What it may do
+                # twice is guarded by the kernel and by the store's own keys.
+                cause.message = MessageId(tenant, envelope.source, envelope.id, sha256(value).digest())
+            participant = self._routes.participants.get(raw.topic)
+            if participant is not None:
+                return self._reply(envelope, value, cause, participant)
+            if raw.topic == SAGAS_TOPIC:
+                handle = self._between.get(envelope.type)
+                if handle is None:
+                    raise _Flaw("unknown_type", f"{envelope.type} is not a message between sagas")
+                return handle(raw, envelope, value, cause)
+            return self._event(raw, envelope, value, cause)
+        except _Flaw as flaw:
+            return Unprocessable(letter_of(cause, flaw.reason, flaw.detail), cause)
+
+    # --- the envelope -------------------------------------------------------------------------------------------------
+
+    def _envelope(self, raw: IncomingMessage) -> tuple[Envelope, bytes]:
+        value = raw.value
+        if value is None:
+            raise _Flaw("null_value", "a record without value: a tombstone carries no event")
+        if len(value) > self._bytes_max:
+            raise _Flaw("oversized", f"{len(value)} bytes, the limit is {self._bytes_max}")
+        if len(raw.headers) > self._headers_max:
+            raise _Flaw("oversized", f"{len(raw.headers)} headers, the limit is {self._headers_max}")
+        texts = dict(raw.headers)
+        content_type = texts.get("content-type", b"")
+        # The short way for what we and our libraries send; anything unusual goes through the full reader.
+        if texts.get("ce_specversion") != b"1.0" or content_type[:24].lower() == _STRUCTURED or not _plain(texts):
+            try:
+                return read(raw.headers, value)
+            except EnvelopeError as error:
+                raise _Flaw("unreadable", str(error)) from None
+        try:
+            known = {name[3:]: text.decode() for name, text in texts.items() if name[:3] == "ce_"}
+            id_, source, type_ = known.get("id"), known.get("source"), known.get("type")
+            if not id_ or not source or not type_:
+                missing = next(name for name in ("id", "source", "type") if not known.get(name))
+                raise _Flaw("unreadable", f"required attribute {missing} is missing: set header ce_{missing}")
+            traceparent = texts.get("traceparent", b"").decode() or known.get("traceparent", "")
+        except UnicodeDecodeError as error:
+            raise _Flaw("unreadable", f"a header is not UTF-8: {error.reason}") from None
+        return Envelope(id_, source, type_, "", "", known.get("dataschema", ""), traceparent, "", known), value
+
+    # --- kinds of messages --------------------------------------------------------------------------------------------
+
+    def _event(self, raw: IncomingMessage, envelope: Envelope, value: bytes, cause: Cause) -> Item:
+        type_ = envelope.type
+        starts = self._routes.starts.get(type_, ())
+        awaited = type_ in self._routes.awaiters
+        if not starts and not awaited:
+            raise _Flaw("unknown_type", f"no installed saga starts on or waits for {type_}")
+        if raw.topic.endswith(".commands"):
+            raise _Flaw("unauthorised_source", f"{type_} came on {raw.topic}, where no events belong")
+        message = self._contract(type_, value, envelope.version)
+        if not isinstance(message, Event | Command):
+            raise _Flaw("invalid", f"{type_} is neither an event nor a start")
+        try:
+            key = message.key()
+        except ContractError as error:
+            raise _Flaw("invalid", str(error)) from None
+        event_id = f"{envelope.source}\n{envelope.id}"
+        data = message.plain()
+        begins = tuple(self.begin(name, cause, type_, key, data, event_id) for name in starts)
+        return DomainEvent(Arrived(type_, key, data, event_id, raw.appended_at), cause, begins, awaited)
+
+    def begin(self, name: str, cause: Cause, type_: str, key: str, data: Any, event_id: str) -> SagaBegin:
+        """The start of the newest version of a saga by this message. `event_id` tells the runs of a key apart."""
+        saga = self._catalog.newest[name]
+        run = event_id if saga.graph.rerun else ""
+        saga_id = saga_id_of(cause.tenant, name, key, run)
+        start = Start(saga_id, cause.tenant, key, type_, data, forward_only=saga.graph.forward_only)
+        return SagaBegin(SagaStart(saga_id, cause.tenant, name, key), start, cause, saga.version)
+
+    def _reply(self, envelope: Envelope, value: bytes, cause: Cause, participant: str) -> Item:
+        get = envelope.extensions.get
+        claimed = get("participant")
+        if claimed and claimed != participant:
+            raise _Flaw("unauthorised_source", f"{claimed} answers on the topic of {participant}")
+        saga_id, activity, purpose, outcome = get("correlationid"), get("activity"), get("purpose"), get("outcome")
+        if not saga_id or not activity or not purpose or not outcome:
+            wanted = ("correlationid", "activity", "purpose", "outcome")
+            missing = next(name for name in wanted if not get(name))
+            raise _Flaw("invalid", f"a reply needs header ce_{missing}")
+        if outcome not in _OUTCOMES.get(purpose, ()):
+            raise _Flaw("invalid", f"a {purpose} cannot be answered with {outcome}")
+        cause.actor = f"participant:{participant}"
+        data, reason, reply_type = None, "", ""
+        if outcome == "ok":
+            reply_type = envelope.type
+            reply = self._contract(reply_type, value, envelope.version)
+            if not isinstance(reply, Reply):
+                raise _Flaw("invalid", f"{reply_type} is no reply")
+            data = reply.plain()
+        else:
+            reason = _reason(value)
+        done_key = get("donekey")
+        answer = Answer(
+            cast("Purpose", purpose),
+            activity,
+            _number(get("round"), "round"),
+            _number(get("attempt"), "attempt"),
+            cast("Any", outcome),
+            data,
+            reason,
+            _number(get("until") or "0", "until"),
+            done_key,
+            participant,
+        )
+        return SagaInput(saga_id, answer, cause, reply_type)
+
+    def _child_start(self, raw: IncomingMessage, envelope: Envelope, value: bytes, cause: Cause) -> Item:
+        body = _json(value)
+        name, version, parent = _text(body, "saga"), _number(body.get("version"), "version"), _parent(body)
+        saga_id = envelope_key(raw)
+        cause.actor = f"saga:{parent.saga_id}"
+        begin = SagaStart(saga_id, cause.tenant, name, _text(body, "business_key"))
+        type_ = _text(body, "type")
+        program = self._catalog.program_for(name, version)
+        if program is None:
+            data = body.get("data")
+        else:
+            if type_ not in program.graph.starts_on:
+                raise _Flaw("invalid", f"saga {name} v{version} does not start on {type_}")
+            data = self._contract(type_, orjson.dumps(body.get("data")), None).plain()
+        forward_only = program.graph.forward_only if program is not None else False
+        given = Start(saga_id, cause.tenant, begin.business_key, type_, data, parent, forward_only)
+        return SagaBegin(begin, given, cause, version)
+
+    def _unwind(self, raw: IncomingMessage, envelope: Envelope, value: bytes, cause: Cause) -> Item:
+        body = _json(value)
+        parent, version = _parent(body), _number(body.get("version"), "version")
+        cause.actor = f"saga:{parent.saga_id}"
+        begin = SagaStart(envelope_key(raw), cause.tenant, _text(body, "saga"), _text(body, "business_key"))
+        return SagaBegin(begin, UndoAsked(parent), cause, version)
+
+    def _child_answer(self, raw: IncomingMessage, envelope: Envelope, value: bytes, cause: Cause) -> Item:
+        body = _json(value)
+        outcome = body.get("outcome")
+        if outcome not in _CHILD_OUTCOMES:
+            raise _Flaw("invalid", f"a child cannot answer {outcome!r:.40}")
+        cause.actor = f"saga:{envelope.extension('correlationid')}"
+        answer = ChildAnswer(
+            _text(body, "activity"),
+            _number(body.get("round"), "round"),
+            outcome,
+            body.get("data"),
+            str(body.get("reason") or ""),
+        )
+        return SagaInput(envelope_key(raw), answer, cause)
+
+    def _internal(self, raw: IncomingMessage, redriven: int) -> Item:
+        """A timer, resume or check that became a dead letter, driven again."""
+        cause = Cause(self._tenant, raw=raw, redriven=redriven)
+        try:
+            body = _json(raw.value or b"")
+            kind, saga_id = body.get("kind"), _text(body, "saga_id")
+            if kind == "timer":
+                given = TimerDue(str(body.get("activity", "")), _number(body.get("armed"), "armed"))
+                return SagaInput(saga_id, given, cause)
+            if kind == "resume":
+                return SagaInput(saga_id, Resume(), cause)
+            if kind == "check":
+                accepts_from = _number(body.get("accepts_from"), "accepts_from")
+                waiting = Waiting(
+                    saga_id, _text(body, "activity"), _text(body, "type"), _text(body, "key"), accepts_from
+                )
+                return EarlyCheck(waiting, cause)
+            raise _Flaw("unreadable", f"{kind!r:.40} is no internal input that can be driven again")
+        except _Flaw as flaw:
+            return Unprocessable(letter_of(cause, flaw.reason, flaw.detail), cause)
+
+    def _contract(self, type_: str, value: bytes, version: int | None) -> Contract:
+        if type_ not in self._catalog.registry:
+            raise _Flaw("unknown_type", f"no installed saga uses {type_}")
+        try:
+            return self._catalog.registry.get(type_).from_bytes(value, version)
+        except ContractError as error:
+            raise _Flaw("invalid", str(error)) from None
+        except RecursionError:
+            raise _Flaw("unreadable", f"{type_}: nested too deeply") from None
+
+
+def envelope_key(raw: IncomingMessage) -> str:
+    """The saga that a message between sagas is for: its key."""
+    try:
+        saga_id = (raw.key or b"").decode()
+    except UnicodeDecodeError:
+        saga_id = ""
+    if not saga_id:
+        raise _Flaw("invalid", "a message between sagas needs the saga's id as its key")
+    return saga_id
+
+
+def _plain(texts: dict[str, Any]) -> bool:
+    """Header names in lower case, as everybody writes them; otherwise the full reader has to look."""
+    return "".join(texts).islower()
+
+
+def _json(value: bytes) -> dict[str, Any]:
+    try:
+        body = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise _Flaw("unreadable", f"not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise _Flaw("unreadable", f"a JSON object was expected, a {type(body).__name__} came")
+    return body
+
+
+def _text(body: dict[str, Any], name: str) -> str:
+    found = body.get(name)
+    if not isinstance(found, str) or not found:
+        raise _Flaw("invalid", f"{name} is missing or no text")
+    return found
+
+
+def _number(text: Any, name: str) -> int:
+    try:
+        return int(text)
+    except (TypeError, ValueError):
+        raise _Flaw("invalid", f"{name} is {text!r:.40}, expected a whole number") from None
+
+
+def _parent(body: dict[str, Any]) -> Parent:
+    found = body.get("parent")
+    if not isinstance(found, dict):
+        raise _Flaw("invalid", "parent is missing")
+    return Parent(_text(found, "saga_id"), _text(found, "activity"), _number(found.get("round"), "round"))
+
+
+def _reason(value: bytes) -> str:
+    """Why a participant said no: the body's `reason`, else nothing; a body of another form is not an error."""
+    try:
+        body = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return ""
+    return str(body.get("reason") or body.get("code") or "") if isinstance(body, dict) else ""
