@@ -9,11 +9,25 @@ Rules of this file
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from operator import attrgetter
+from typing import Any, TypeVar
 
 from orchestrator.kernel.inputs import Parent
+
+C = TypeVar("C")
+
+
+def _copier(cls: type[C]) -> Callable[[C], C]:
+    """A shallow copy of a slotted dataclass, several times faster than copy.copy: all fields read in one C call."""
+    read = attrgetter(*cls.__slots__)  # type: ignore[attr-defined]
+
+    def copy(one: C) -> C:
+        return cls(*read(one))
+
+    return copy
+
 
 # Blocks whose names may not be used as names of nodes: they separate a scope's body from its handlers (S5).
 HANDLER_BLOCKS = frozenset({"on", "on_timeout", "on_failed", "then"})
@@ -44,7 +58,7 @@ class TaskState:
 
     def clone(self) -> TaskState:
         """A copy whose lists may be changed."""
-        copy = TaskState(*(getattr(self, name) for name in _TASK_FIELDS))
+        copy = _copy_task(self)
         copy.to, copy.levels, copy.votes = list(self.to), list(self.levels), list(self.votes)
         return copy
 
@@ -97,9 +111,9 @@ class Activity:
 
     def clone(self) -> Activity:
         """A copy for a forked state."""
-        copy = Activity(*(getattr(self, name) for name in _ACTIVITY_FIELDS))
+        copy = _copy_activity(self)
         if self.undo is not None:
-            copy.undo = UndoState(*(getattr(self.undo, name) for name in _UNDO_FIELDS))
+            copy.undo = _copy_undo(self.undo)
         if self.task is not None:
             copy.task = self.task.clone()
         return copy
@@ -120,9 +134,9 @@ class Activity:
         return self.status == "succeeded" and self.undo_status not in ("done", "by_hand")
 
 
-_ACTIVITY_FIELDS = tuple(Activity.__slots__)
-_UNDO_FIELDS = tuple(UndoState.__slots__)
-_TASK_FIELDS = tuple(TaskState.__slots__)
+_copy_activity = _copier(Activity)
+_copy_undo = _copier(UndoState)
+_copy_task = _copier(TaskState)
 
 
 @dataclass(slots=True)
@@ -142,6 +156,10 @@ class ScopeState:
     entered: int
     then: str = ""
     plan: list[str] = field(default_factory=list)
+
+    def clone(self) -> ScopeState:
+        """A copy whose plan may be changed."""
+        return ScopeState(self.mode, self.entered, self.then, list(self.plan))
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +218,11 @@ class State:
 
     def fork(self) -> State:
         """A state that may be changed; this one stays as it is. Costs one shallow copy of each container."""
-        copy = State(*(getattr(self, name) for name in _STATE_FIELDS))
+        copy = _copy_state(self)
         copy.activities = dict(self.activities)
         copy.tokens = dict(self.tokens)
-        copy.joins = {key: Join(j.total, j.started, j.done) for key, j in self.joins.items()}
-        copy.scopes = {key: ScopeState(s.mode, s.entered, s.then, list(s.plan)) for key, s in self.scopes.items()}
+        copy.joins = {key: Join(j.total, j.started, j.done) for key, j in self.joins.items()} if self.joins else {}
+        copy.scopes = {key: s.clone() for key, s in self.scopes.items()} if self.scopes else {}
         copy.plan = None if self.plan is None else list(self.plan)
         copy.undoing = dict(self.undoing)
         copy.stuck = dict(self.stuck)
@@ -244,6 +262,7 @@ class State:
 
 
 _STATE_FIELDS = tuple(State.__slots__)
+_copy_state = _copier(State)
 
 
 def in_body(activity: str, scope: str) -> bool:

@@ -21,7 +21,7 @@ from orchestrator.kernel.inputs import Refusal
 from orchestrator.kernel.places import enclosing_scopes, enter_block
 from orchestrator.kernel.records import Record
 from orchestrator.kernel.state import State
-from orchestrator.messages.canonical import canonical_bytes
+from orchestrator.messages.canonical import canonical_bytes, parse
 from orchestrator.messages.contract import Contract
 
 MS = 1000
@@ -128,7 +128,7 @@ class Turn:
         return {
             "type": contract.wire_name,
             "version": contract.wire_version,
-            "body": contract.plain(),
+            "body": parse(raw),
             "participant": participant,
             "key": f"{key}:{digest}",
         }

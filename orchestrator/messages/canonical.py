@@ -64,7 +64,12 @@ def canonical_bytes(value: Any) -> bytes:
 
 def plain(value: Any) -> Any:
     """The value as it will be read back from its canonical bytes: only dict, list, str, int, float, bool and None."""
-    return orjson.loads(canonical_bytes(value))
+    return parse(canonical_bytes(value))
+
+
+def parse(raw: bytes) -> Any:
+    """The plain value of canonical bytes."""
+    return orjson.loads(raw)
 
 
 def _simplify(value: Any) -> Any:
