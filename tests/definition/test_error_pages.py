@@ -1,4 +1,4 @@
-"""Every code has a page, and every page is true: its broken example raises exactly that code, its mended one compiles."""
+"""Every code has a page that is true: its broken example raises exactly that code, its mended one compiles."""
 
 from __future__ import annotations
 
