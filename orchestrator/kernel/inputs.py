@@ -38,9 +38,9 @@ class Start:
 class Answer:
     """A participant's reply.
 
-    do/undo: ok (with data), refused (reason), error (reason; unknown). fence: ok (data: it was done; `done_key` names
-    the earlier round's key under which it really happened), refused (it was refused), not_done (refused for ever now), in_doubt (ask again at
-    `until`), never (can never be known), error.
+    do/undo: ok (with data), refused (reason), error (reason; unknown). fence: ok (data: it was done), refused (it was
+    refused), not_done (refused for ever now), in_doubt (ask again at `until`), never (can never be known), error.
+    `done_key` names the key of the earlier round under which it really happened.
     """
 
     purpose: Purpose
