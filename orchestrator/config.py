@@ -124,10 +124,14 @@ class Settings(BaseSettings):
         int, _number(604_800_000, 0, 31_536_000_000, "How long sent rows are kept to send again.")
     ]
 
+    relay_shard: Annotated[int, _number(0, 0, 1_023, "Which part of the sagas this process looks for in the outbox.")]
+    relay_shards: Annotated[int, _number(1, 1, 1_024, "In how many parts processes that only relay share the outbox.")]
+
     # --- the database's pools ---
     pool_coordinator_max: Annotated[int, _number(6, 1, 200, "Connections for batches.")]
     pool_relay_max: Annotated[int, _number(3, 1, 100, "Connections for the relay, timers and the reconciler.")]
     pool_query_max: Annotated[int, _number(4, 1, 200, "Connections for reading pages and lists.")]
+    pool_participants_max: Annotated[int, _number(6, 1, 200, "Connections for the participants of this process.")]
     pool_wait_ms: Annotated[int, _number(5_000, 10, 600_000, "How long a connection is waited for.")]
     statement_timeout_ms: Annotated[int, _number(15_000, 100, 600_000, "How long one statement may take.")]
     lock_timeout_ms: Annotated[int, _number(5_000, 100, 600_000, "How long one statement may wait for a lock.")]
@@ -185,6 +189,10 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}OUTBOX_BACKLOG_ROWS_MAX ({self.outbox_backlog_rows_max}) must not be more than "
                 f"{PREFIX}OUTBOX_MEMORY_ROWS_MAX ({self.outbox_memory_rows_max}): intake would never pause"
+            )
+        if self.relay_shard >= self.relay_shards:
+            raise ValueError(
+                f"{PREFIX}RELAY_SHARD ({self.relay_shard}) must be less than {PREFIX}RELAY_SHARDS ({self.relay_shards})"
             )
         if self.pool_coordinator_max < self.intake_lanes + 1:
             raise ValueError(

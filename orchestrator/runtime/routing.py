@@ -74,6 +74,11 @@ class Router:
             UNWIND_TYPE: self._unwind,
         }
 
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics whose messages this router understands."""
+        return self._routes.consumed
+
     def route(self, raw: IncomingMessage, redriven: int = 0) -> Item:
         """What this message is. `redriven`: the dead letter's id, where it is processed again."""
         if redriven and raw.topic == INTERNAL_TOPIC:
@@ -192,7 +197,7 @@ class Router:
             data,
             reason,
             _number(get("until") or "0", "until"),
-            done_key,
+            done_key or "",
             participant,
         )
         return SagaInput(saga_id, answer, cause, reply_type)

@@ -1,0 +1,261 @@
+"""A running process: any subset of the roles, wired together, watched, and stopped in order.
+
+Rules of this file
+- `async with Runtime(settings, database_url=...)` opens store and broker, registers the definitions and makes the topics;
+  `run` then runs the loops until `stop` is called or one of them dies.
+- Several processes with the role coordinator share the work by the consumer group; any number may relay or fire timers.
+- Loops are asked to stop from the outside in: HTTP, then intake, timers, participants, and the relay last, so that what
+  was committed while stopping is still sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+
+from orchestrator.broker.contract import Broker, BrokerError, IncomingMessage, open_broker
+from orchestrator.config import ROLES, Settings
+from orchestrator.participants.pool import open_pool
+from orchestrator.participants.worker import Worker
+from orchestrator.runtime import parts
+from orchestrator.runtime.catalog import Catalog
+from orchestrator.runtime.coordinator import Coordinator
+from orchestrator.runtime.hints import Hints
+from orchestrator.runtime.intake import Intake
+from orchestrator.runtime.reconciler import Reconciler
+from orchestrator.runtime.relay import Relay
+from orchestrator.runtime.routing import Router
+from orchestrator.runtime.submit import Submitter
+from orchestrator.runtime.supervisor import LoopHealth, Pulse, Stopping, Supervisor
+from orchestrator.runtime.timers import Timers
+from orchestrator.runtime.work import Item, Outcome
+from orchestrator.store.migrate import check_schema
+from orchestrator.store.postgres import PostgresStore
+
+DECIDING = frozenset({"coordinator", "timers", "api", "relay"})  # a relay gives refused messages back to their sagas
+PARTICIPANT_BEAT_MS = 200
+RETRY_MS = 500
+
+# Generations of the garbage collector. States in memory are many and free of cycles: a full pass over them would stop
+# the process for most of a second and find nothing, so it is made (nearly) never.
+GC_THRESHOLDS = (50_000, 20, 1_000)
+
+log = structlog.get_logger("orchestrator.runtime")
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the process is. `facts`: sizes and counts by name, for pages and metrics."""
+
+    ready: bool
+    loops: tuple[LoopHealth, ...]
+    facts: dict[str, int]
+
+
+class Runtime:
+    """One process. `database_url` logs in as the application's role, to a schema that is up to date.
+
+    coordinator decides, `submit` decides one act of a person; hints, store, broker, catalog and router are there for
+    what is built on top. `roles` empty: those of the settings.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        database_url: str = "",
+        catalog: Catalog | None = None,
+        roles: Iterable[str] = (),
+        on_handled: Callable[[Any], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.database_url = database_url or settings.database_url
+        self.roles = frozenset(roles) or settings.role_names
+        unknown = self.roles - set(ROLES)
+        if unknown:
+            raise ValueError(f"unknown roles {sorted(unknown)}; there are {', '.join(ROLES)}")
+        self.catalog = catalog or Catalog.load(settings.saga_modules)
+        self.hints = Hints()
+        self.store = PostgresStore(self.database_url, parts.connection_limits(settings))
+        self.broker: Broker = open_broker(
+            settings.resolved_broker_url(self.database_url), settings=settings.broker_settings()
+        )
+        self.router: Router = parts.router(settings, self.catalog)
+        self.coordinator: Coordinator = parts.coordinator(settings, self.catalog, self.store, self.hints)
+        self.submitter = Submitter(
+            self.coordinator.process,
+            wait_ms=settings.submit_wait_ms,
+            acts_max=settings.submit_acts_max,
+            waiting_max=settings.submit_waiting_max,
+        )
+        self.relay: Relay | None = None
+        self.intake: Intake | None = None
+        self.timers: Timers | None = None
+        self.reconciler: Reconciler | None = None
+        self.workers: list[Worker] = []
+        self._on_handled = on_handled
+        self._supervisor = Supervisor(stop_ms_max=settings.stop_ms_max, stall_exit_ms=settings.stall_exit_ms)
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Opens everything. Raises SchemaBehindError, DefinitionChangedError, BrokerSetupError and the like."""
+        async with AsyncExitStack() as opening:
+            opening.push_async_callback(self.store.close)
+            opening.push_async_callback(self.broker.close)
+            async with self.store.pools.connection("work") as connection:
+                await check_schema(connection)
+            if self.roles & DECIDING:
+                await self.catalog.register(self.store)
+            if self.settings.topic_create:
+                await self.broker.ensure_topics(parts.topics(self.settings, self.catalog))
+            await self._make_workers(opening)
+            self._open = opening.pop_all()
+        self._make_loops()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._open.aclose()
+
+    async def run(self) -> None:
+        """Runs until stopped. Raises LoopDiedError with the first loop that ended by itself, and why."""
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        log.info("running", roles=sorted(self.roles), sagas=len(self.catalog.sagas))
+        await self._supervisor.run()
+        log.info("stopped")
+
+    def stop(self) -> None:
+        """Asks for a graceful stop; `run` returns when all loops have ended."""
+        self._supervisor.stop()
+
+    def add(self, name: str, run: Callable[[Stopping], Awaitable[None]], pulse: Pulse | None = None) -> None:
+        """Adds a loop of somebody else (the HTTP server, projections), before `run`. It is asked to stop first."""
+        self._supervisor.add(name, run, pulse, first=True)
+
+    async def submit(self, item: Item) -> Outcome:
+        """Decides one act, sharing a transaction with others that come now. Raises BusyError, StoreError."""
+        return await self.submitter.submit(item)
+
+    async def redrive(self, raw: IncomingMessage, letter: int) -> Outcome:
+        """Processes a dead letter again, as if it had come now; it passes every check anew."""
+        return await self.submitter.submit(self.router.route(raw, letter))
+
+    def health(self) -> Health:
+        """How every loop is, and what waits."""
+        facts = dict(self.coordinator.counts)
+        facts |= {"cached_sagas": len(self.coordinator.cache), "acts_waiting": len(self.submitter)}
+        facts["loop_lag_ms_max"] = self._supervisor.lag_ms_max
+        if self.relay is not None:
+            facts |= self.relay.facts()
+        if self.timers is not None:
+            facts |= {"timers_fired": self.timers.fired, "intake_behind_ms": self.timers.behind_us // 1000}
+        if self.reconciler is not None:
+            facts["orphans"] = len(self.reconciler.orphans)
+        if self.intake is not None:
+            facts["intake_paused"] = int(self.intake.paused)
+        return Health(self._supervisor.ready, tuple(self._supervisor.health()), facts)
+
+    # --- wiring -------------------------------------------------------------------------------------------------------
+
+    def _make_loops(self) -> None:
+        if self.roles & DECIDING:
+            self._loop("submit", self.submitter.run)
+        if "relay" in self.roles:
+            owner = not self.roles & (DECIDING - {"relay"})
+            self.relay = parts.relay(self.settings, self.store, self.broker, self.coordinator, owner=owner)
+            self.coordinator.outlet = self.relay
+        if "coordinator" in self.roles:
+            self._coordinator_loops()
+        if "timers" in self.roles:
+            self._timer_loops()
+        for worker in self.workers:
+            self._worker_loop(worker)
+        if self.relay is not None:
+            relay = self.relay
+            self._beating("relay", relay.run)
+            self._beating("relay-sweep", relay.sweep)
+            self._beating("relay-mark", relay.mark)
+
+    def _coordinator_loops(self) -> None:
+        settings = self.settings
+        intake = parts.intake(settings, self.store, self.broker, self.coordinator, self.router, self.hints, self.relay)
+        self.intake = intake
+        for number, lane in enumerate(intake.lanes):
+            self._beating(
+                f"intake-lane-{number}", lambda stopping, pulse, lane=lane: intake.lane(lane, stopping, pulse)
+            )
+        self._beating("intake-heartbeat", intake.heartbeat)
+        self._beating("intake", intake.run)
+        reconciler = self._reconciler()
+        self._beating("resumes", reconciler.resumes)
+        self._beating("checks", reconciler.checks)
+
+    def _timer_loops(self) -> None:
+        self.timers = parts.timers(self.settings, self.store, self.coordinator, self.hints)
+        self._beating("timers", self.timers.run)
+        stall_ms = self.settings.stall_ms_max + self.settings.reconcile_report_ms
+        self._beating("report", self._reconciler().report, stall_ms)
+
+    def _reconciler(self) -> Reconciler:
+        if self.reconciler is None:
+            self.reconciler = parts.reconciler(self.settings, self.store, self.coordinator, self.hints)
+        return self.reconciler
+
+    async def _make_workers(self, opening: AsyncExitStack) -> None:
+        if "participants" not in self.roles or not self.catalog.participants:
+            return
+        pool = await opening.enter_async_context(open_pool(self.database_url, self.settings.pool_participants_max))
+        for participant in self.catalog.participants:
+            self.workers.append(Worker(participant, self.broker, pool, on_handled=self._on_handled))
+
+    def _worker_loop(self, worker: Worker) -> None:
+        name = f"participant-{worker.participant.name}"
+        pulse = Pulse(name, self.settings.stall_ms_max)
+
+        async def run(stopping: Stopping) -> None:
+            working = asyncio.create_task(_until_reachable(worker, stopping), name=name)
+            asked = asyncio.create_task(stopping.wait(), name=f"{name}-stop")
+            try:
+                while not stopping and not working.done():
+                    await asyncio.wait({working, asked}, timeout=PARTICIPANT_BEAT_MS / 1000)
+                    pulse.beat_at(worker.progressed_at)
+                if working.done():
+                    await working  # raises what ended it
+            finally:
+                asked.cancel()
+                working.cancel()
+                await asyncio.wait({working})
+
+        self._loop(name, run, pulse)
+
+    def _beating(
+        self, name: str, run: Callable[[Stopping, Pulse], Awaitable[None]], stall_ms: int | None = None
+    ) -> None:
+        pulse = Pulse(name, stall_ms or self.settings.stall_ms_max)
+        self._loop(name, lambda stopping: run(stopping, pulse), pulse)
+
+    def _loop(self, name: str, run: Callable[[Stopping], Awaitable[None]], pulse: Pulse | None = None) -> None:
+        self._supervisor.add(name, run, pulse)
+
+
+async def _until_reachable(worker: Worker, stopping: Stopping) -> None:
+    """A worker whose broker is away at the start comes again; once it runs, it copes by itself."""
+    while not stopping:
+        try:
+            await worker.run()
+            return
+        except BrokerError as error:
+            if not error.retriable:
+                raise
+            log.warning("participant cannot reach the broker", participant=worker.participant.name, error=str(error))
+            await stopping.sleep(RETRY_MS)

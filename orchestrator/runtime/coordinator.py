@@ -1,0 +1,286 @@
+"""The coordinator: one transaction per batch, whoever brings it.
+
+Rules of this file
+- Messages, timers, people's acts, resumes and checks all go through `process`; nothing else writes a stream.
+- Order inside the transaction: event keys, heads and inbox, streams that are not in memory, decide, write, commit. What
+  is told to others (relay, hints, cache) is told after the commit, and in one step with it.
+- A conflict decides the batch again with fresh states. An unknown commit is asked for, never assumed. A saga that the
+  kernel or the store cannot take is cut out with a dead letter, and the others go on.
+- When the database is away, `process` raises StoreError and has changed nothing: the caller comes again with the batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import structlog
+
+from orchestrator.kernel.api import fold
+from orchestrator.kernel.records import FoldError, Record
+from orchestrator.runtime.hints import Hints
+from orchestrator.runtime.identity import trace_id_of
+from orchestrator.runtime.states import Entry, StateCache
+from orchestrator.runtime.stream import Fixed, Loaded
+from orchestrator.runtime.turns import Turns
+from orchestrator.runtime.work import DomainEvent, EarlyCheck, Item, Outcome, SagaBegin, SagaInput
+from orchestrator.store.contract import (
+    Batch,
+    BatchWrite,
+    CommitUnknownError,
+    ConflictError,
+    EventKey,
+    Head,
+    InvalidAppendError,
+    MessageFate,
+    MessageId,
+    OutboxRow,
+    Position,
+    SagaStart,
+    Store,
+    StoredRecord,
+)
+
+NO_POSITIONS: Mapping[Position, tuple[int, int]] = {}
+FOLD_RECORDS_SLICE = 4_000  # then others get their turn: some 8 ms
+
+log = structlog.get_logger("orchestrator.coordinator")
+
+
+class Outlet(Protocol):
+    """Where committed messages go; the relay."""
+
+    def accept(self, saga_id: str, rows: Sequence[OutboxRow], foreign: bool) -> None:
+        """Takes rows of one saga right after their commit."""
+
+
+class Coordinator:
+    """Advances sagas. One per process; `process` may run several times side by side."""
+
+    def __init__(
+        self,
+        store: Store,
+        fixed: Fixed,
+        hints: Hints,
+        *,
+        tenants: Iterable[str],
+        cache_sagas_max: int,
+        conflict_retries_max: int,
+    ) -> None:
+        self._store = store
+        self._fixed = fixed
+        self._hints = hints
+        self._tenants = tuple(tenants)
+        self._retries_max = conflict_retries_max
+        self.outlet: Outlet | None = None  # set where a relay runs in this process
+        self.cache = StateCache(cache_sagas_max)
+        self.counts: Counter[str] = Counter()  # batches, records, messages, conflicts, unknown_commits, fates, reasons
+
+    async def process(
+        self, items: Sequence[Item], positions: Mapping[Position, tuple[int, int]] = NO_POSITIONS
+    ) -> list[Outcome]:
+        """Decides and commits a batch; one outcome per item, in order. `positions`: how far it brings intake.
+
+        Raises StoreError when the database cannot do it now; then nothing is stored.
+        """
+        given_up: dict[str, str] = {}
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                outcomes = await self._attempt(items, positions, given_up)
+            except ConflictError as error:
+                self.counts["conflicts"] += 1
+                for saga_id in error.sagas or self._sagas_of(items):
+                    self.cache.drop(saga_id)
+                    if attempt >= self._retries_max:
+                        given_up[saga_id] = f"decided {attempt} times, and each time: {error}"
+                if attempt > 2 * self._retries_max:
+                    raise
+                continue
+            if outcomes is not None:
+                return outcomes
+
+    async def _attempt(
+        self, items: Sequence[Item], positions: Mapping[Position, tuple[int, int]], given_up: Mapping[str, str]
+    ) -> list[Outcome] | None:
+        """One transaction. None: its commit is known not to have happened."""
+        write, turns = BatchWrite(), None
+        messages: list[MessageId] = []
+        try:
+            async with self._store.batch() as batch:
+                loaded, fates, messages = await self._load(batch, items, given_up)
+                turns = Turns(self._fixed, loaded)
+                turns.run(items, fates)
+                write = turns.write(positions)
+                while True:
+                    try:
+                        await batch.write(write)
+                        break
+                    except InvalidAppendError as error:
+                        if not error.sagas:
+                            raise
+                        turns.cut(items, error.sagas, str(error))
+                        write = turns.write(positions)
+        except CommitUnknownError as error:
+            self.counts["unknown_commits"] += 1
+            # The database may have been restored or replaced meanwhile: nothing in memory is to be believed.
+            self.cache.clear()
+            log.warning("commit unknown, asking the database", error=str(error), sagas=len(write.appends))
+            if not await self._store.committed(write.appends, messages):
+                return None
+        assert turns is not None
+        self._committed(turns, write)
+        return turns.outcomes
+
+    # --- before ---------------------------------------------------------------------------------------------------
+
+    async def _load(
+        self, batch: Batch, items: Sequence[Item], given_up: Mapping[str, str]
+    ) -> tuple[Loaded, dict[int, MessageFate], list[MessageId]]:
+        """Locks and reads what the items need: keys, then heads and inbox, then the streams that are not in memory."""
+        wanted = _Wanted(self._fixed, self._tenants)
+        for index, item in enumerate(items):
+            wanted.add(index, item)
+        keys = frozenset(wanted.keys)
+        waiting, early = await batch.lock_keys(sorted(keys)) if keys else ([], [])
+        sagas = wanted.sagas | {wait.saga_id for wait in waiting}
+        heads, fates = await batch.claim(list(sagas), wanted.starts, wanted.messages)
+        self._hints.clock.observe(batch.now)
+        fate_of = dict(zip(wanted.message_items, fates, strict=True))
+        entries: dict[str, Entry] = {}
+        missing: list[Head] = []
+        for saga_id, head in heads.items():
+            if head.version:
+                entry = self.cache.get(saga_id, head.version, head.hash)
+                if entry is None:
+                    missing.append(head)
+                else:
+                    entries[saga_id] = entry
+        broken = dict(given_up)
+        if missing:
+            streams = await batch.streams([head.saga_id for head in missing])
+            await _fold(missing, streams, entries, broken)
+        new = [message for message, fate in zip(wanted.messages, fates, strict=True) if fate == "new"]
+        return Loaded(batch.now, heads, entries, broken, keys, waiting, early), fate_of, new
+
+    # --- after ----------------------------------------------------------------------------------------------------
+
+    def _committed(self, turns: Turns, write: BatchWrite) -> None:
+        """Tells cache, relay and loops. No await here: who sees the new state in memory also sees its messages sent."""
+        hints, counts = self._hints, self.counts
+        earliest = 0
+        for append in write.appends:
+            stream = turns.streams[append.saga_id]
+            assert stream.state is not None
+            counts["records"] += len(append.records)
+            if append.outbox and self.outlet is not None:
+                self.outlet.accept(append.saga_id, append.outbox, stream.foreign)
+            # Once a foreign saga's rows went by way of the table, the relay knows it and keeps the order.
+            foreign = stream.foreign and not append.outbox
+            self.cache.put(append.saga_id, Entry(stream.state, stream.version, b"", stream.trace_id, foreign))
+            effects = append.effects
+            for timer in effects.timers_set:
+                if not earliest or timer.due < earliest:
+                    earliest = timer.due
+            if effects.waits_opened:
+                hints.checks.give()
+            if effects.resume:
+                hints.resumes.give()
+        if earliest:
+            hints.timer_set(earliest)
+        counts["batches"] += 1
+        counts["inputs"] += len(turns.outcomes)
+        if write.dead_letters:
+            reasons = Counter(letter.reason for letter in write.dead_letters)
+            counts.update({f"dead_{reason}": count for reason, count in reasons.items()})
+            log.warning("dead letters kept", **reasons, first=write.dead_letters[0].detail[:300])
+
+    @staticmethod
+    def _sagas_of(items: Sequence[Item]) -> list[str]:
+        found = []
+        for item in items:
+            if isinstance(item, SagaInput):
+                found.append(item.saga_id)
+            elif isinstance(item, SagaBegin):
+                found.append(item.start.saga_id)
+            elif isinstance(item, DomainEvent):
+                found += [begin.start.saga_id for begin in item.begins]
+            elif isinstance(item, EarlyCheck):
+                found.append(item.waiting.saga_id)
+        return found
+
+
+class _Wanted:
+    """What a batch has to lock and to look up."""
+
+    def __init__(self, fixed: Fixed, tenants: tuple[str, ...]) -> None:
+        self._own_key = fixed.catalog.routes.own_key
+        self._tenants = tenants
+        self.keys: set[EventKey] = set()
+        self.sagas: set[str] = set()
+        self.starts: list[SagaStart] = []
+        self.messages: list[MessageId] = []
+        self.message_items: list[int] = []
+
+    def add(self, index: int, item: Item) -> None:
+        """Takes one item in."""
+        message = item.cause.message
+        if message is not None:
+            self.messages.append(message)
+            self.message_items.append(index)
+        if isinstance(item, SagaInput):
+            self.sagas.add(item.saga_id)
+        elif isinstance(item, DomainEvent):
+            if item.awaited:
+                self.keys.add((item.cause.tenant, item.event.type, item.event.key))
+            for begin in item.begins:
+                self._begin(begin)
+        elif isinstance(item, SagaBegin):
+            self._begin(item)
+        elif isinstance(item, EarlyCheck):
+            waiting = item.waiting
+            self.sagas.add(waiting.saga_id)
+            # A subscription does not name its tenant, and the saga is not read yet: tenants are few: lock for all.
+            self.keys.update((tenant, waiting.type, waiting.key) for tenant in self._tenants)
+
+    def _begin(self, begin: SagaBegin) -> None:
+        start = begin.start
+        self.starts.append(start)
+        parent = begin.given.parent
+        if parent is not None:
+            self.sagas.add(parent.saga_id)  # it hears in this transaction where its child may not start
+        # Waits that open in the very first turn then take early events without a later check.
+        for type_ in self._own_key.get(start.name, ()):
+            self.keys.add((start.tenant, type_, start.business_key))
+
+
+async def _fold(
+    heads: Sequence[Head],
+    streams: Mapping[str, list[StoredRecord]],
+    entries: dict[str, Entry],
+    broken: dict[str, str],
+) -> None:
+    """States of streams. One that does not fold, or is not what its head says, is broken: its saga is left alone."""
+    folded = 0
+    for head in heads:
+        records = streams.get(head.saga_id) or []
+        try:
+            state = fold(Record(record.type, record.activity, record.data) for record in records)
+        except FoldError as error:
+            broken[head.saga_id] = f"the stream cannot be folded: {error}"
+            continue
+        last = records[-1].hash if records else b""
+        if state.version != head.version or last != head.hash:
+            broken[head.saga_id] = (
+                f"the head says version {head.version}, the stream has {len(records)} records: one of them was changed"
+            )
+            continue
+        trace_id = trace_id_of(records[0].traceparent, head.saga_id)
+        entries[head.saga_id] = Entry(state, head.version, head.hash, trace_id, foreign=True)
+        folded += len(records)
+        if folded > FOLD_RECORDS_SLICE:
+            folded = 0
+            await asyncio.sleep(0)

@@ -1,0 +1,157 @@
+"""The parts of a running process, made from settings: one function each, so that tests can make one alone.
+
+Rules of this file: only wiring. Which settings feed which argument stands here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from orchestrator.broker.contract import Broker, TopicSpec
+from orchestrator.config import Settings
+from orchestrator.kernel.api import Limits
+from orchestrator.runtime.catalog import Catalog
+from orchestrator.runtime.coordinator import Coordinator
+from orchestrator.runtime.hints import Hints
+from orchestrator.runtime.intake import Intake
+from orchestrator.runtime.outgoing import Encoder
+from orchestrator.runtime.reconciler import Reconciler
+from orchestrator.runtime.relay import Relay
+from orchestrator.runtime.routing import Router
+from orchestrator.runtime.stream import Fixed
+from orchestrator.runtime.timers import Timers
+from orchestrator.store.connections import ConnectionLimits
+from orchestrator.store.contract import Store
+
+# What headers and framing may add to a body: a body that the kernel lets through must fit the broker's limit with them.
+BODY_SHARE_PERCENT = 85
+
+
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """The store's pools and time limits."""
+    return ConnectionLimits(
+        batch_connections=settings.pool_coordinator_max,
+        work_connections=settings.pool_relay_max,
+        read_connections=settings.pool_query_max,
+        statement_timeout_ms=settings.statement_timeout_ms,
+        lock_timeout_ms=settings.lock_timeout_ms,
+        idle_in_transaction_timeout_ms=settings.idle_transaction_ms,
+        acquire_timeout_ms=settings.pool_wait_ms,
+        answer_timeout_ms=settings.statement_timeout_ms * 2,
+        prepared_statements=settings.prepared_statements,
+    )
+
+
+def router(settings: Settings, catalog: Catalog) -> Router:
+    """Reads messages."""
+    return Router(
+        catalog,
+        tenant=settings.tenant,
+        tenants=settings.tenants,
+        message_bytes_max=settings.message_bytes_max,
+        headers_max=settings.headers_max,
+    )
+
+
+def coordinator(settings: Settings, catalog: Catalog, store: Store, hints: Hints) -> Coordinator:
+    """Advances sagas."""
+    fixed = Fixed(
+        catalog,
+        Encoder(settings.message_bytes_max),
+        Limits(
+            turn_records_max=settings.turn_records_max,
+            message_bytes_max=settings.message_bytes_max * BODY_SHARE_PERCENT // 100,
+        ),
+        early_max=settings.early_events_max_per_key,
+        inputs_max=settings.saga_batch_inputs_max,
+    )
+    return Coordinator(
+        store,
+        fixed,
+        hints,
+        tenants=sorted(settings.tenants),
+        cache_sagas_max=settings.cache_sagas_max,
+        conflict_retries_max=settings.conflict_retries_max,
+    )
+
+
+def relay(settings: Settings, store: Store, broker: Broker, coordinator: Coordinator, *, owner: bool) -> Relay:
+    """Publishes. `owner`: no coordinator of this process hands rows over, so all come from the table."""
+    return Relay(
+        store,
+        broker.producer("relay"),
+        coordinator.process,
+        tenant=settings.tenant,
+        batch_rows=settings.outbox_batch_rows,
+        memory_rows_max=settings.outbox_memory_rows_max,
+        backlog_rows_max=settings.outbox_backlog_rows_max,
+        mark_ms=settings.outbox_mark_ms,
+        sweep_ms=settings.outbox_sweep_ms,
+        poll_ms=settings.outbox_poll_ms,
+        retry_ms=settings.outbox_retry_ms,
+        owner=owner,
+        shard=settings.relay_shard,
+        shards=settings.relay_shards,
+    )
+
+
+def intake(
+    settings: Settings,
+    store: Store,
+    broker: Broker,
+    coordinator: Coordinator,
+    router: Router,
+    hints: Hints,
+    relay: Relay | None,
+) -> Intake:
+    """Reads from the broker."""
+    group = settings.consumer_group
+    consumer = broker.consumer(group, router.topics, lambda wanted: store.positions(group, sorted(wanted)))
+    return Intake(
+        consumer,
+        coordinator,
+        router,
+        hints.clock,
+        group=group,
+        batch_messages=settings.intake_batch_messages,
+        wait_ms=settings.intake_wait_ms,
+        heartbeat_ms=settings.intake_heartbeat_ms,
+        lanes=settings.intake_lanes,
+        overloaded=relay.overloaded if relay is not None else lambda: False,
+    )
+
+
+def timers(settings: Settings, store: Store, coordinator: Coordinator, hints: Hints) -> Timers:
+    """Fires timers."""
+    return Timers(
+        store,
+        coordinator,
+        hints,
+        group=settings.consumer_group,
+        tenant=settings.tenant,
+        poll_ms=settings.timer_poll_ms,
+        batch_rows=settings.timer_batch_rows,
+        behind_ms=settings.intake_health_ms,
+    )
+
+
+def reconciler(settings: Settings, store: Store, coordinator: Coordinator, hints: Hints) -> Reconciler:
+    """Drives resumes and checks."""
+    return Reconciler(
+        store,
+        coordinator,
+        hints,
+        tenant=settings.tenant,
+        poll_ms=settings.reconcile_poll_ms,
+        batch_rows=settings.reconcile_batch_rows,
+        report_ms=settings.reconcile_report_ms,
+    )
+
+
+def topics(settings: Settings, catalog: Catalog) -> list[TopicSpec]:
+    """Every topic that the installed sagas and participants need."""
+    names = {*catalog.routes.consumed, *catalog.routes.produced}
+    for participant in catalog.participants:
+        names.update(spec.name for spec in participant.topics())
+    return [
+        TopicSpec(name, partitions=settings.topic_partitions, retention_ms=settings.topic_retention_ms)
+        for name in sorted(names)
+    ]

@@ -1,0 +1,71 @@
+"""States of sagas in memory: a bounded cache that is never believed without the head of the stream.
+
+Rules of this file
+- An entry counts only while the saga's head, read under its lock, has the entry's version (and hash, once known).
+- States are never changed in place: the kernel forks. So what a failed commit computed cannot be left behind here.
+- `Entry.foreign`: the state was folded from the store, so earlier outbox rows may be another process's, and unsent yet.
+  The relay must not overtake them from memory; see relay.py.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from orchestrator.kernel.state import State
+
+
+@dataclass(slots=True)
+class Entry:
+    """A state with the head it belongs to. `hash` b"": written by this process, the seal not read back yet."""
+
+    state: State
+    version: int
+    hash: bytes
+    trace_id: str
+    foreign: bool = False
+
+
+class StateCache:
+    """The newest `sagas_max` states by use. 0 keeps none."""
+
+    def __init__(self, sagas_max: int) -> None:
+        self._max = sagas_max
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self.hits = 0
+        self.misses = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, saga_id: str, version: int, hash_: bytes) -> Entry | None:
+        """The entry, if it is of exactly this head; a stale one is dropped."""
+        entry = self._entries.get(saga_id)
+        if entry is None:
+            self.misses += 1
+            return None
+        if entry.version != version or (entry.hash and hash_ and entry.hash != hash_):
+            del self._entries[saga_id]
+            self.misses += 1
+            return None
+        entry.hash = hash_
+        self.hits += 1
+        return entry
+
+    def put(self, saga_id: str, entry: Entry) -> None:
+        """Keeps a state whose commit is known to have succeeded."""
+        if not self._max:
+            return
+        entries = self._entries
+        entries[saga_id] = entry
+        entries.move_to_end(saga_id)
+        while len(entries) > self._max:
+            entries.popitem(last=False)
+
+    def drop(self, saga_id: str) -> None:
+        """Forgets one saga: somebody else wrote, or its commit is unknown."""
+        self._entries.pop(saga_id, None)
+
+    def clear(self) -> None:
+        """Forgets everything: the database may have been restored to an earlier day."""
+        self._entries.clear()
