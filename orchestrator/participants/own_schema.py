@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 import asyncpg
 
 from orchestrator.participants.work import ParticipantError, Pool
-from orchestrator.store.migrate import CONNECT_SECONDS_MAX, MIGRATIONS, check_schema, migrate
+from orchestrator.store.migrate import CONNECT_SECONDS_MAX, MIGRATIONS, MigrationError, check_schema, migrate
 from orchestrator.store.sql import load_queries
 
 INBOX_MIGRATIONS: Traversable = files("orchestrator.participants") / "migrations"
@@ -71,7 +71,10 @@ class OwnSchema:
         async with pool.acquire() as connection, connection.transaction():
             await connection.fetchrow(queries["enter"], self.name, "0", "0", "0")
             for folder in self.folders():
-                await check_schema(connection, folder)
+                try:
+                    await check_schema(connection, folder)
+                except MigrationError as error:
+                    raise type(error)(f"schema {self.name}: {error}") from error
 
     async def _run(self, url: str, *statements: str) -> None:
         """Some statements in one transaction."""
