@@ -1,0 +1,34 @@
+"""`/healthz`: the process lives. `/readyz`: every loop has made progress lately, and the database answers."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from orchestrator.api.engine import EngineOf
+from orchestrator.api.problems import ProblemError
+from orchestrator.api.shapes import respond
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz")
+async def healthz() -> Response:
+    """200 while this process can answer at all. Says nothing of what it consists of."""
+    return respond({"ok": True})
+
+
+@router.get("/readyz")
+async def readyz(request: Request, engine: EngineOf) -> Response:
+    """200 when work is being done; 503 with each part that makes no progress."""
+    reasons = await engine.not_ready()
+    if request.app.state.stopping.is_set():
+        reasons.append("the process is stopping")
+    if reasons:
+        raise ProblemError(
+            "not_ready",
+            "; ".join(reasons)[:500],
+            errors=[{"detail": reason, "pointer": ""} for reason in reasons],
+            headers={"Retry-After": "1"},
+        )
+    return respond({"ok": True})

@@ -1,0 +1,38 @@
+"""`orchestrator bench ...`: how fast the shipped product is on this machine, and how fast the bare loop could be."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from orchestrator.cli.options import Json
+from orchestrator.cli.output import ExitCode, Output
+
+app = typer.Typer(no_args_is_help=True, help="Benches: orders, limit.")
+
+Sagas = Annotated[int, typer.Option("--sagas", min=10, max=10_000_000, help="How many sagas.")]
+Broker = Annotated[Literal["kafka", "postgres"], typer.Option("--broker", help="kafka or postgres.")]
+Concurrency = Annotated[str, typer.Option("--concurrency", help="Sagas under way at once: a number, or open.")]
+
+
+@app.command()
+def orders(
+    sagas: Sagas = 2_000, broker: Broker = "kafka", concurrency: Concurrency = "open", as_json: Json = False
+) -> None:
+    """Orders through the shipped `serve`: real broker, real PostgreSQL, one in ten compensating; results are checked."""
+    from orchestrator.bench.orders import OrdersOptions, bench_orders
+    from orchestrator.cli.run import run_async
+
+    out = Output(as_json)
+    if not run_async(bench_orders(OrdersOptions(sagas, broker, concurrency), out)):
+        raise typer.Exit(ExitCode.FOUND_SOMETHING)
+
+
+@app.command()
+def limit(sagas: Sagas = 2_000, broker: Broker = "kafka", as_json: Json = False) -> None:
+    """The bare loop: the same bytes through the broker, the same rows into PostgreSQL, nothing decided."""
+    from orchestrator.bench.limit import bench_limit
+    from orchestrator.cli.run import run_async
+
+    run_async(bench_limit(sagas, broker, Output(as_json)))

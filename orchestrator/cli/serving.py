@@ -1,0 +1,156 @@
+"""Running a process: its database, its schema, the runtime, the HTTP server, and the signals that stop it.
+
+Rules of this file
+- One way to run the product, for `serve`, the demo and the bench: `running` is used by all of them.
+- The first SIGINT or SIGTERM asks for a graceful stop; the second one cuts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import pkgutil
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from orchestrator import logs
+from orchestrator.api.app import create_app
+from orchestrator.api.server import ApiServer
+from orchestrator.cli.local import saga_modules
+from orchestrator.cli.output import Output
+from orchestrator.config import Settings
+from orchestrator.participants.own_schema import OwnSchema
+from orchestrator.runtime.app import Runtime
+from orchestrator.runtime.catalog import Catalog
+from orchestrator.runtime.supervisor import Stopping
+from orchestrator.store.embedded import EmbeddedPostgres
+from orchestrator.store.migrate import migrate
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseUrls:
+    """How the product and its migrations log in. `embedded`: the server was started (or is shared) by this process."""
+
+    app: str
+    owner: str
+    embedded: bool = False
+
+
+@asynccontextmanager
+async def database(settings: Settings) -> AsyncIterator[DatabaseUrls]:
+    """The configured database, or an embedded one in `data_dir` for as long as the block runs."""
+    if settings.database_url:
+        yield DatabaseUrls(settings.database_url, settings.migrate_url or settings.database_url)
+        return
+    async with EmbeddedPostgres(settings.data_dir) as server:
+        yield DatabaseUrls(server.url, server.migrate_url, embedded=True)
+
+
+def own_schemas(catalog: Catalog, modules: tuple[str, ...]) -> list[OwnSchema]:
+    """The schemas of installed participants, and those of saga packages (an `OwnSchema` in a submodule)."""
+    found = {participant.own_schema.name: participant.own_schema for participant in catalog.participants}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        module = importlib.import_module(name)
+        for value in vars(module).values():
+            if isinstance(value, OwnSchema):
+                found.setdefault(value.name, value)
+        for below in pkgutil.iter_modules(getattr(module, "__path__", ())):
+            if not below.name.startswith(("test", "_")):
+                waiting.append(f"{name}.{below.name}")
+    return [found[name] for name in sorted(found)]
+
+
+async def migrate_schema(url: str, schemas: list[OwnSchema]) -> list[str]:
+    """Brings the product's schema and those of participants and saga packages up to date; gives the files applied."""
+    applied = await migrate(url)
+    for schema in schemas:
+        applied += [f"{schema.name}/{file}" for file in await schema.migrate(url)]
+    return applied
+
+
+async def migrate_all(settings: Settings) -> list[str]:
+    """What `orchestrator migrate` does."""
+    modules = saga_modules()
+    catalog = Catalog.load(modules)
+    async with database(settings) as urls:
+        return await migrate_schema(urls.owner, own_schemas(catalog, modules))
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A process whose parts are open. `api`: where the HTTP API is, "" where this process has none."""
+
+    runtime: Runtime
+    api: str
+
+
+@asynccontextmanager
+async def running(settings: Settings, urls: DatabaseUrls, catalog: Catalog) -> AsyncIterator[Running]:
+    """Opens the runtime, and the HTTP server where the role api is wanted; the loops run in `Runtime.run`."""
+    runtime = Runtime(settings, database_url=urls.app, catalog=catalog)
+    async with runtime:
+        if "api" not in runtime.roles:
+            yield Running(runtime, "")
+            return
+        async with ApiServer(create_app(runtime), settings.api_host, settings.api_port) as server:
+            runtime.add("api", lambda stopping: _serve(server, stopping))
+            yield Running(runtime, server.url)
+
+
+async def serve_until_stopped(settings: Settings, out: Output) -> None:
+    """What `orchestrator serve` does. An embedded database is migrated first; another one must be up to date."""
+    logs.configure(settings.log_level)
+    modules = saga_modules()
+    catalog = Catalog.load(modules)
+    async with database(settings) as urls:
+        if urls.embedded:
+            await migrate_schema(urls.owner, own_schemas(catalog, modules))
+        async with running(settings, urls, catalog) as process:
+            out.object({"ready": True, "api": process.api or None, "roles": sorted(process.runtime.roles)})
+            out.line(f"running {', '.join(sorted(process.runtime.roles))}; Ctrl-C stops")
+            if process.api:
+                out.line(f"API {process.api}")
+            with stop_signals(process.runtime):
+                await process.runtime.run()
+
+
+@contextlib.contextmanager
+def stop_signals(runtime: Runtime) -> Iterator[None]:
+    """While inside, SIGINT and SIGTERM stop the runtime; a second one cancels the task that runs this."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    asked = False
+
+    def on_signal() -> None:
+        nonlocal asked
+        if asked and task is not None:
+            task.cancel()
+        asked = True
+        runtime.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+async def _serve(server: ApiServer, stopping: Stopping) -> None:
+    """The HTTP server as a loop of the runtime: ends when asked to, or raises what ended it."""
+    serving = asyncio.create_task(server.run(), name="api")
+    asked = asyncio.create_task(stopping.wait(), name="api-stop")
+    try:
+        await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            await serving
+    finally:
+        asked.cancel()
+        await server.stop()
+        serving.cancel()
