@@ -1,0 +1,210 @@
+"""One batch: the transaction in which a coordinator locks, reads and writes.
+
+Rules of this file
+- Lock order: event keys (sorted buckets), new heads, heads (in id order), live runs (in key order), inbox. A transaction
+  waits only for others that are at least as far as itself, so two batches never wait for each other.
+- The clock and the batch's number are read after the locks. So `now` never precedes what a waited-for batch recorded, and
+  batch numbers follow the order of versions in every stream.
+- Everything is checked before anything is written: a saga that cannot be written is named, the others can go on.
+- What a batch costs is round trips: one statement per table, arrays in, nothing per row in Python but building them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from orchestrator.store.batch_rows import Rows
+from orchestrator.store.columns import EVENT_KEY_LOCKS, lock_buckets, storable, texts
+from orchestrator.store.connections import Guarded
+from orchestrator.store.contract import (
+    BatchWrite,
+    ConflictError,
+    EarlyEvent,
+    EventKey,
+    Head,
+    MessageFate,
+    MessageId,
+    SagaStart,
+    StoredRecord,
+    StoreError,
+    Waiting,
+)
+from orchestrator.store.reading import early_event, stored_record
+from orchestrator.store.sql import load_queries
+
+SQL = load_queries("orchestrator.store", "batch.sql")
+MAKE_HEADS_ATTEMPTS_MAX = 5
+
+
+class PostgresBatch:
+    """A transaction under way; see `contract.Batch`. Made by `PostgresStore.batch` alone."""
+
+    def __init__(self, connection: Guarded) -> None:
+        self.now = 0
+        self._connection = connection
+        self._number = 0
+        self._heads: dict[str, Head] = {}
+        self._unwritten: dict[str, Head] = {}  # heads at version 0: they must not outlive this transaction
+        self._keys_locked = False
+
+    async def lock_keys(self, keys: Sequence[EventKey]) -> tuple[list[Waiting], list[EarlyEvent]]:
+        """Locks event keys; gives who waits for them (longest first) and what is kept for them (earliest first)."""
+        if self._keys_locked or self.now:
+            raise StoreError("lock_keys comes once and before claim: otherwise two batches could wait for each other")
+        self._keys_locked = True
+        if not keys:
+            return [], []
+        await self._connection.fetch(SQL["lock_keys"], EVENT_KEY_LOCKS, lock_buckets(keys))
+        columns = [texts(column) for column in zip(*sorted(set(keys)), strict=True)]
+        # New statements, so that they see what the batches that held these locks have committed.
+        waits = await self._connection.fetch(SQL["waits_for_keys"], *columns)
+        early = await self._connection.fetch(SQL["early_for_keys"], *columns)
+        return [Waiting(*row) for row in waits], [early_event(row) for row in early]
+
+    async def claim(
+        self, sagas: Sequence[str], starts: Sequence[SagaStart], messages: Sequence[MessageId]
+    ) -> tuple[dict[str, Head], list[MessageFate]]:
+        """Locks the heads, makes those of starts, takes the messages in, reads the clock. Once per batch."""
+        if self.now:
+            raise StoreError("claim comes once per batch: a second one would lock out of order")
+        self._keys_locked = True
+        await self._lock_heads(sagas, starts)
+        await self._take_runs(starts)
+        fates = await self._take_in(messages)
+        return dict(self._heads), fates
+
+    async def streams(self, saga_ids: Sequence[str]) -> dict[str, list[StoredRecord]]:
+        """The whole streams, in version order; an empty list where nothing is written."""
+        streams: dict[str, list[StoredRecord]] = {saga_id: [] for saga_id in saga_ids}
+        if streams:
+            for row in await self._connection.fetch(SQL["streams"], list(streams)):
+                streams[row[0]].append(stored_record(row))
+        return streams
+
+    async def write(self, write: BatchWrite) -> None:
+        """Writes everything. Raises ConflictError or InvalidAppendError, before writing anything, naming sagas."""
+        if not self.now:
+            raise StoreError("write before claim: nothing is locked yet")
+        rows = Rows(write, self._heads, self.now, self._number)
+        await self._refuse_consumed(write)
+        for name, columns in rows.statements():
+            changed = await self._connection.execute(SQL[name], *columns)
+            if name == "advance_heads" and changed != len(columns[0]):
+                raise StoreError(
+                    f"{changed} of {len(columns[0])} heads stood where this batch had locked them. Locked heads cannot "
+                    "move: somebody changes the tables by hand, or the lock was lost"
+                )
+        for append in write.appends:
+            if append.records:
+                self._unwritten.pop(append.saga_id, None)
+        await self.finish()
+
+    async def finish(self) -> None:
+        """Removes the heads of starts that were not written, and their claim to a live run."""
+        if not self._unwritten:
+            return
+        heads, self._unwritten = list(self._unwritten.values()), {}
+        runs = zip(*((h.tenant, h.name, h.business_key, h.saga_id) for h in heads), strict=True)
+        await self._connection.execute(SQL["free_runs"], *map(texts, map(list, runs)))
+        await self._connection.execute(SQL["forget_heads"], [head.saga_id for head in heads])
+
+    async def _lock_heads(self, sagas: Sequence[str], starts: Sequence[SagaStart]) -> None:
+        wanted = sorted({*sagas, *(start.saga_id for start in starts)})
+        new = {start.saga_id: start for start in reversed(starts)}
+        columns = [
+            texts(list(column))
+            for column in zip(
+                *((s.saga_id, s.tenant, s.name, s.business_key) for _, s in sorted(new.items())), strict=True
+            )
+        ]
+        for _ in range(MAKE_HEADS_ATTEMPTS_MAX):
+            if new:
+                await self._connection.execute(SQL["make_heads"], *columns)
+            if wanted:
+                rows = await self._connection.fetch(SQL["lock_heads"], wanted)
+                self._heads = {row[0]: Head(*row) for row in rows}
+            # Missing only where another batch held the head of the same start and gave it up between our two statements.
+            if new.keys() <= self._heads.keys():
+                break
+        else:
+            raise StoreError(f"the heads of {sorted(new.keys() - self._heads.keys())[:3]} appear and vanish again", ())
+        self._unwritten = {saga_id: self._heads[saga_id] for saga_id in new if self._heads[saga_id].version == 0}
+
+    async def _take_runs(self, starts: Sequence[SagaStart]) -> None:
+        """Tries to take the live run of every start that is new, and notes who has it."""
+        if not starts:
+            return
+        runs = {
+            start.saga_id: (storable(start.tenant), storable(start.name), storable(start.business_key))
+            for start in starts
+        }
+        new = sorted(
+            ((key, saga_id) for saga_id, key in runs.items() if saga_id in self._unwritten), key=lambda run: run[0]
+        )
+        owners = dict(reversed(new))
+        taken = 0
+        if new:
+            columns = [list(column) for column in zip(*((*key, saga_id) for key, saga_id in new), strict=True)]
+            taken = await self._connection.execute(SQL["take_runs"], *columns)
+        if taken < len(runs):
+            columns = [list(column) for column in zip(*runs.values(), strict=True)]
+            rows = await self._connection.fetch(SQL["run_owners"], *columns)
+            owners = {(row[0], row[1], row[2]): row[3] for row in rows}
+        for saga_id, key in runs.items():
+            self._heads[saga_id] = replace(self._heads[saga_id], run_owner=owners.get(key))
+
+    async def _take_in(self, messages: Sequence[MessageId]) -> list[MessageFate]:
+        """Writes the inbox and reads the clock; says for every message whether it is new."""
+        first: dict[tuple[str, str, str], bytes] = {}
+        keys = [(storable(m.tenant), storable(m.source), storable(m.id)) for m in messages]
+        for key, message in zip(keys, messages, strict=True):
+            first.setdefault(key, message.body_hash)
+        if not first:
+            row = await self._connection.fetchrow(SQL["clock"])
+            self.now, self._number = row["now"], row["batch"]
+            return []
+        ordered = sorted(first)
+        columns = [list(column) for column in zip(*ordered, strict=True)]
+        row = await self._connection.fetchrow(SQL["take_in"], *columns, [first[key] for key in ordered])
+        self.now, self._number = row["now"], row["batch"]
+        stored = first
+        new = set(first)
+        if row["taken"] < len(first):
+            new = set(zip(row["tenants"] or (), row["sources"] or (), row["ids"] or (), strict=True))
+            rows = await self._connection.fetch(SQL["taken_before"], *columns)
+            stored = {(r[0], r[1], r[2]): r[3] for r in rows}
+        fates: list[MessageFate] = []
+        for key, message in zip(keys, messages, strict=True):
+            if key in new:
+                new.discard(key)  # a second one in this batch is not new any more
+                fates.append("new")
+            else:
+                fates.append("seen" if stored[key] == message.body_hash else "other_body")
+        return fates
+
+    async def _refuse_consumed(self, write: BatchWrite) -> None:
+        """Raises ConflictError for events that a run of the same saga and business key has already taken."""
+        wanted = [
+            (append.tenant, event_id, append.name, append.business_key)
+            for append in write.appends
+            for event_id in append.effects.consumed
+        ]
+        if not wanted:
+            return
+        columns = [texts(list(column)) for column in zip(*wanted, strict=True)]
+        rows = await self._connection.fetch(SQL["consumers"], *columns)
+        if rows:
+            taken = {(row[1], row[2], row[0]): row[3] for row in rows}
+            blamed = {
+                append.saga_id: (event_id, owner)
+                for append in write.appends
+                for event_id in append.effects.consumed
+                if (owner := taken.get((storable(append.name), storable(append.business_key), storable(event_id))))
+            }
+            saga_id, (event_id, owner) = next(iter(blamed.items()))
+            raise ConflictError(
+                f"saga {saga_id} takes event {event_id.replace(chr(10), ' ')}, which saga {owner} of the same business key has "
+                f"already taken ({len(blamed)} sagas in all). Cause: an event offered twice. Reload and decide again",
+                tuple(blamed),
+            )

@@ -1,0 +1,210 @@
+-- What one batch asks and writes, in the order of its transaction. Every list is an array; one statement, one round trip.
+
+-- name: lock_keys
+-- Event keys as transaction locks on 32-bit buckets (docs/adr/0004-event-key-locks.md), in the order given: sorted.
+SELECT count(pg_advisory_xact_lock($1, bucket)) FROM unnest($2::int[]) AS bucket
+
+-- name: waits_for_keys
+SELECT w.saga_id, w.activity, w.type, w.key, w.accepts_from
+FROM unnest($1::text[], $2::text[], $3::text[]) AS k (tenant, type, key)
+JOIN waits w USING (tenant, type, key)
+ORDER BY w.opened_at, w.saga_id, w.activity
+
+-- name: early_for_keys
+SELECT e.tenant, e.type, e.key, e.event_id, e.data, e.arrived_at, e.traceparent,
+       array(SELECT c.name FROM consumed_events c
+             WHERE c.tenant = e.tenant AND c.event_id = e.event_id ORDER BY c.name, c.business_key) AS names,
+       array(SELECT c.business_key FROM consumed_events c
+             WHERE c.tenant = e.tenant AND c.event_id = e.event_id ORDER BY c.name, c.business_key) AS business_keys
+FROM unnest($1::text[], $2::text[], $3::text[]) AS k (tenant, type, key)
+JOIN early_events e USING (tenant, type, key)
+ORDER BY e.arrived_at, e.event_id
+
+-- name: make_heads
+-- Waits for whoever makes the same head at this moment, then sees it.
+INSERT INTO saga_heads (saga_id, tenant, name, business_key, version)
+SELECT saga_id, tenant, name, business_key, 0
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS s (saga_id, tenant, name, business_key)
+ON CONFLICT (saga_id) DO NOTHING
+
+-- name: lock_heads
+-- The subquery sorts, the outer level locks in that order.
+SELECT h.saga_id, h.tenant, h.name, h.definition_version, h.business_key, h.version, h.hash, h.recorded_at, h.ended
+FROM saga_heads h
+WHERE h.saga_id = ANY ($1::text[])
+ORDER BY h.saga_id
+FOR UPDATE
+
+-- name: take_runs
+INSERT INTO live_runs (tenant, name, business_key, saga_id)
+SELECT tenant, name, business_key, saga_id
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS s (tenant, name, business_key, saga_id)
+ON CONFLICT (tenant, name, business_key) DO NOTHING
+
+-- name: run_owners
+SELECT tenant, name, business_key, r.saga_id
+FROM unnest($1::text[], $2::text[], $3::text[]) AS s (tenant, name, business_key)
+JOIN live_runs r USING (tenant, name, business_key)
+
+-- name: take_in
+-- All locks are held here, so this is where the clock is read and the batch gets its number. The lists say which messages
+-- are new; they stay empty where all of them are, which is nearly always.
+WITH new AS (
+    INSERT INTO inbox (received_at, tenant, source, id, body_hash)
+    SELECT (SELECT clock_us()), tenant, source, id, body_hash
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[]) AS m (tenant, source, id, body_hash)
+    ON CONFLICT (tenant, source, id) DO NOTHING
+    RETURNING tenant, source, id
+)
+SELECT count(*) AS taken,
+       CASE WHEN count(*) < cardinality($3) THEN array_agg(tenant) END AS tenants,
+       CASE WHEN count(*) < cardinality($3) THEN array_agg(source) END AS sources,
+       CASE WHEN count(*) < cardinality($3) THEN array_agg(id) END AS ids,
+       clock_us() AS now,
+       nextval('batches') AS batch
+FROM new
+
+-- name: clock
+SELECT clock_us() AS now, nextval('batches') AS batch
+
+-- name: taken_before
+SELECT tenant, source, id, i.body_hash
+FROM unnest($1::text[], $2::text[], $3::text[]) AS m (tenant, source, id)
+JOIN inbox i USING (tenant, source, id)
+
+-- name: streams
+SELECT saga_id, version, body, hash FROM records WHERE saga_id = ANY ($1::text[]) ORDER BY saga_id, version
+
+-- name: insert_records
+INSERT INTO records (seq, version, saga_id, tenant, hash, body)
+SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::bytea[], $6::bytea[])
+
+-- name: advance_heads
+UPDATE saga_heads h
+SET version = u.version, definition_version = u.definition_version, recorded_at = u.recorded_at, hash = u.hash,
+    started_at = CASE WHEN h.version = 0 THEN u.recorded_at ELSE h.started_at END,
+    phase = u.phase, outcome = u.outcome, stuck = u.stuck, waiting_for = u.waiting_for, ended = u.ended, parent = u.parent
+FROM unnest($1::text[], $2::int[], $3::int[], $4::int[], $5::bytea[], $6::text[], $7::text[], $8::int[], $9::text[],
+            $10::bool[], $11::text[], $12::bigint[])
+     AS u (saga_id, expected, version, definition_version, hash, phase, outcome, stuck, waiting_for, ended, parent, recorded_at)
+WHERE h.saga_id = u.saga_id AND h.version = u.expected
+
+-- name: announce_batch
+INSERT INTO feed_unsealed (batch, records) VALUES ($1, $2)
+
+-- name: insert_outbox
+WITH message AS (
+    SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::smallint[], $5::text[], $6::text[], $7::bytea[], $8::bytea[])
+         AS o (seq, version, saga_id, slot, topic, key, headers, value)
+), unsent AS (
+    INSERT INTO outbox_unsent (seq, version, slot, saga_id) SELECT seq, version, slot, saga_id FROM message
+)
+INSERT INTO outbox (seq, written_at, version, saga_id, topic, key, headers, value)
+SELECT seq, $9, version, saga_id, topic, key, headers, value FROM message
+
+-- name: change_timers
+-- The caller sees to it that no timer is both cleared and set. armed 0 clears whatever is there.
+WITH cleared AS (
+    DELETE FROM timers t
+    USING unnest($1::text[], $2::text[], $3::int[]) AS c (saga_id, activity, armed)
+    WHERE t.saga_id = c.saga_id AND t.activity = c.activity AND (c.armed = 0 OR t.armed = c.armed)
+)
+INSERT INTO timers (saga_id, activity, due, period, armed, command_version)
+SELECT saga_id, activity, due, greatest(due - $9, 0), armed, command_version
+FROM unnest($4::text[], $5::text[], $6::bigint[], $7::int[], $8::int[]) AS s (saga_id, activity, due, armed, command_version)
+ON CONFLICT (saga_id, activity) DO UPDATE
+SET due = excluded.due, period = excluded.period, armed = excluded.armed, command_version = excluded.command_version
+
+-- name: forget_heads
+DELETE FROM saga_heads WHERE saga_id = ANY ($1::text[]) AND version = 0
+
+-- name: free_runs
+DELETE FROM live_runs r
+USING unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS e (tenant, name, business_key, saga_id)
+WHERE r.tenant = e.tenant AND r.name = e.name AND r.business_key = e.business_key AND r.saga_id = e.saga_id
+
+-- name: set_resumes
+INSERT INTO resumes (saga_id, since) SELECT unnest($1::text[]), $2 ON CONFLICT (saga_id) DO NOTHING
+
+-- name: clear_resumes
+DELETE FROM resumes WHERE saga_id = ANY ($1::text[])
+
+-- name: close_waits
+WITH closed AS (
+    SELECT * FROM unnest($1::text[], $2::text[]) AS c (saga_id, activity)
+), checks AS (
+    DELETE FROM wait_checks w USING closed c WHERE w.saga_id = c.saga_id AND w.activity = c.activity
+)
+DELETE FROM waits w USING closed c WHERE w.saga_id = c.saga_id AND w.activity = c.activity
+
+-- name: open_waits
+WITH opened AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
+         AS w (tenant, type, key, saga_id, activity, accepts_from)
+), checks AS (
+    INSERT INTO wait_checks (since, saga_id, activity, type, key)
+    SELECT $7, saga_id, activity, type, key FROM opened
+    ON CONFLICT (saga_id, activity, type, key) DO UPDATE SET since = excluded.since
+)
+INSERT INTO waits (accepts_from, opened_at, tenant, type, key, saga_id, activity)
+SELECT accepts_from, $7, tenant, type, key, saga_id, activity FROM opened
+ON CONFLICT (saga_id, activity, type, key) DO UPDATE
+SET accepts_from = excluded.accepts_from, opened_at = excluded.opened_at
+
+-- name: checks_done
+DELETE FROM wait_checks w
+USING unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS d (saga_id, activity, type, key)
+WHERE w.saga_id = d.saga_id AND w.activity = d.activity AND w.type = d.type AND w.key = d.key
+
+-- name: consume
+INSERT INTO consumed_events (consumed_at, tenant, event_id, name, business_key, saga_id)
+SELECT $6, * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+ON CONFLICT (tenant, event_id, name, business_key) DO NOTHING
+
+-- name: consumers
+SELECT event_id, name, business_key, c.saga_id
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS e (tenant, event_id, name, business_key)
+JOIN consumed_events c USING (tenant, event_id, name, business_key)
+
+-- name: keep_early
+INSERT INTO early_events (kept_at, arrived_at, tenant, type, key, event_id, traceparent, data)
+SELECT $8, * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[])
+ON CONFLICT (tenant, type, key, event_id) DO NOTHING
+
+-- name: open_tasks
+INSERT INTO tasks (opened_at, due, saga_id, activity, tenant, data)
+SELECT $6, due, saga_id, activity, tenant, data
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bytea[]) AS t (due, saga_id, activity, tenant, data)
+ON CONFLICT (saga_id, activity) DO UPDATE SET due = excluded.due, data = excluded.data, closed_at = NULL, closed = ''
+
+-- name: close_tasks
+UPDATE tasks t SET closed_at = $4, closed = c.how
+FROM unnest($1::text[], $2::text[], $3::text[]) AS c (saga_id, activity, how)
+WHERE t.saga_id = c.saga_id AND t.activity = c.activity AND t.closed_at IS NULL
+
+-- name: drop_candidates
+DELETE FROM task_candidates t
+USING unnest($1::text[], $2::text[]) AS c (saga_id, activity)
+WHERE t.saga_id = c.saga_id AND t.activity = c.activity
+
+-- name: add_candidates
+INSERT INTO task_candidates (due, tenant, candidate, saga_id, activity)
+SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[])
+ON CONFLICT DO NOTHING
+
+-- name: keep_dead_letters
+INSERT INTO dead_letters
+       (kept_at, "offset", partition, tenant, topic, reason, detail, message_id, key, value, headers)
+SELECT $11, * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bytea[],
+                          $9::bytea[], $10::bytea[])
+
+-- name: redriven
+UPDATE dead_letters SET redriven_at = $2 WHERE id = ANY ($1::bigint[]) AND redriven_at IS NULL
+
+-- name: move_positions
+-- A position never goes back: an owner that froze and woke up late changes nothing.
+INSERT INTO positions (consumer_group, topic, partition, next_offset, read_until, updated_at)
+SELECT *, $6 FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::bigint[])
+ON CONFLICT (consumer_group, topic, partition) DO UPDATE
+SET next_offset = greatest(positions.next_offset, excluded.next_offset),
+    read_until = greatest(positions.read_until, excluded.read_until), updated_at = excluded.updated_at

@@ -1,0 +1,297 @@
+"""What a batch writes, as columns: one list per column and table.
+
+Rules of this file
+- No database here. `Rows` checks and seals everything when it is made, so that errors come before the first statement.
+- Effects are net: what is cleared or closed comes first, what is set or opened then stands.
+- Building rows is on the hot path (two records, one message, two timers an input): plain loops over plain lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from orchestrator.messages.canonical import NotCanonicalError, canonical_bytes
+from orchestrator.store.chain import seal
+from orchestrator.store.columns import BATCH_RECORDS_MAX, SEQ_BITS, slot, texts
+from orchestrator.store.contract import Append, BatchWrite, ConflictError, Head, InvalidAppendError
+from orchestrator.store.headers import pack
+
+Statement = tuple[str, Sequence[Any]]
+
+
+class Rows:
+    """The statements of one batch. `now`: microseconds; `number`: the batch's number.
+
+    Raises ConflictError for sagas that are not at their expected version, InvalidAppendError for those that cannot be
+    stored; both name all the sagas concerned.
+    """
+
+    def __init__(self, write: BatchWrite, heads: Mapping[str, Head], now: int, number: int) -> None:
+        self._write = write
+        self._now = now
+        self._base = number << SEQ_BITS
+        self._number = number
+        self._records: tuple[list[Any], ...] = ([], [], [], [], [])  # version, saga id, tenant, hash, body
+        self._heads: tuple[list[Any], ...] = tuple([] for _ in range(12))
+        _refuse_doubles(write.appends)
+        _refuse_conflicts(write.appends, heads)
+        self._seal(write.appends, heads)
+
+    def statements(self) -> Iterator[Statement]:
+        """Name and columns of each statement that has something to write, in the order to run them."""
+        if self._records[0]:
+            base = self._base
+            yield "insert_records", (list(range(base, base + len(self._records[0]))), *self._records)
+            yield "advance_heads", self._heads
+            yield "announce_batch", (self._number, len(self._records[0]))
+        yield from self._outbox()
+        yield from self._timers()
+        yield from self._runs_and_resumes()
+        yield from self._waits()
+        yield from self._tasks()
+        yield from self._messages()
+
+    def _seal(self, appends: Sequence[Append], heads: Mapping[str, Head]) -> None:
+        versions, saga_ids, tenants, hashes, bodies = self._records
+        bad: dict[str, str] = {}
+        for append in appends:
+            if not append.records:
+                continue
+            head = heads[append.saga_id]
+            recorded_at = max(head.recorded_at, self._now)
+            try:
+                sealed = seal(
+                    append.records,
+                    tenant=append.tenant,
+                    saga_id=append.saga_id,
+                    version=head.version,
+                    previous=head.hash,
+                    recorded_at=recorded_at,
+                )
+            except NotCanonicalError as error:
+                bad[append.saga_id] = str(error)
+                continue
+            for version, body, digest in sealed:
+                versions.append(version)
+                hashes.append(digest)
+                bodies.append(body)
+            saga_ids.extend([append.saga_id] * len(sealed))
+            tenants.extend([append.tenant] * len(sealed))
+            self._advance(append, sealed[-1][0], sealed[-1][2], recorded_at)
+        if bad:
+            saga_id, reason = next(iter(bad.items()))
+            raise InvalidAppendError(f"{len(bad)} sagas cannot be stored, first {saga_id}: {reason}", tuple(bad))
+        if len(versions) > BATCH_RECORDS_MAX:
+            raise InvalidAppendError(
+                f"{len(versions)} records in one batch, at most {BATCH_RECORDS_MAX}: split the batch"
+            )
+
+    def _advance(self, append: Append, version: int, digest: bytes, recorded_at: int) -> None:
+        row = (
+            append.saga_id, append.expected_version, version, append.definition_version, digest, append.phase,
+            append.outcome, append.stuck, append.waiting_for, append.ended, append.parent, recorded_at,
+        )  # fmt: skip
+        for column, value in zip(self._heads, row, strict=True):
+            column.append(value)
+
+    def _outbox(self) -> Iterator[Statement]:
+        rows = [row for append in self._write.appends for row in append.outbox]
+        if rows:
+            saga_ids = [row.saga_id for row in rows]
+            yield (
+                "insert_outbox",
+                (
+                    list(range(self._base, self._base + len(rows))),
+                    [row.version for row in rows],
+                    saga_ids,
+                    [slot(saga_id) for saga_id in saga_ids],
+                    [row.topic for row in rows],
+                    texts([row.key for row in rows]),
+                    [pack(row.headers) for row in rows],
+                    [row.value for row in rows],
+                    self._now,
+                ),
+            )
+
+    def _timers(self) -> Iterator[Statement]:
+        cleared: dict[tuple[str, str], int] = {
+            (saga_id, name): armed for saga_id, name, armed in self._write.timers_fired
+        }
+        due: dict[tuple[str, str], tuple[int, int, int]] = {}
+        for append in self._write.appends:
+            saga_id, effects = append.saga_id, append.effects
+            for activity in effects.timers_cleared:
+                cleared[saga_id, activity] = 0
+            for timer in effects.timers_set:
+                key = (saga_id, timer.activity)
+                cleared.pop(key, None)
+                due[key] = (timer.due, timer.armed, timer.command_version)
+        if cleared or due:
+            values = list(due.values())
+            yield (
+                "change_timers",
+                (
+                    [key[0] for key in cleared],
+                    [key[1] for key in cleared],
+                    list(cleared.values()),
+                    [key[0] for key in due],
+                    [key[1] for key in due],
+                    [value[0] for value in values],
+                    [value[1] for value in values],
+                    [value[2] for value in values],
+                    self._now,
+                ),
+            )
+
+    def _runs_and_resumes(self) -> Iterator[Statement]:
+        ended = [(a.tenant, a.name, a.business_key, a.saga_id) for a in self._write.appends if a.ended]
+        if ended:
+            yield "free_runs", _text_columns(ended)
+        resumes = [append.saga_id for append in self._write.appends if append.effects.resume]
+        done = sorted(set(self._write.resumes_done) - set(resumes))
+        if done:
+            yield "clear_resumes", (done,)
+        if resumes:
+            yield "set_resumes", (resumes, self._now)
+
+    def _waits(self) -> Iterator[Statement]:
+        appends = self._write.appends
+        closed = [(append.saga_id, activity) for append in appends for activity in append.effects.waits_closed]
+        opened = {
+            (append.tenant, wait.type, wait.key, append.saga_id, wait.activity): wait.accepts_from
+            for append in appends
+            for wait in append.effects.waits_opened
+        }
+        consumed = [
+            (a.tenant, event_id, a.name, a.business_key, a.saga_id) for a in appends for event_id in a.effects.consumed
+        ]
+        if self._write.checks_done:
+            yield "checks_done", _text_columns(self._write.checks_done)
+        if closed:
+            yield "close_waits", _text_columns(closed)
+        if opened:
+            yield "open_waits", (*_text_columns(list(opened)), list(opened.values()), self._now)
+        if consumed:
+            yield "consume", (*_text_columns(consumed), self._now)
+
+    def _tasks(self) -> Iterator[Statement]:
+        appends = self._write.appends
+        closed = {
+            (append.saga_id, activity): how for append in appends for activity, how in append.effects.tasks_closed
+        }
+        opened = {(a.saga_id, task.activity): (a.tenant, task) for a in appends for task in a.effects.tasks_open}
+        if not closed and not opened:
+            return
+        yield "drop_candidates", _text_columns([*closed, *opened])
+        if closed:
+            yield "close_tasks", (*_text_columns([(*key, how) for key, how in closed.items()]), self._now)
+        if opened:
+            rows = [(key, tenant, task) for key, (tenant, task) in opened.items()]
+            yield (
+                "open_tasks",
+                (
+                    [task.due for _, _, task in rows],
+                    *_text_columns([(*key, tenant) for key, tenant, _ in rows]),
+                    [canonical_bytes(task.data) for _, _, task in rows],
+                    self._now,
+                ),
+            )
+            people = [
+                (task.due, (tenant, candidate, *key))
+                for key, tenant, task in rows
+                for candidate in candidates(task.data)
+            ]
+            if people:
+                yield "add_candidates", ([due for due, _ in people], *_text_columns([keys for _, keys in people]))
+
+    def _messages(self) -> Iterator[Statement]:
+        write = self._write
+        if write.early:
+            yield (
+                "keep_early",
+                (
+                    [event.arrived_at for event in write.early],
+                    *_text_columns([(e.tenant, e.type, e.key, e.event_id, e.traceparent) for e in write.early]),
+                    [canonical_bytes(event.data) for event in write.early],
+                    self._now,
+                ),
+            )
+        if write.dead_letters:
+            letters = write.dead_letters
+            yield (
+                "keep_dead_letters",
+                (
+                    [letter.offset for letter in letters],
+                    [letter.partition for letter in letters],
+                    *_text_columns([(e.tenant, e.topic, e.reason, e.detail, e.message_id) for e in letters]),
+                    [letter.key for letter in letters],
+                    [letter.value for letter in letters],
+                    [pack(letter.headers) for letter in letters],
+                    self._now,
+                ),
+            )
+        if write.redriven:
+            yield "redriven", (list(write.redriven), self._now)
+        if write.positions:
+            places = sorted(write.positions.items())
+            yield (
+                "move_positions",
+                (
+                    [place[0] for place, _ in places],
+                    [place[1] for place, _ in places],
+                    [place[2] for place, _ in places],
+                    [reached[0] for _, reached in places],
+                    [reached[1] for _, reached in places],
+                    self._now,
+                ),
+            )
+
+
+def candidates(task: Mapping[str, Any]) -> list[str]:
+    """Who a task is for, as `person:maria` and `role:manager`, from `to` in the task's data."""
+    found = [
+        f"{kind}:{who[kind]}"
+        for who in task.get("to") or ()
+        if isinstance(who, Mapping)
+        for kind in ("person", "role")
+        if who.get(kind)
+    ]
+    return sorted(set(found))
+
+
+def _text_columns(rows: Sequence[tuple[str, ...]]) -> list[Sequence[str]]:
+    """Rows of texts, turned into columns."""
+    return [texts(list(column)) for column in zip(*rows, strict=True)]
+
+
+def _refuse_doubles(appends: Sequence[Append]) -> None:
+    if len({append.saga_id for append in appends}) < len(appends):
+        seen: set[str] = set()
+        doubled = [a.saga_id for a in appends if a.saga_id in seen or seen.add(a.saga_id)]  # type: ignore[func-returns-value]
+        raise InvalidAppendError(
+            f"saga {doubled[0]} is appended to twice in one batch: join its turns, with net effects", tuple(doubled)
+        )
+
+
+def _refuse_conflicts(appends: Sequence[Append], heads: Mapping[str, Head]) -> None:
+    conflicts: dict[str, str] = {}
+    for append in appends:
+        head = heads.get(append.saga_id)
+        if head is None:
+            conflicts[append.saga_id] = "is not claimed by this batch, or does not exist"
+        elif head.version != append.expected_version:
+            conflicts[append.saga_id] = f"is at version {head.version}, expected {append.expected_version}"
+        elif head.version == 0 and append.records and not append.ended and head.run_owner not in (None, append.saga_id):
+            raise InvalidAppendError(
+                f"saga {append.saga_id} cannot start: {head.run_owner} is the live run of {append.name} "
+                f"{append.business_key!r}. Refuse the start (already_running)",
+                (append.saga_id,),
+            )
+    if conflicts:
+        saga_id, reason = next(iter(conflicts.items()))
+        raise ConflictError(
+            f"{len(conflicts)} sagas moved, first: saga {saga_id} {reason}. Cause: another process wrote first, or a cached "
+            "state is behind. Drop the cached states, reload, decide again; the other sagas of this batch may be written",
+            tuple(conflicts),
+        )

@@ -1,0 +1,188 @@
+"""The hash chain of a stream: sealing a record, opening it again, proving that nobody changed it.
+
+Rules of this file
+- Pure: no database, no clock. Whoever has the bytes can verify them.
+- What is hashed is what is stored: `hash = SHA-256(body)`, and `body` is canonical JSON (RFC 8785) that holds the
+  previous record's hash. Nothing is serialised a second time in order to check it.
+- The first record's previous hash is 32 zero bytes. `recorded_at` never goes back within a stream.
+- The chain shows that a record was changed, removed, added or moved. That its owner replaced a whole stream, or cut off
+  its end, only an anchor outside the database can show: `verify` takes the head that one knows from elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from orchestrator.messages.canonical import NotCanonicalError, canonical_bytes
+from orchestrator.store.contract import NewRecord, StoredRecord
+
+NO_HASH = bytes(32)
+_FIELDS = frozenset(
+    [
+        "activity",
+        "actor",
+        "causation",
+        "correlation",
+        "data",
+        "previous",
+        "recorded_at",
+        "saga",
+        "tenant",
+        "traceparent",
+        "type",
+        "version",
+    ]
+)
+
+Sealed = tuple[int, bytes, bytes]  # version, body, hash
+
+
+class ChainError(ValueError):
+    """Stored bytes are not a record of this product; the text says which and what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """The first record of a stream that is not as it was written. `version` 0: the stream as a whole."""
+
+    saga_id: str
+    version: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"saga {self.saga_id}, record {self.version}: {self.reason}"
+
+
+def seal(
+    records: Iterable[NewRecord], *, tenant: str, saga_id: str, version: int, previous: bytes, recorded_at: int
+) -> list[Sealed]:
+    """Seals records that follow `version` (0: none yet), whose hash is `previous` (empty: none yet).
+
+    `recorded_at`: microseconds, the same for all of them. Raises NotCanonicalError for data without a canonical form.
+    """
+    sealed: list[Sealed] = []
+    link = (previous or NO_HASH).hex()
+    dumps, fragment, sha256 = orjson.dumps, orjson.Fragment, hashlib.sha256
+    for record in records:
+        version += 1
+        # The keys stand in sorted order, so these are canonical bytes without sorting or walking twice; a test compares
+        # them with canonical_bytes. 3 microseconds a record, most of them for the data.
+        try:
+            body = dumps(
+                {
+                    "activity": record.activity,
+                    "actor": record.actor,
+                    "causation": record.causation_id,
+                    "correlation": saga_id,
+                    "data": fragment(canonical_bytes(record.data)),
+                    "previous": link,
+                    "recorded_at": recorded_at,
+                    "saga": saga_id,
+                    "tenant": tenant,
+                    "traceparent": record.traceparent,
+                    "type": record.type,
+                    "version": version,
+                }
+            )
+        except orjson.JSONEncodeError as error:
+            raise NotCanonicalError(f"saga {saga_id}, record {version} ({record.type}): {error}") from error
+        digest = sha256(body)
+        link = digest.hexdigest()
+        sealed.append((version, body, digest.digest()))
+    return sealed
+
+
+def opened(saga_id: str, version: int, body: bytes, hash_: bytes, position: int = 0) -> StoredRecord:
+    """The record in stored bytes. Raises ChainError where they cannot be read; says nothing about the chain."""
+    try:
+        fields = orjson.loads(body)
+        return StoredRecord(
+            saga_id=saga_id,
+            version=version,
+            type=fields["type"],
+            activity=fields["activity"],
+            data=fields["data"],
+            actor=fields["actor"],
+            causation_id=fields["causation"],
+            correlation_id=fields["correlation"],
+            traceparent=fields["traceparent"],
+            recorded_at=fields["recorded_at"],
+            previous_hash=bytes.fromhex(fields["previous"]),
+            hash=hash_,
+            body=body,
+            tenant=fields["tenant"],
+            position=position,
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise ChainError(
+            f"saga {saga_id}, record {version}: the stored bytes are no record ({type(error).__name__}: {error}). "
+            "Somebody changed them, or the disk did: compare with a backup and with the signed checkpoints"
+        ) from error
+
+
+def verify(
+    stream: Sequence[StoredRecord], *, head_version: int | None = None, head_hash: bytes | None = None
+) -> Flaw | None:
+    """The first flaw of one saga's whole stream, or None. Reads only the stored bytes, never the parsed fields alone.
+
+    `head_version`, `head_hash`: what the end of the stream must be, as known from its head row or from an anchor; without
+    them a stream that was cut off at its end looks whole.
+    """
+    if not stream:
+        return Flaw("", 0, "the stream is empty") if head_version else None
+    saga_id, tenant = stream[0].saga_id, stream[0].tenant
+    previous, recorded_at = NO_HASH, 0
+    for expected, record in enumerate(stream, start=1):
+        reason = _flaw(record, expected, saga_id, tenant, previous, recorded_at)
+        if reason:
+            return Flaw(saga_id, expected, reason)
+        previous, recorded_at = record.hash, record.recorded_at
+    if head_version is not None and len(stream) != head_version:
+        return Flaw(saga_id, len(stream) + 1, f"the head says version {head_version}, the stream ends at {len(stream)}")
+    if head_hash is not None and previous != head_hash:
+        return Flaw(saga_id, len(stream), f"its hash is {previous.hex()}, the head has {head_hash.hex()}")
+    return None
+
+
+def _flaw(record: StoredRecord, expected: int, saga_id: str, tenant: str, previous: bytes, recorded_at_min: int) -> str:
+    """What is wrong with one record, or ""."""
+    digest = hashlib.sha256(record.body).digest()
+    if digest != record.hash:
+        return f"its bytes hash to {digest.hex()}, stored is {record.hash.hex()}: the bytes or the hash were changed"
+    fields = _fields(record.body)
+    if fields is None:
+        return "its bytes are not the canonical form of a record"
+    checks: tuple[tuple[str, Any, Any], ...] = (
+        ("version", record.version, expected),
+        ("version", fields["version"], expected),
+        ("saga", record.saga_id, saga_id),
+        ("saga", fields["saga"], saga_id),
+        ("tenant", fields["tenant"], tenant),
+        ("previous", fields["previous"], previous.hex()),
+        ("type", record.type, fields["type"]),
+        ("activity", record.activity, fields["activity"]),
+        ("data", record.data, fields["data"]),
+        ("actor", record.actor, fields["actor"]),
+        ("recorded_at", record.recorded_at, fields["recorded_at"]),
+    )
+    for name, found, wanted in checks:
+        if found != wanted:
+            return f"{name} is {found!r:.80}, expected {wanted!r:.80}: a record is missing, was added, moved or changed"
+    if fields["recorded_at"] < recorded_at_min:
+        return f"recorded_at is {fields['recorded_at']}, before its predecessor's {recorded_at_min}"
+    return ""
+
+
+def _fields(body: bytes) -> dict[str, Any] | None:
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(fields, dict) or fields.keys() != _FIELDS or canonical_bytes(fields) != body:
+        return None
+    return fields

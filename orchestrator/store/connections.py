@@ -1,0 +1,283 @@
+"""Connections to PostgreSQL: small pools by role, and statements that no cancellation can cut in half.
+
+Rules of this file
+- A statement runs in a task of its own. Whoever waits for it may be cancelled or lose patience; the statement is not
+  cancelled then (asyncpg leaks or soils connections that way), its connection is closed instead.
+- The server has its own limits (statement, lock, idle in transaction), so a client that froze or vanished inside a
+  transaction gives its locks back.
+- Every role has its own small pool, so a burst of page views cannot starve the coordinator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import asyncpg
+
+from orchestrator.store.contract import CommitUnknownError, StoreError, StoreUnavailableError
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+T = TypeVar("T")
+
+# What the server or the network does to a connection, not what a statement did wrong: trying again may help.
+_TRANSIENT = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InternalClientError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Sizes of the pools and how long anything may take. Durations in milliseconds.
+
+    batch_connections: for the coordinator's batches. work_connections: relay, timers, checks, sealing, maintenance.
+    read_connections: pages, HTTP, command line, projections.
+    statement_timeout_ms, lock_timeout_ms, idle_in_transaction_timeout_ms: the server's limits for each session.
+    acquire_timeout_ms: how long to wait for a free connection. answer_timeout_ms: how long to wait for one statement's
+    answer before the connection is given up as dead; more than statement_timeout_ms.
+    prepared_statements: False behind a PgBouncer that pools transactions and cannot keep prepared statements.
+    """
+
+    batch_connections: int = 4
+    work_connections: int = 3
+    read_connections: int = 4
+    statement_timeout_ms: int = 10_000
+    lock_timeout_ms: int = 5_000
+    idle_in_transaction_timeout_ms: int = 5_000
+    connect_timeout_ms: int = 10_000
+    acquire_timeout_ms: int = 5_000
+    answer_timeout_ms: int = 15_000
+    prepared_statements: bool = True
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming a setting that could not work."""
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if not isinstance(value, bool) and value < 1:
+                raise ValueError(f"store setting {name} is {value}; it must be at least 1")
+        if self.answer_timeout_ms <= self.statement_timeout_ms:
+            raise ValueError(
+                f"store setting answer_timeout_ms is {self.answer_timeout_ms}, statement_timeout_ms is "
+                f"{self.statement_timeout_ms}: the server must give up before the client does"
+            )
+
+
+class Pools:
+    """The pools of one process. Opened on first use, so a process that never reads holds no reading connection."""
+
+    def __init__(self, url: str, limits: ConnectionLimits, application: str) -> None:
+        self.limits = limits
+        self._url = url
+        self._application = application
+        self._sizes = {
+            "batch": limits.batch_connections,
+            "work": limits.work_connections,
+            "read": limits.read_connections,
+        }
+        self._pools: dict[str, Pool] = {}
+        self._opening = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Closes every pool; waits a moment for statements under way, then cuts."""
+        pools, self._pools = list(self._pools.values()), {}
+        for pool in pools:
+            try:
+                await asyncio.wait_for(pool.close(), self.limits.answer_timeout_ms / 1000)
+            except TimeoutError:
+                pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self, role: str) -> AsyncIterator[Guarded]:
+        """A connection of the role's pool. Raises StoreUnavailableError (retriable) when none is to be had in time."""
+        pool = self._pools.get(role) or await self._open(role)
+        try:
+            raw = await pool.acquire(timeout=self.limits.acquire_timeout_ms / 1000)
+        except (*_TRANSIENT, TimeoutError) as error:
+            raise StoreUnavailableError(
+                f"no database connection for role {role!r} within {self.limits.acquire_timeout_ms} ms "
+                f"({type(error).__name__}: {error}). Either the server is away or all {self._sizes[role]} are busy"
+            ) from error
+        guarded = Guarded(raw, self.limits)
+        try:
+            yield guarded
+        finally:
+            # A shielded release: a cancelled caller must not leave the pool one connection short.
+            await asyncio.shield(_released(pool, raw))
+
+    async def fresh(self) -> Connection:
+        """A new connection outside the pools, for questions after one has died."""
+        return await asyncpg.connect(self._url, **self._options())
+
+    async def _open(self, role: str) -> Pool:
+        async with self._opening:
+            if role in self._pools:
+                return self._pools[role]
+            try:
+                pool = await asyncpg.create_pool(
+                    self._url,
+                    min_size=0,
+                    max_size=self._sizes[role],
+                    max_inactive_connection_lifetime=300,
+                    reset=_keep_as_it_is,
+                    **self._options(),
+                )
+            except _TRANSIENT as error:
+                raise StoreUnavailableError(f"cannot reach the database: {type(error).__name__}: {error}") from error
+            self._pools[role] = pool
+            return pool
+
+    def _options(self) -> dict[str, Any]:
+        limits = self.limits
+        return {
+            "timeout": limits.connect_timeout_ms / 1000,
+            "statement_cache_size": 200 if limits.prepared_statements else 0,
+            "max_cached_statement_lifetime": 0,
+            "server_settings": {
+                "application_name": self._application,
+                "statement_timeout": str(limits.statement_timeout_ms),
+                "lock_timeout": str(limits.lock_timeout_ms),
+                "idle_in_transaction_session_timeout": str(limits.idle_in_transaction_timeout_ms),
+                "timezone": "UTC",
+            },
+        }
+
+
+async def _keep_as_it_is(_connection: object) -> None:
+    """Nothing to reset: no code here changes a session. Saves a round trip for every batch."""
+
+
+async def _released(pool: Pool, raw: Any) -> None:
+    try:
+        await pool.release(raw)
+    except _TRANSIENT:
+        raw.terminate()
+
+
+class Guarded:
+    """One connection whose statements run to their end or take the connection with them."""
+
+    def __init__(self, raw: Any, limits: ConnectionLimits) -> None:
+        self._raw = raw
+        self._answer_timeout = limits.answer_timeout_ms / 1000
+        self.broken = False
+
+    async def fetch(self, query: str, *args: object) -> list[asyncpg.Record]:
+        """All rows of one statement."""
+        return await self._told(query, self._raw.fetch(query, *args))
+
+    async def fetchrow(self, query: str, *args: object) -> asyncpg.Record:
+        """The only row of a statement that always gives one."""
+        return await self._told(query, self._raw.fetchrow(query, *args))
+
+    async def execute(self, query: str, *args: object) -> int:
+        """How many rows the statement changed."""
+        status: str = await self._told(query, self._raw.execute(query, *args))
+        return int(status.rpartition(" ")[2]) if status[-1:].isdigit() else 0
+
+    async def commit(self) -> None:
+        """Commits. Raises CommitUnknownError where nobody can tell, StoreError where the server said no.
+
+        A caller who is cancelled meanwhile is told so only when the outcome is there: COMMIT is never cut off.
+        """
+        task = asyncio.ensure_future(self._raw.execute("COMMIT"))
+        cancelled = False
+        deadline = asyncio.get_running_loop().time() + self._answer_timeout
+        while not task.done():
+            try:
+                done, _ = await asyncio.wait({task}, timeout=deadline - asyncio.get_running_loop().time())
+            except asyncio.CancelledError:
+                cancelled = True
+                continue
+            if not done:
+                await self._abandon(task)
+                raise CommitUnknownError(
+                    f"no answer to COMMIT within {self._answer_timeout:.0f} s: it may have happened"
+                )
+        if cancelled:
+            task.exception()
+            raise asyncio.CancelledError
+        try:
+            status = task.result()
+        except (asyncpg.TransactionRollbackError, asyncpg.IntegrityConstraintViolationError) as error:
+            raise translated(error, "COMMIT was refused") from error
+        except (asyncpg.PostgresError, *_TRANSIENT) as error:
+            self.broken = True
+            self._raw.terminate()
+            raise CommitUnknownError(f"COMMIT: {type(error).__name__}: {error}. It may have happened: ask") from error
+        if status != "COMMIT":
+            raise StoreError(
+                "COMMIT rolled back: a statement of this transaction had failed, and its error was swallowed"
+            )
+
+    async def roll_back(self) -> None:
+        """Rolls back without raising; a connection on which that fails is closed, which comes to the same."""
+        if self.broken:
+            return
+        task = asyncio.ensure_future(self._raw.execute("ROLLBACK"))
+        try:
+            done, _ = await asyncio.wait({task}, timeout=self._answer_timeout)
+        except asyncio.CancelledError:
+            await self._abandon(task)
+            raise
+        if not done:
+            await self._abandon(task)
+        elif task.exception() is not None:
+            self.broken = True
+            self._raw.terminate()
+
+    async def _told(self, query: str, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await self.run(work)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise translated(error, query.partition("\n")[0].removeprefix("-- ")) from error
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Lets one operation run to its end. Cancelled or out of patience: closes the connection, then raises."""
+        task = asyncio.ensure_future(work)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=self._answer_timeout)
+        except asyncio.CancelledError:
+            await self._abandon(task)
+            raise
+        if not done:
+            await self._abandon(task)
+            raise StoreUnavailableError(
+                f"the database did not answer within {self._answer_timeout:.0f} s; its connection was closed. "
+                "Cause: a frozen server or network. What was under way has been rolled back or will be"
+            )
+        return task.result()
+
+    async def _abandon(self, task: asyncio.Future[Any]) -> None:
+        self.broken = True
+        self._raw.terminate()
+        # The task ends now with an error that nobody needs; awaiting it leaves no "never retrieved" behind.
+        await asyncio.wait({task}, timeout=1)
+        if task.done() and not task.cancelled():
+            task.exception()
+
+
+def translated(error: Exception, doing: str) -> StoreError:
+    """A driver's error as one of the store's, which says whether trying again may help."""
+    if isinstance(error, StoreError):
+        return error
+    kind = StoreUnavailableError if isinstance(error, _TRANSIENT) else StoreError
+    hint = ""
+    if isinstance(error, asyncpg.OutOfMemoryError):
+        hint = ". If it speaks of shared memory: raise max_locks_per_transaction, or make batches smaller"
+    elif isinstance(error, asyncpg.InsufficientPrivilegeError):
+        hint = ". The application's role may not do this: run orchestrator migrate, which sets its privileges"
+    elif isinstance(error, (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)):
+        hint = ". The schema is older than the code: run orchestrator migrate"
+    return kind(f"{doing}: {type(error).__name__}: {error}{hint}")

@@ -1,0 +1,112 @@
+-- What relay, timers and intake ask: each statement is its own transaction unless it says otherwise.
+
+-- name: unsent
+-- The oldest of the shard; within a saga, older is also the lower version.
+SELECT o.saga_id, o.version, o.topic, o.key, o.headers, o.value
+FROM (SELECT seq, saga_id, version FROM outbox_unsent WHERE slot % $2 = $1 ORDER BY seq LIMIT $3) AS u
+JOIN outbox o ON o.saga_id = u.saga_id AND o.version = u.version
+ORDER BY o.saga_id, o.version
+
+-- name: mark_sent
+-- An attempt's clock starts when its command was published: where that took long, its timer starts now. A timer that a
+-- batch holds at this moment is about to change anyway, so nobody waits for it.
+WITH sent AS (
+    DELETE FROM outbox_unsent u
+    USING unnest($1::text[], $2::int[]) AS m (saga_id, version), outbox o
+    WHERE o.saga_id = m.saga_id AND o.version = m.version AND u.seq = o.seq
+    RETURNING o.saga_id, o.version, o.written_at
+), slow AS (
+    SELECT t.saga_id, t.activity
+    FROM sent s JOIN timers t ON t.saga_id = s.saga_id AND t.command_version = s.version
+    WHERE s.written_at < $3
+    FOR UPDATE OF t SKIP LOCKED
+)
+UPDATE timers t SET due = (SELECT clock_us()) + t.period
+FROM slow WHERE t.saga_id = slow.saga_id AND t.activity = slow.activity
+
+-- name: due_timers
+SELECT t.saga_id, t.activity, t.armed,
+       t.command_version > 0 AND EXISTS (
+           SELECT FROM outbox o JOIN outbox_unsent u ON u.seq = o.seq
+           WHERE o.saga_id = t.saga_id AND o.version = t.command_version) AS unsent
+FROM timers t
+WHERE t.due <= (SELECT least(clock_us(), $1::bigint))
+ORDER BY t.due
+LIMIT $2
+
+-- name: postpone_timers
+-- Still unsent: the attempt has all its time before it. Somebody else's hands on the timer mean that it is being changed.
+WITH late AS (
+    SELECT t.saga_id, t.activity
+    FROM unnest($1::text[], $2::text[], $3::int[]) AS l (saga_id, activity, armed)
+    JOIN timers t USING (saga_id, activity, armed)
+    FOR UPDATE OF t SKIP LOCKED
+)
+UPDATE timers t SET due = (SELECT clock_us()) + greatest(t.period, $4)
+FROM late WHERE t.saga_id = late.saga_id AND t.activity = late.activity
+
+-- name: due_resumes
+SELECT saga_id FROM resumes ORDER BY since, saga_id LIMIT $1
+
+-- name: claim_checks
+-- First statement of a transaction. Others take other checks.
+SELECT c.saga_id, c.activity, c.type, c.key, w.accepts_from, w.tenant
+FROM wait_checks c LEFT JOIN waits w USING (saga_id, activity, type, key)
+ORDER BY c.since, c.saga_id
+LIMIT $1
+FOR UPDATE OF c SKIP LOCKED
+
+-- name: early_exists
+-- Asked under the locks of the keys. accepts_from is the saga's business; anything kept for the key counts here.
+SELECT n - 1 AS place
+FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (tenant, type, key, n)
+WHERE EXISTS (SELECT FROM early_events e WHERE e.tenant = k.tenant AND e.type = k.type AND e.key = k.key)
+
+-- name: positions
+SELECT topic, partition, next_offset
+FROM unnest($2::text[], $3::int[]) AS p (topic, partition)
+JOIN positions USING (topic, partition)
+WHERE consumer_group = $1
+
+-- name: read_until
+SELECT min(read_until) AS read_until FROM positions WHERE consumer_group = $1
+
+-- name: register_definition
+INSERT INTO definitions (name, version, registered_at, hash, data) VALUES ($1, $2, clock_us(), $3, $4)
+ON CONFLICT (name, version) DO NOTHING
+
+-- name: definition_hash
+SELECT hash FROM definitions WHERE name = $1 AND version = $2
+
+-- name: seal_lock
+-- One sealer at a time; whoever comes second reads what is sealed.
+SELECT pg_try_advisory_xact_lock($1, 0) AS got
+
+-- name: seal
+-- Second statement of the transaction, so that it sees what the last sealer has committed.
+WITH visible AS (
+    SELECT batch, records FROM feed_unsealed ORDER BY batch LIMIT $1
+), gone AS (
+    DELETE FROM feed_unsealed f USING visible v WHERE f.batch = v.batch RETURNING f.batch, f.records
+), last AS (
+    SELECT coalesce((SELECT first_position + records FROM feed_sealed ORDER BY first_position DESC LIMIT 1), 1) AS next
+)
+INSERT INTO feed_sealed (first_position, batch, records)
+SELECT last.next + sum(records) OVER (ORDER BY batch) - records, batch, records FROM gone, last
+
+-- name: unsealed
+SELECT EXISTS (SELECT FROM feed_unsealed) AS any
+
+-- name: records_after
+-- Batch by batch in sealed order; within a batch seq has no gaps. The first batch may lie partly at or before $1.
+SELECT r.saga_id, r.version, r.body, r.hash, s.first_position + (r.seq - (s.batch << 20)) AS position
+FROM feed_sealed s
+JOIN LATERAL (
+    SELECT saga_id, version, body, hash, seq FROM records
+    WHERE seq >= greatest(s.batch << 20, (s.batch << 20) + $1 + 1 - s.first_position)
+      AND seq < (s.batch << 20) + s.records
+) r ON true
+WHERE s.first_position >= coalesce(
+          (SELECT max(first_position) FROM feed_sealed WHERE first_position <= $1 + 1), 0)
+ORDER BY s.first_position, r.seq
+LIMIT $2
