@@ -1,10 +1,10 @@
 """One batch: the transaction in which a coordinator locks, reads and writes.
 
 Rules of this file
-- Lock order: event keys (sorted buckets), new heads, heads (in id order), live runs (in key order), inbox. A transaction
-  waits only for others that are at least as far as itself, so two batches never wait for each other.
-- The clock and the batch's number are read after the locks. So `now` never precedes what a waited-for batch recorded, and
-  batch numbers follow the order of versions in every stream.
+- Lock order: event keys (sorted buckets), new heads, heads (in id order), live runs (in key order), inbox. A
+  transaction waits only for others that are at least as far as itself, so two batches never wait for each other.
+- The clock and the batch's number are read after the locks. So `now` never precedes what a waited-for batch recorded,
+  and batch numbers follow the order of versions in every stream.
 - Everything is checked before anything is written: a saga that cannot be written is named, the others can go on.
 - What a batch costs is round trips: one statement per table, arrays in, nothing per row in Python but building them.
 """
@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from time import time
 
-from orchestrator.store.batch_rows import Rows
-from orchestrator.store.columns import EVENT_KEY_LOCKS, lock_buckets, storable, texts
-from orchestrator.store.connections import Guarded
+from orchestrator.store.batch_rows import COPIED, Rows
+from orchestrator.store.columns import EVENT_KEY_LOCKS, joined, lock_buckets, storable, texts
+from orchestrator.store.connections import Guarded, SeenError
 from orchestrator.store.contract import (
     BatchWrite,
     ConflictError,
@@ -35,6 +36,7 @@ from orchestrator.store.sql import load_queries
 
 SQL = load_queries("orchestrator.store", "batch.sql")
 MAKE_HEADS_ATTEMPTS_MAX = 5
+COPY_INBOX_ROWS_MIN = 20  # below, one statement is cheaper than a savepoint
 
 
 class PostgresBatch:
@@ -89,10 +91,13 @@ class PostgresBatch:
         rows = Rows(write, self._heads, self.now, self._number)
         await self._refuse_consumed(write)
         for name, columns in rows.statements():
+            if name in COPIED:
+                await self._connection.copy(name, COPIED[name], zip(*columns, strict=True))
+                continue
             changed = await self._connection.execute(SQL[name], *columns)
-            if name == "advance_heads" and changed != len(columns[0]):
+            if name == "advance_heads" and changed != rows.sagas:
                 raise StoreError(
-                    f"{changed} of {len(columns[0])} heads stood where this batch had locked them. Locked heads cannot "
+                    f"{changed} of {rows.sagas} heads stood where this batch had locked them. Locked heads cannot "
                     "move: somebody changes the tables by hand, or the lock was lost"
                 )
         for append in write.appends:
@@ -122,9 +127,9 @@ class PostgresBatch:
             if new:
                 await self._connection.execute(SQL["make_heads"], *columns)
             if wanted:
-                rows = await self._connection.fetch(SQL["lock_heads"], wanted)
+                rows = await self._connection.fetch(SQL["lock_heads"], joined(wanted))
                 self._heads = {row[0]: Head(*row) for row in rows}
-            # Missing only where another batch held the head of the same start and gave it up between our two statements.
+            # Missing only where another batch held the same start and gave it up between our two statements.
             if new.keys() <= self._heads.keys():
                 break
         else:
@@ -161,19 +166,14 @@ class PostgresBatch:
         for key, message in zip(keys, messages, strict=True):
             first.setdefault(key, message.body_hash)
         if not first:
-            row = await self._connection.fetchrow(SQL["clock"])
-            self.now, self._number = row["now"], row["batch"]
+            await self._read_clock()
             return []
-        ordered = sorted(first)
-        columns = [list(column) for column in zip(*ordered, strict=True)]
-        row = await self._connection.fetchrow(SQL["take_in"], *columns, [first[key] for key in ordered])
-        self.now, self._number = row["now"], row["batch"]
-        stored = first
-        new = set(first)
-        if row["taken"] < len(first):
-            new = set(zip(row["tenants"] or (), row["sources"] or (), row["ids"] or (), strict=True))
-            rows = await self._connection.fetch(SQL["taken_before"], *columns)
-            stored = {(r[0], r[1], r[2]): r[3] for r in rows}
+        rows = sorted((*key, body_hash) for key, body_hash in first.items())
+        if len(rows) >= COPY_INBOX_ROWS_MIN and await self._copy_in(rows):
+            await self._read_clock()
+            stored, new = first, set(first)
+        else:
+            stored, new = await self._take_in_one_by_one(rows)
         fates: list[MessageFate] = []
         for key, message in zip(keys, messages, strict=True):
             if key in new:
@@ -182,6 +182,37 @@ class PostgresBatch:
             else:
                 fates.append("seen" if stored[key] == message.body_hash else "other_body")
         return fates
+
+    async def _copy_in(self, rows: Sequence[tuple[str, str, str, bytes]]) -> bool:
+        """Takes in all messages at once: cheap, and works if none of them was here before. False if one was."""
+        connection = self._connection
+        await connection.execute("SAVEPOINT inbox")
+        received_at = int(time() * 1_000_000)  # only for trimming by age, days later
+        try:
+            await connection.copy("inbox", COPIED["inbox"], ((*row, received_at) for row in rows))
+        except SeenError:
+            await connection.execute("ROLLBACK TO SAVEPOINT inbox")
+            return False
+        await connection.execute("RELEASE SAVEPOINT inbox")
+        return True
+
+    async def _take_in_one_by_one(
+        self, rows: Sequence[tuple[str, str, str, bytes]]
+    ) -> tuple[dict[tuple[str, str, str], bytes], set[tuple[str, str, str]]]:
+        """Takes in what is new; gives the stored hash of every message, and which are new."""
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        row = await self._connection.fetchrow(SQL["take_in"], *columns)
+        self.now, self._number = row["now"], row["batch"]
+        given = {(r[0], r[1], r[2]): r[3] for r in rows}
+        if row["taken"] == len(rows):
+            return given, set(given)
+        found = await self._connection.fetch(SQL["taken_before"], *columns[:3])
+        new = set(zip(row["tenants"] or (), row["sources"] or (), row["ids"] or (), strict=True))
+        return {(r[0], r[1], r[2]): r[3] for r in found}, new
+
+    async def _read_clock(self) -> None:
+        row = await self._connection.fetchrow(SQL["clock"])
+        self.now, self._number = row["now"], row["batch"]
 
     async def _refuse_consumed(self, write: BatchWrite) -> None:
         """Raises ConflictError for events that a run of the same saga and business key has already taken."""
@@ -204,7 +235,7 @@ class PostgresBatch:
             }
             saga_id, (event_id, owner) = next(iter(blamed.items()))
             raise ConflictError(
-                f"saga {saga_id} takes event {event_id.replace(chr(10), ' ')}, which saga {owner} of the same business key has "
-                f"already taken ({len(blamed)} sagas in all). Cause: an event offered twice. Reload and decide again",
+                f"saga {saga_id} takes event {event_id.replace(chr(10), ' ')}, which saga {owner} of the same business key "
+                f"has already taken ({len(blamed)} sagas in all). Cause: an event offered twice. Reload and decide again",
                 tuple(blamed),
             )

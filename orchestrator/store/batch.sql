@@ -1,4 +1,6 @@
--- What one batch asks and writes, in the order of its transaction. Every list is an array; one statement, one round trip.
+-- What one batch asks and writes, in the order of its transaction. Lists come as arrays; in the statements of every turn
+-- they come as one text, joined by E'\x1f', since packing and unpacking an array costs several times as much. (A single
+-- empty text comes out as no element at all: hence coalesce.)
 
 -- name: lock_keys
 -- Event keys as transaction locks on 32-bit buckets (docs/adr/0004-event-key-locks.md), in the order given: sorted.
@@ -22,16 +24,16 @@ ORDER BY e.arrived_at, e.event_id
 
 -- name: make_heads
 -- Waits for whoever makes the same head at this moment, then sees it.
-INSERT INTO saga_heads (saga_id, tenant, name, business_key, version)
-SELECT saga_id, tenant, name, business_key, 0
+INSERT INTO saga_heads (saga_id, tenant, name, business_key, version, started_at)
+SELECT saga_id, tenant, name, business_key, 0, (SELECT clock_us())
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS s (saga_id, tenant, name, business_key)
 ON CONFLICT (saga_id) DO NOTHING
 
 -- name: lock_heads
--- The subquery sorts, the outer level locks in that order.
+-- Rows are sorted before they are locked.
 SELECT h.saga_id, h.tenant, h.name, h.definition_version, h.business_key, h.version, h.hash, h.recorded_at, h.ended
 FROM saga_heads h
-WHERE h.saga_id = ANY ($1::text[])
+WHERE h.saga_id = ANY (string_to_array($1, E'\x1f'))
 ORDER BY h.saga_id
 FOR UPDATE
 
@@ -75,45 +77,28 @@ JOIN inbox i USING (tenant, source, id)
 -- name: streams
 SELECT saga_id, version, body, hash FROM records WHERE saga_id = ANY ($1::text[]) ORDER BY saga_id, version
 
--- name: insert_records
-INSERT INTO records (seq, version, saga_id, tenant, hash, body)
-SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::bytea[], $6::bytea[])
-
 -- name: advance_heads
 UPDATE saga_heads h
-SET version = u.version, definition_version = u.definition_version, recorded_at = u.recorded_at, hash = u.hash,
-    started_at = CASE WHEN h.version = 0 THEN u.recorded_at ELSE h.started_at END,
-    phase = u.phase, outcome = u.outcome, stuck = u.stuck, waiting_for = u.waiting_for, ended = u.ended, parent = u.parent
-FROM unnest($1::text[], $2::int[], $3::int[], $4::int[], $5::bytea[], $6::text[], $7::text[], $8::int[], $9::text[],
-            $10::bool[], $11::text[], $12::bigint[])
-     AS u (saga_id, expected, version, definition_version, hash, phase, outcome, stuck, waiting_for, ended, parent, recorded_at)
-WHERE h.saga_id = u.saga_id AND h.version = u.expected
+SET version = u.version::int, definition_version = u.definition_version::int, hash = decode(u.hash, 'hex'),
+    recorded_at = greatest(h.recorded_at, $11), phase = u.phase, outcome = coalesce(u.outcome, ''),
+    stuck = u.stuck::int, waiting_for = coalesce(u.waiting_for, ''), ended = u.ended::bool,
+    parent = coalesce(u.parent, '')
+FROM unnest(string_to_array($1, E'\x1f'), string_to_array($2, E'\x1f'), string_to_array($3, E'\x1f'),
+            string_to_array($4, E'\x1f'), string_to_array($5, E'\x1f'), string_to_array($6, E'\x1f'),
+            string_to_array($7, E'\x1f'), string_to_array($8, E'\x1f'), string_to_array($9, E'\x1f'),
+            string_to_array($10, E'\x1f'))
+     AS u (saga_id, version, definition_version, hash, phase, outcome, stuck, waiting_for, ended, parent)
+WHERE h.saga_id = u.saga_id AND h.version < u.version::int
+
+-- name: clear_timers
+-- armed 0 clears whatever is there.
+DELETE FROM timers t
+USING unnest(string_to_array($1, E'\x1f'), string_to_array($2, E'\x1f'), string_to_array($3, E'\x1f'))
+      AS c (saga_id, activity, armed)
+WHERE t.saga_id = c.saga_id AND t.activity = coalesce(c.activity, '') AND (c.armed = '0' OR t.armed = c.armed::int)
 
 -- name: announce_batch
 INSERT INTO feed_unsealed (batch, records) VALUES ($1, $2)
-
--- name: insert_outbox
-WITH message AS (
-    SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::smallint[], $5::text[], $6::text[], $7::bytea[], $8::bytea[])
-         AS o (seq, version, saga_id, slot, topic, key, headers, value)
-), unsent AS (
-    INSERT INTO outbox_unsent (seq, version, slot, saga_id) SELECT seq, version, slot, saga_id FROM message
-)
-INSERT INTO outbox (seq, written_at, version, saga_id, topic, key, headers, value)
-SELECT seq, $9, version, saga_id, topic, key, headers, value FROM message
-
--- name: change_timers
--- The caller sees to it that no timer is both cleared and set. armed 0 clears whatever is there.
-WITH cleared AS (
-    DELETE FROM timers t
-    USING unnest($1::text[], $2::text[], $3::int[]) AS c (saga_id, activity, armed)
-    WHERE t.saga_id = c.saga_id AND t.activity = c.activity AND (c.armed = 0 OR t.armed = c.armed)
-)
-INSERT INTO timers (saga_id, activity, due, period, armed, command_version)
-SELECT saga_id, activity, due, greatest(due - $9, 0), armed, command_version
-FROM unnest($4::text[], $5::text[], $6::bigint[], $7::int[], $8::int[]) AS s (saga_id, activity, due, armed, command_version)
-ON CONFLICT (saga_id, activity) DO UPDATE
-SET due = excluded.due, period = excluded.period, armed = excluded.armed, command_version = excluded.command_version
 
 -- name: forget_heads
 DELETE FROM saga_heads WHERE saga_id = ANY ($1::text[]) AND version = 0

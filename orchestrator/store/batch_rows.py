@@ -9,15 +9,25 @@ Rules of this file
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 from orchestrator.messages.canonical import NotCanonicalError, canonical_bytes
 from orchestrator.store.chain import seal
-from orchestrator.store.columns import BATCH_RECORDS_MAX, SEQ_BITS, slot, texts
+from orchestrator.store.columns import BATCH_RECORDS_MAX, SEQ_BITS, joined, joined_numbers, slot, texts
 from orchestrator.store.contract import Append, BatchWrite, ConflictError, Head, InvalidAppendError
 from orchestrator.store.headers import pack
 
-Statement = tuple[str, Sequence[Any]]
+# Tables that rows are only added to: by COPY, column by column in this order.
+COPIED = {
+    "inbox": ("tenant", "source", "id", "body_hash", "received_at"),
+    "records": ("seq", "version", "saga_id", "tenant", "hash", "body"),
+    "outbox": ("seq", "written_at", "version", "saga_id", "topic", "key", "headers", "value"),
+    "outbox_unsent": ("seq", "written_at", "slot"),
+    "timers": ("saga_id", "activity", "due", "period", "armed", "command_seq"),
+}
+
+Statement = tuple[str, Sequence[Any]]  # a query or a table of COPIED, and its columns
 
 
 class Rows:
@@ -33,17 +43,22 @@ class Rows:
         self._base = number << SEQ_BITS
         self._number = number
         self._records: tuple[list[Any], ...] = ([], [], [], [], [])  # version, saga id, tenant, hash, body
-        self._heads: tuple[list[Any], ...] = tuple([] for _ in range(12))
+        self._last_hashes: list[str] = []
         _refuse_doubles(write.appends)
         _refuse_conflicts(write.appends, heads)
         self._seal(write.appends, heads)
+
+    @property
+    def sagas(self) -> int:
+        """How many sagas get records."""
+        return len(self._last_hashes)
 
     def statements(self) -> Iterator[Statement]:
         """Name and columns of each statement that has something to write, in the order to run them."""
         if self._records[0]:
             base = self._base
-            yield "insert_records", (list(range(base, base + len(self._records[0]))), *self._records)
-            yield "advance_heads", self._heads
+            yield "records", (range(base, base + len(self._records[0])), *self._records)
+            yield "advance_heads", self._advanced()
             yield "announce_batch", (self._number, len(self._records[0]))
         yield from self._outbox()
         yield from self._timers()
@@ -61,7 +76,7 @@ class Rows:
             head = heads[append.saga_id]
             recorded_at = max(head.recorded_at, self._now)
             try:
-                sealed = seal(
+                sealed, digests = seal(
                     append.records,
                     tenant=append.tenant,
                     saga_id=append.saga_id,
@@ -72,13 +87,13 @@ class Rows:
             except NotCanonicalError as error:
                 bad[append.saga_id] = str(error)
                 continue
-            for version, body, digest in sealed:
-                versions.append(version)
-                hashes.append(digest)
-                bodies.append(body)
-            saga_ids.extend([append.saga_id] * len(sealed))
-            tenants.extend([append.tenant] * len(sealed))
-            self._advance(append, sealed[-1][0], sealed[-1][2], recorded_at)
+            count = len(sealed)
+            bodies += sealed
+            hashes += digests
+            versions.extend(range(head.version + 1, head.version + count + 1))
+            saga_ids.extend(repeat(append.saga_id, count))
+            tenants.extend(repeat(append.tenant, count))
+            self._last_hashes.append(digests[-1].hex())
         if bad:
             saga_id, reason = next(iter(bad.items()))
             raise InvalidAppendError(f"{len(bad)} sagas cannot be stored, first {saga_id}: {reason}", tuple(bad))
@@ -87,62 +102,73 @@ class Rows:
                 f"{len(versions)} records in one batch, at most {BATCH_RECORDS_MAX}: split the batch"
             )
 
-    def _advance(self, append: Append, version: int, digest: bytes, recorded_at: int) -> None:
-        row = (
-            append.saga_id, append.expected_version, version, append.definition_version, digest, append.phase,
-            append.outcome, append.stuck, append.waiting_for, append.ended, append.parent, recorded_at,
-        )  # fmt: skip
-        for column, value in zip(self._heads, row, strict=True):
-            column.append(value)
+    def _advanced(self) -> Sequence[Any]:
+        appends = [append for append in self._write.appends if append.records]
+        return (
+            joined([append.saga_id for append in appends]),
+            joined_numbers([append.expected_version + len(append.records) for append in appends]),
+            joined_numbers([append.definition_version for append in appends]),
+            joined(self._last_hashes),
+            joined([append.phase for append in appends]),
+            joined([append.outcome for append in appends]),
+            joined_numbers([append.stuck for append in appends]),
+            joined([append.waiting_for for append in appends]),
+            joined(["t" if append.ended else "f" for append in appends]),
+            joined([append.parent for append in appends]),
+            self._now,
+        )
 
     def _outbox(self) -> Iterator[Statement]:
         rows = [row for append in self._write.appends for row in append.outbox]
         if rows:
+            numbers, now = range(self._base, self._base + len(rows)), repeat(self._now, len(rows))
             saga_ids = [row.saga_id for row in rows]
+            yield "outbox_unsent", (numbers, now, map(slot, saga_ids))
             yield (
-                "insert_outbox",
+                "outbox",
                 (
-                    list(range(self._base, self._base + len(rows))),
+                    numbers,
+                    repeat(self._now, len(rows)),
                     [row.version for row in rows],
                     saga_ids,
-                    [slot(saga_id) for saga_id in saga_ids],
                     [row.topic for row in rows],
                     texts([row.key for row in rows]),
                     [pack(row.headers) for row in rows],
                     [row.value for row in rows],
-                    self._now,
                 ),
             )
 
     def _timers(self) -> Iterator[Statement]:
-        cleared: dict[tuple[str, str], int] = {
-            (saga_id, name): armed for saga_id, name, armed in self._write.timers_fired
-        }
-        due: dict[tuple[str, str], tuple[int, int, int]] = {}
+        """All that go are deleted, then all that come are added: cheaper than an upsert."""
+        gone: dict[tuple[str, str], int] = {(saga_id, name): armed for saga_id, name, armed in self._write.timers_fired}
+        rows: dict[tuple[str, str], tuple[str, str, int, int, int, int]] = {}
+        seq = self._base
         for append in self._write.appends:
             saga_id, effects = append.saga_id, append.effects
             for activity in effects.timers_cleared:
-                cleared[saga_id, activity] = 0
+                gone[saga_id, activity] = 0
             for timer in effects.timers_set:
                 key = (saga_id, timer.activity)
-                cleared.pop(key, None)
-                due[key] = (timer.due, timer.armed, timer.command_version)
-        if cleared or due:
-            values = list(due.values())
+                gone[key] = 0
+                command_seq = 0
+                if timer.command_version:
+                    versions = [row.version for row in append.outbox]
+                    if timer.command_version in versions:
+                        command_seq = seq + versions.index(timer.command_version)
+                period = max(timer.due - self._now, 0)
+                rows[key] = (saga_id, timer.activity, timer.due, period, timer.armed, command_seq)
+            seq += len(append.outbox)
+        if gone:
             yield (
-                "change_timers",
+                "clear_timers",
                 (
-                    [key[0] for key in cleared],
-                    [key[1] for key in cleared],
-                    list(cleared.values()),
-                    [key[0] for key in due],
-                    [key[1] for key in due],
-                    [value[0] for value in values],
-                    [value[1] for value in values],
-                    [value[2] for value in values],
-                    self._now,
+                    joined([key[0] for key in gone]),
+                    joined([key[1] for key in gone]),
+                    joined_numbers(list(gone.values())),
                 ),
             )
+        if rows:
+            yield "timers", list(zip(*rows.values(), strict=True))
 
     def _runs_and_resumes(self) -> Iterator[Statement]:
         ended = [(a.tenant, a.name, a.business_key, a.saga_id) for a in self._write.appends if a.ended]
@@ -291,7 +317,7 @@ def _refuse_conflicts(appends: Sequence[Append], heads: Mapping[str, Head]) -> N
     if conflicts:
         saga_id, reason = next(iter(conflicts.items()))
         raise ConflictError(
-            f"{len(conflicts)} sagas moved, first: saga {saga_id} {reason}. Cause: another process wrote first, or a cached "
-            "state is behind. Drop the cached states, reload, decide again; the other sagas of this batch may be written",
+            f"{len(conflicts)} sagas moved, first: saga {saga_id} {reason}. Cause: another process wrote first, or a "
+            "cached state is behind. Drop the cached states, reload, decide again; the others of this batch may be written",
             tuple(conflicts),
         )

@@ -39,7 +39,9 @@ _FIELDS = frozenset(
     ]
 )
 
-Sealed = tuple[int, bytes, bytes]  # version, body, hash
+# As canonical_bytes has it, but without its hook for other types: whatever needs that takes the careful way.
+_QUICK = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER | orjson.OPT_PASSTHROUGH_DATETIME
+_PLAIN = frozenset((str, int, bool, type(None)))
 
 
 class ChainError(ValueError):
@@ -60,18 +62,19 @@ class Flaw:
 
 def seal(
     records: Iterable[NewRecord], *, tenant: str, saga_id: str, version: int, previous: bytes, recorded_at: int
-) -> list[Sealed]:
-    """Seals records that follow `version` (0: none yet), whose hash is `previous` (empty: none yet).
+) -> tuple[list[bytes], list[bytes]]:
+    """Bodies and hashes of records that follow `version` (0: none yet), whose hash is `previous` (empty: none yet).
 
     `recorded_at`: microseconds, the same for all of them. Raises NotCanonicalError for data without a canonical form.
     """
-    sealed: list[Sealed] = []
+    bodies: list[bytes] = []
+    hashes: list[bytes] = []
     link = (previous or NO_HASH).hex()
     dumps, fragment, sha256 = orjson.dumps, orjson.Fragment, hashlib.sha256
     for record in records:
         version += 1
         # The keys stand in sorted order, so these are canonical bytes without sorting or walking twice; a test compares
-        # them with canonical_bytes. 3 microseconds a record, most of them for the data.
+        # them with canonical_bytes.
         try:
             body = dumps(
                 {
@@ -79,7 +82,7 @@ def seal(
                     "actor": record.actor,
                     "causation": record.causation_id,
                     "correlation": saga_id,
-                    "data": fragment(canonical_bytes(record.data)),
+                    "data": fragment(data_bytes(record.data)),
                     "previous": link,
                     "recorded_at": recorded_at,
                     "saga": saga_id,
@@ -93,8 +96,27 @@ def seal(
             raise NotCanonicalError(f"saga {saga_id}, record {version} ({record.type}): {error}") from error
         digest = sha256(body)
         link = digest.hexdigest()
-        sealed.append((version, body, digest.digest()))
-    return sealed
+        bodies.append(body)
+        hashes.append(digest.digest())
+    return bodies, hashes
+
+
+def data_bytes(data: dict[str, Any]) -> bytes:
+    """The same bytes as canonical_bytes, three times as fast for what nearly all data is: ASCII, and no floats."""
+    try:
+        quick = orjson.dumps(data, option=_QUICK)
+    except orjson.JSONEncodeError:
+        return canonical_bytes(data)
+    return quick if quick.isascii() and _is_plain(data) else canonical_bytes(data)
+
+
+def _is_plain(value: dict[str, Any] | list[Any] | tuple[Any, ...]) -> bool:
+    """Only texts, whole numbers, booleans and None, at any depth."""
+    for item in value.values() if type(value) is dict else value:
+        kind = type(item)
+        if kind not in _PLAIN and not ((kind is dict or kind is list or kind is tuple) and _is_plain(item)):
+            return False
+    return True
 
 
 def opened(saga_id: str, version: int, body: bytes, hash_: bytes, position: int = 0) -> StoredRecord:
@@ -130,8 +152,8 @@ def verify(
 ) -> Flaw | None:
     """The first flaw of one saga's whole stream, or None. Reads only the stored bytes, never the parsed fields alone.
 
-    `head_version`, `head_hash`: what the end of the stream must be, as known from its head row or from an anchor; without
-    them a stream that was cut off at its end looks whole.
+    `head_version`, `head_hash`: what the end of the stream must be, as its head row or an anchor has it; without them
+    a stream that was cut off at its end looks whole.
     """
     if not stream:
         return Flaw("", 0, "the stream is empty") if head_version else None

@@ -39,3 +39,19 @@ def lock_buckets(keys: Sequence[tuple[str, str, str]]) -> list[int]:
     """The 32-bit lock numbers of event keys, sorted and without doubles: every batch locks in this order."""
     codes = {crc32("\n".join(key).encode("utf-8", "backslashreplace")) for key in keys}
     return sorted(code - 0x1_0000_0000 if code >= 0x8000_0000 else code for code in codes)
+
+
+SEPARATOR = "\x1f"
+
+
+def joined(values: Sequence[str]) -> str:
+    """A text column as one parameter. A separator inside a value, which no id has, becomes a space."""
+    text = SEPARATOR.join(values)
+    if text.count(SEPARATOR) != len(values) - 1 and values:
+        text = SEPARATOR.join([value.replace(SEPARATOR, " ") for value in values])
+    return text if text.isascii() and "\0" not in text else storable(text)
+
+
+def joined_numbers(values: Sequence[int]) -> str:
+    """A column of numbers as one parameter."""
+    return SEPARATOR.join(map(str, values))

@@ -3,8 +3,8 @@
 Rules of this file
 - SQL stands in `.sql` files. A batch is one transaction on one connection; everything else is one statement, or a short
   transaction of its own that takes no head.
-- An error before COMMIT means: nothing is stored. An error at COMMIT means: ask (`committed`), since the answer may have
-  been lost on its way back.
+- An error before COMMIT means: nothing is stored. An error at COMMIT means: ask (`committed`), since the answer may
+  have been lost on its way back.
 - Asking takes the same locks as the batch had. So it waits until the server has finished with the old transaction,
   instead of answering "no" while a COMMIT is still on the wire.
 """
@@ -22,7 +22,7 @@ from orchestrator.messages.canonical import canonical_bytes
 from orchestrator.store.batch import SQL as BATCH_SQL
 from orchestrator.store.batch import PostgresBatch
 from orchestrator.store.chain import seal
-from orchestrator.store.columns import EVENT_KEY_LOCKS, SLOTS, lock_buckets, storable, texts
+from orchestrator.store.columns import EVENT_KEY_LOCKS, SLOTS, joined, lock_buckets, storable, texts
 from orchestrator.store.connections import ConnectionLimits, Guarded, Pools
 from orchestrator.store.contract import (
     Append,
@@ -44,6 +44,7 @@ SQL = load_queries("orchestrator.store", "work.sql")
 PUBLISHED_LATE_MS = 250
 # A timer of a command that is still unsent is looked at again after at least this long.
 POSTPONE_MS_MIN = 1_000
+HANDED_OUT_ROWS_MAX = 200_000
 SEAL_BATCHES_MAX = 5_000
 FEED_PAGE_RECORDS_MAX = 2_000
 ASK_AGAIN_MS_FIRST = 50
@@ -58,6 +59,7 @@ class PostgresStore:
 
     def __init__(self, url: str, limits: ConnectionLimits | None = None, *, application: str = "orchestrator") -> None:
         self.pools = Pools(url, limits or ConnectionLimits(), application)
+        self._numbers: dict[tuple[str, int], int] = {}  # seq by (saga, version) of messages handed to the relay
 
     async def __aenter__(self) -> PostgresStore:
         return self
@@ -73,7 +75,7 @@ class PostgresStore:
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[PostgresBatch]:
-        """One transaction. Leaving normally commits, an exception rolls back. Raises CommitUnknownError; see `committed`."""
+        """One transaction. Leaving normally commits, an exception rolls back. May raise CommitUnknownError: `committed`."""
         async with self.pools.connection("batch") as connection:
             await connection.execute("BEGIN")
             batch = PostgresBatch(connection)
@@ -88,9 +90,9 @@ class PostgresStore:
     async def committed(self, appends: Sequence[Append], messages: Sequence[MessageId]) -> bool:
         """Did the batch with these appends and messages commit? Asks on new connections until the database answers.
 
-        Appends count first: true when every one stands in its stream, byte by byte as this batch would have sealed it. A
-        batch without records is known by its messages; one that has neither (timers, positions) answers False, since doing
-        it again changes nothing.
+        Appends count first: true when every one stands in its stream, byte by byte as this batch would have sealed it.
+        A batch without records is known by its messages; one that has neither (timers, positions) answers False, since
+        doing it again changes nothing.
         """
         written = [append for append in appends if append.records]
         if not written and not messages:
@@ -126,7 +128,7 @@ class PostgresStore:
             rows = sorted((a.saga_id, a.tenant, a.name, a.business_key) for a in appends)
             columns = [texts(list(column)) for column in zip(*rows, strict=True)]
             await connection.execute(BATCH_SQL["make_heads"], *columns)
-            await connection.fetch(BATCH_SQL["lock_heads"], columns[0])
+            await connection.fetch(BATCH_SQL["lock_heads"], joined(columns[0]))
             await connection.execute(BATCH_SQL["forget_heads"], columns[0])
         else:
             keys = sorted({(storable(m.tenant), storable(m.source), storable(m.id)) for m in messages})
@@ -145,7 +147,7 @@ class PostgresStore:
             last = append.expected_version + len(append.records)
             if last not in stream:
                 return False
-            sealed = seal(
+            _, hashes = seal(
                 append.records,
                 tenant=append.tenant,
                 saga_id=append.saga_id,
@@ -153,7 +155,7 @@ class PostgresStore:
                 previous=stream[first].previous_hash,
                 recorded_at=stream[first].recorded_at,
             )
-            if sealed[-1][2] != stream[last].hash:
+            if hashes[-1] != stream[last].hash:
                 return False
         return True
 
@@ -165,15 +167,21 @@ class PostgresStore:
             raise ValueError(f"shard {shard} of {shards}: shards must be 1 to {SLOTS}, shard less than that")
         async with self.pools.connection("work") as connection:
             rows = await connection.fetch(SQL["unsent"], shard, shards, limit)
+        if len(self._numbers) > HANDED_OUT_ROWS_MAX:
+            self._numbers.clear()  # mark_sent then asks the database
+        self._numbers.update({(row[0], row[1]): row[6] for row in rows})
         return [OutboxRow(row[0], row[1], row[2], row[3], unpack(row[4]), row[5]) for row in rows]
 
     async def mark_sent(self, rows: Sequence[tuple[str, int]]) -> None:
         """Marks messages as durably on the broker. Where that took long, the attempt's timer starts again now."""
         if not rows:
             return
-        saga_ids, versions = zip(*sorted(set(rows)), strict=True)
+        found = [self._numbers.pop(row, 0) for row in set(rows)]
         async with self.pools.connection("work") as connection:
-            await connection.execute(SQL["mark_sent"], list(saga_ids), list(versions), PUBLISHED_LATE_MS * 1000)
+            if 0 in found:
+                ids = [f"{saga_id}/{version}" for saga_id, version in rows]
+                found += [row[0] for row in await connection.fetch(SQL["sequence_of"], ids)]
+            await connection.execute(SQL["mark_sent"], sorted(found), PUBLISHED_LATE_MS * 1000)
 
     # --- timers and checks --------------------------------------------------------------------------------------------
 
@@ -198,8 +206,8 @@ class PostgresStore:
     async def due_checks(self, limit: int) -> list[Waiting]:
         """Subscriptions for whose key something early is kept. Those with nothing kept are ticked off here.
 
-        That is safe because it happens under the locks of the keys: an event kept before is seen here, one kept later sees
-        the subscription.
+        That is safe because it happens under the locks of the keys: an event kept before is seen here, one kept later
+        sees the subscription.
         """
         async with self.pools.connection("work") as connection:
             await connection.execute("BEGIN")
@@ -250,7 +258,7 @@ class PostgresStore:
         return until
 
     async def register_definition(self, name: str, version: int, hash_: str, data: Any) -> str:
-        """Stores a definition where it is new; gives the stored hash, another one if the code changed under one version."""
+        """Stores a definition where it is new; gives the stored hash, another one if the code changed under a version."""
         async with self.pools.connection("work") as connection:
             await connection.execute(SQL["register_definition"], name, version, hash_, canonical_bytes(data))
             stored: str = (await connection.fetchrow(SQL["definition_hash"], name, version))["hash"]

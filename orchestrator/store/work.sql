@@ -2,33 +2,31 @@
 
 -- name: unsent
 -- The oldest of the shard; within a saga, older is also the lower version.
-SELECT o.saga_id, o.version, o.topic, o.key, o.headers, o.value
-FROM (SELECT seq, saga_id, version FROM outbox_unsent WHERE slot % $2 = $1 ORDER BY seq LIMIT $3) AS u
-JOIN outbox o ON o.saga_id = u.saga_id AND o.version = u.version
+SELECT o.saga_id, o.version, o.topic, o.key, o.headers, o.value, seq
+FROM (SELECT seq FROM outbox_unsent WHERE slot % $2 = $1 ORDER BY seq LIMIT $3) AS u
+JOIN outbox o USING (seq)
 ORDER BY o.saga_id, o.version
+
+-- name: sequence_of
+-- For messages that this process did not read itself: looks through all that is unsent. $1: saga id/version.
+SELECT seq FROM outbox_unsent u JOIN outbox o USING (seq) WHERE o.saga_id || '/' || o.version = ANY ($1::text[])
 
 -- name: mark_sent
 -- An attempt's clock starts when its command was published: where that took long, its timer starts now. A timer that a
 -- batch holds at this moment is about to change anyway, so nobody waits for it.
 WITH sent AS (
-    DELETE FROM outbox_unsent u
-    USING unnest($1::text[], $2::int[]) AS m (saga_id, version), outbox o
-    WHERE o.saga_id = m.saga_id AND o.version = m.version AND u.seq = o.seq
-    RETURNING o.saga_id, o.version, o.written_at
+    DELETE FROM outbox_unsent WHERE seq = ANY ($1::bigint[]) RETURNING seq, written_at
 ), slow AS (
     SELECT t.saga_id, t.activity
-    FROM sent s JOIN timers t ON t.saga_id = s.saga_id AND t.command_version = s.version
-    WHERE s.written_at < $3
+    FROM sent s JOIN outbox o USING (seq) JOIN timers t ON t.saga_id = o.saga_id AND t.command_seq = s.seq
+    WHERE s.written_at < (SELECT clock_us()) - $2::bigint
     FOR UPDATE OF t SKIP LOCKED
 )
 UPDATE timers t SET due = (SELECT clock_us()) + t.period
 FROM slow WHERE t.saga_id = slow.saga_id AND t.activity = slow.activity
 
 -- name: due_timers
-SELECT t.saga_id, t.activity, t.armed,
-       t.command_version > 0 AND EXISTS (
-           SELECT FROM outbox o JOIN outbox_unsent u ON u.seq = o.seq
-           WHERE o.saga_id = t.saga_id AND o.version = t.command_version) AS unsent
+SELECT t.saga_id, t.activity, t.armed, EXISTS (SELECT FROM outbox_unsent u WHERE u.seq = t.command_seq) AS unsent
 FROM timers t
 WHERE t.due <= (SELECT least(clock_us(), $1::bigint))
 ORDER BY t.due

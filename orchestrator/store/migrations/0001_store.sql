@@ -96,25 +96,24 @@ CREATE TABLE inbox (
 COMMENT ON TABLE inbox IS 'mutable: messages taken in, with the hash of their bytes; trimmed by age';
 
 CREATE TABLE outbox (
-    seq        bigint  NOT NULL,
+    seq        bigint  PRIMARY KEY,
     written_at bigint  NOT NULL,
     version    integer NOT NULL,
     saga_id    text COLLATE "C" NOT NULL,
     topic      text COLLATE "C" NOT NULL,
     key        text    NOT NULL,
     headers    bytea   NOT NULL,
-    value      bytea   NOT NULL,
-    PRIMARY KEY (saga_id, version)
+    value      bytea   NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.05);
 COMMENT ON TABLE outbox IS 'mutable: every message decided, kept for a while after it was sent; trimmed by age';
+COMMENT ON COLUMN outbox.seq IS 'batch number * 2^20 + place in the batch: within a saga, in the order of versions';
 
 -- What is still to be sent: small rows that come and go, so that marking a message never rewrites its bytes. New rows
 -- go to the right edge of the index and old ones leave from the left, where the relay's own reading marks them as dead.
 CREATE TABLE outbox_unsent (
-    seq     bigint   PRIMARY KEY,
-    version integer  NOT NULL,
-    slot    smallint NOT NULL,
-    saga_id text COLLATE "C" NOT NULL
+    seq        bigint   PRIMARY KEY,
+    written_at bigint   NOT NULL,
+    slot       smallint NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE outbox_unsent IS 'mutable: messages not yet known to be on the broker';
 COMMENT ON COLUMN outbox_unsent.slot IS 'CRC-32 of the saga id modulo 1024; relays share the slots among them';
@@ -151,17 +150,17 @@ CREATE INDEX dead_letters_waiting ON dead_letters (tenant, id) WHERE redriven_at
 -- --- what has to happen next -----------------------------------------------------------------------------------------
 
 CREATE TABLE timers (
-    due             bigint  NOT NULL,
-    period          bigint  NOT NULL,
-    armed           integer NOT NULL,
-    command_version integer NOT NULL,
-    saga_id         text COLLATE "C" NOT NULL,
-    activity        text COLLATE "C" NOT NULL,
+    due         bigint  NOT NULL,
+    period      bigint  NOT NULL,
+    command_seq bigint  NOT NULL,
+    armed       integer NOT NULL,
+    saga_id     text COLLATE "C" NOT NULL,
+    activity    text COLLATE "C" NOT NULL,
     PRIMARY KEY (saga_id, activity)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE timers IS 'mutable: one timer per activity';
 COMMENT ON COLUMN timers.period IS 'due minus the time it was set: the attempt''s whole time, which starts at publication';
-COMMENT ON COLUMN timers.command_version IS 'version of the command whose publication starts the clock, or 0';
+COMMENT ON COLUMN timers.command_seq IS 'seq of the command whose publication starts the clock, or 0';
 CREATE INDEX timers_due ON timers (due);
 
 CREATE TABLE resumes (
