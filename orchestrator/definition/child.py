@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic
+
+from typing_extensions import TypeVar
 
 from orchestrator.messages import Contract, Reply
 
-S = TypeVar("S", bound=Contract)
+S = TypeVar("S", bound=Contract, default=Any)  # several start messages: any of them
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,8 @@ class _Drawing:
 
 def describe(node: g.Node) -> str:
     """One line about a node, as people read it."""
-    texts = [node.name if node.kind in ("step", "task", "call") else f"{node.kind.replace('_', ' ')} {node.name}"]
+    kind = node.kind.replace("_", " ")
+    texts = [node.name if node.kind in ("task", "call") else f"{kind} {node.name.removesuffix(f'.{node.kind}')}"]
     if isinstance(node, g.StepNode):
         texts = [node.name, f"→ {node.participant}", "PIVOT" if node.pivot else ""]
     elif isinstance(node, g.CallNode):
@@ -161,12 +162,15 @@ def describe(node: g.Node) -> str:
     elif isinstance(node, (g.EnterNode, g.EndNode, g.FailNode)):
         value = {"enter": "state", "end": "outcome", "fail": "reason"}[node.kind]
         texts = [f"{node.kind} {getattr(node, value) or getattr(node, 'function', '')}"]
+    elif isinstance(node, (g.LeaveNode, g.KeepNode)):
+        texts = [node.kind]
     return ", ".join(text for text in texts if text)
 
 
 def _words(node: g.Node, block: str) -> str:
     if node.kind == "choose":
-        return {"true": "yes", "false": "no", "otherwise": "otherwise"}.get(block, block)
+        no = "no" if "true" in node.blocks else "otherwise"
+        return {"true": "yes", "false": "no", "otherwise": no}.get(block, block)
     return block.removeprefix("on/").replace("_", " ")
 
 

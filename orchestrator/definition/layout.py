@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 from urllib.parse import quote
 
 from orchestrator.definition.findings import Reporter
@@ -146,24 +145,24 @@ def _lower(word: Word) -> Word:
 
 
 def _name_of(word: Word) -> str:
+    """Its own name, or that of the first thing in it with its kind."""
     if word.name:
         return word.name
-    inner: tuple[Any, ...] = ()
-    if isinstance(word, (Scope, Repeat)):
-        inner = word.path
-    elif isinstance(word, Parallel):
-        inner = word.branches
     kind = type(word).__name__.lower()
-    first = _first(inner)
-    return f"{_name_of(first)}.{kind}" if first else kind
+    first = _first_name(word)
+    return f"{first}.{kind}" if first else kind
 
 
-def _first(path: object) -> Word | None:
-    if isinstance(path, Word):
-        return path
-    if isinstance(path, (list, tuple)):
-        return next((word for part in path if (word := _first(part)) is not None), None)
-    return None
+def _first_name(path: object) -> str:
+    """The name of the first thing on a path that has one of its own, "" where there is none."""
+    if isinstance(path, Word) and path.name:
+        return path.name
+    if isinstance(path, (Scope, Repeat)):
+        return _first_name(path.path)
+    if isinstance(path, Parallel):
+        return _first_name(path.branches)
+    parts = path if isinstance(path, (list, tuple)) else ()
+    return next((name for part in parts if (name := _first_name(part))), "")
 
 
 def _blocks_of(word: Word, report: Reporter) -> list[tuple[str, str, tuple[Path, ...]]]:
@@ -202,12 +201,10 @@ def _blocks_of(word: Word, report: Reporter) -> list[tuple[str, str, tuple[Path,
 def _branches(word: Parallel, report: Reporter) -> list[tuple[str, str, tuple[Path, ...]]]:
     found: list[tuple[str, str, tuple[Path, ...]]] = []
     for branch in word.branches:
-        first = _first(branch)
-        key = _name_of(first) if first else "empty"
+        key = _first_name(branch) or "empty"
         if any(key == other for other, _, _ in found):
-            place = first.place if first else word.place
             do = f'give one of them another name: .named("{key}_2")'
-            report("ORC201", place, f"two branches of {word.label()} begin with {key}", do=do)
+            report("ORC201", word.place, f"two branches of {word.label()} begin with {key}", do=do)
             continue
         found.append((key, _segment(key), (branch,)))
     return found

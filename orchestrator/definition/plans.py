@@ -75,7 +75,7 @@ def _filled(draft: Draft, use: Use, parameter: Parameter, wish: Wish, candidates
     question, walk = draft.known(_listable(candidates) if many else candidates, many)
     states = _states(question, use, walk.seen.get(use.node.path, {}))
     if use.role == "undo" and wish.want != "one":
-        for seen in walk.seen.values():  # whatever may have come after the step, too
+        for seen in (*walk.seen.values(), *walk.ends.values(), walk.out):  # what may have come after the step, too
             states.update(dict.fromkeys((question.there(key[0]) for key in seen), ()))
     ever = [found for found in candidates if any(found.bit & state for state in states)]
     if states:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from enum import Enum
-from typing import Any, TypeVar, cast
+from typing import Any, cast
+
+from typing_extensions import TypeVar
 
 from orchestrator.definition import checks
 from orchestrator.definition.child import Callee, GoodEnd
@@ -23,7 +25,7 @@ from orchestrator.definition.words import Path
 from orchestrator.kernel.graph import Graph, Program
 from orchestrator.messages import Contract
 
-S = TypeVar("S", bound=Contract)
+S = TypeVar("S", bound=Contract, default=Any)
 
 
 class Saga(Callee[S]):
@@ -47,7 +49,7 @@ class Saga(Callee[S]):
         name: str,
         *,
         version: int,
-        starts_on: type[S] | Sequence[type[S]],
+        starts_on: type[S] | Sequence[type[Contract]],
         flow: Path,
         on_failed: Path | None = None,
         within: timedelta | None = None,
