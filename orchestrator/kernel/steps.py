@@ -126,13 +126,12 @@ def _definite(turn: Turn, found: Activity, answer: Answer) -> None:
         if found.pivot and turn.state.pending is not None:
             turn.emit("cancel.refused", failure=turn.state.pending)
         return
-    exhausted = found.after == "exhausted"
-    blocks = ("on_exhausted",) if exhausted else ("on_refused",)
-    present = turn.node(activity).blocks
-    handled = live and turn.state.pending is None and blocks[0] in present
-    kind = "exhausted" if exhausted else "refused"
-    gives = turn.gives(activity, *blocks) if handled else []
     not_done = answer.outcome == "not_done"
+    exhausted = found.after == "exhausted" and not_done  # a participant's no is a business no, however late it is
+    block = "on_exhausted" if exhausted else "on_refused"
+    handled = live and turn.state.pending is None and block in turn.node(activity).blocks
+    kind = "exhausted" if exhausted else "refused"
+    gives = turn.gives(activity, block) if handled else []
     reason = answer.reason or (
         f"gave up after {found.attempt} attempts; settled as not done" if not_done else "refused"
     )
