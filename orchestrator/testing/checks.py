@@ -22,7 +22,7 @@ REFOLD_RECORDS_MAX = 400  # above this only every tenth turn is folded anew, so 
 
 
 class KernelError(AssertionError):
-    """The kernel broke one of its own rules. This is a bug of the orchestrator, not of the saga."""
+    """A rule that holds for every saga was broken. Unless the text names your functions, the orchestrator has a bug."""
 
 
 def stored(record: Record) -> Record:
@@ -33,7 +33,11 @@ def stored(record: Record) -> Record:
 def check_turn(earlier: Sequence[Record], turn: Turn, again: Turn, before: State | None) -> None:
     """V12, V13 and the fork. Raises KernelError with what differs."""
     if turn.records != again.records or turn.effects != again.effects or turn.refusal != again.refusal:
-        raise KernelError(f"V13: deciding again gave something else\n{_lines(turn.records)}\n{_lines(again.records)}")
+        raise KernelError(
+            "V13: deciding again gave something else. A function of this saga gives another value when it is called "
+            "again (a clock, chance, a counter), or the kernel has a bug\n"
+            f"first\n{_lines(turn.records)}\nagain\n{_lines(again.records)}"
+        )
     if len(earlier) > REFOLD_RECORDS_MAX and len(earlier) % 10:
         return
     records = [stored(record) for record in (*earlier, *turn.records)]

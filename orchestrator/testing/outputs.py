@@ -246,8 +246,8 @@ def _compensated(definition: Definition, record: Record, state: State, is_main: 
 
 def _stuck(definition: Definition, record: Record, state: State, is_main: bool) -> Output:
     cause, reason = record.data["cause"], record.data["reason"].partition("\n")[0]
-    name = author_name(definition, record.activity) if record.activity else ""
-    where = _where(record)
+    place = record.data.get("at") or record.activity  # where a function raised: the node that it belongs to
+    name, where = author_name(definition, place) if place else "", indices(place)
     return Output("stuck", name, f"stuck({name}{_at_text(where)}, {cause!r})  # {reason}", cause, where)
 
 

@@ -78,8 +78,10 @@ def stuck_place(world: World, place: Place, at: At) -> tuple[Actor, str]:
             continue
         handed = [f"~{key}" for key, a in actor.state.activities.items() if a.undo_status == "handed"]
         for sign in (*actor.state.stuck, *handed):
-            name = author_name(actor.definition, sign[1:]) if sign[1:] else ""
-            if place_name(place) in (sign, name) and index in (None, indices(sign)):
+            mark = actor.state.stuck.get(sign)
+            activity = (mark.activity if mark else "") or sign[1:]
+            name = author_name(actor.definition, activity) if activity else ""
+            if place_name(place) in (sign, name) and index in (None, indices(activity)):
                 found.append((actor, sign))
     if len(found) == 1:
         return found[0]
