@@ -28,6 +28,7 @@ from orchestrator.broker.contract import (
     PositionLostError,
     PositionSource,
 )
+from orchestrator.broker.kafka_driver import close_consumer
 from orchestrator.broker.settings import BrokerSettings
 
 logger = logging.getLogger(__name__)
@@ -89,11 +90,11 @@ class KafkaConsumer:
                 await inner.start()
                 known = await inner.topics()
         except (TimeoutError, kafka_errors.KafkaError) as error:
-            await inner.stop()
-            raise BrokerUnavailableError(f"Kafka cannot be reached: {error or 'no answer in time'}") from error
+            await close_consumer(inner, self._settings.stop_timeout_ms)
+            raise BrokerUnavailableError(f"Kafka cannot be reached: {str(error) or 'no answer in time'}") from error
         missing = sorted(set(self._topics) - known)
         if missing:
-            await inner.stop()
+            await close_consumer(inner, self._settings.stop_timeout_ms)
             raise BrokerSetupError(
                 f"group {self._group}: Kafka shows no topic {', '.join(missing)}; topics are made by ensure_topics"
             )
@@ -176,12 +177,7 @@ class KafkaConsumer:
         inner, self._inner = self._inner, None
         if inner is None:
             return
-        try:
-            async with asyncio.timeout(self._settings.stop_timeout_ms / 1000):
-                await inner.stop()
-        except (TimeoutError, kafka_errors.KafkaError) as error:
-            logger.warning("group %s: left without saying goodbye: %s", self._group, error or "no answer in time")
-            await _cut(inner)
+        await close_consumer(inner, self._settings.stop_timeout_ms)
 
     def _running(self) -> InnerConsumer:
         if self._inner is None:
@@ -277,6 +273,11 @@ class KafkaConsumer:
                     )
                 )
             self._next[item] = batch[-1].offset + 1
+        for item in self._next:
+            # The driver also passes what holds no message: markers of transactions, compacted records.
+            state = inner._subscription.subscription.assignment.state_value(TopicPartition(*item))
+            if state is not None and state.has_valid_position:
+                self._next[item] = max(self._next[item], state.position)
         return messages
 
     async def _raise_lost(self, inner: InnerConsumer) -> None:
@@ -295,8 +296,9 @@ class KafkaConsumer:
             async with asyncio.timeout(self._settings.connect_timeout_ms / 1000):
                 answer = await ask(partitions)
         except (TimeoutError, kafka_errors.KafkaError) as error:
+            why = str(error) or "no answer in time"
             raise BrokerUnavailableError(
-                f"group {self._group}: Kafka does not tell how far its partitions reach: {error or 'no answer in time'}"
+                f"group {self._group}: Kafka does not tell how far its partitions reach: {why}"
             ) from error
         return {(tp.topic, tp.partition): offset for tp, offset in answer.items()}
 
@@ -314,17 +316,6 @@ async def _wait_for(event: asyncio.Event, deadline: float) -> None:
             await event.wait()
     except TimeoutError:
         pass
-
-
-async def _cut(inner: InnerConsumer) -> None:
-    """Close a consumer whose orderly stop hangs, as it does while the group waits for a dead member."""
-    coordinator = inner._coordinator
-    if coordinator is not None and not coordinator._coordination_task.done():
-        coordinator._coordination_task.cancel()
-        await asyncio.wait({coordinator._coordination_task})
-    if inner._fetcher is not None:
-        await inner._fetcher.close()
-    await inner._client.close()
 
 
 def _consumer_error(group: str, error: BaseException) -> BrokerError:

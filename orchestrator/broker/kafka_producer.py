@@ -31,6 +31,7 @@ from orchestrator.broker.contract import (
     SendError,
     too_large,
 )
+from orchestrator.broker.kafka_driver import close_producer
 from orchestrator.broker.partition import partition_of
 from orchestrator.broker.settings import BrokerSettings
 
@@ -112,7 +113,7 @@ class KafkaProducer:
         await self._batcher.close(self._settings.stop_timeout_ms)
         inner, self._inner = self._inner, None
         if inner is not None:
-            await _close_inner(inner, self._settings.stop_timeout_ms)
+            await close_producer(inner, self._settings.stop_timeout_ms)
         if self._discarding:
             await asyncio.wait(self._discarding)
 
@@ -122,10 +123,10 @@ class KafkaProducer:
             async with asyncio.timeout(self._settings.connect_timeout_ms / 1000):
                 await inner.start()
         except (TimeoutError, kafka_errors.KafkaError) as error:
-            await _close_inner(inner, 0)
+            await close_producer(inner, self._settings.stop_timeout_ms)
             raise _start_error(error) from error
         except BaseException:
-            await _close_inner(inner, 0)
+            await close_producer(inner, self._settings.stop_timeout_ms)
             raise
         return inner
 
@@ -275,7 +276,7 @@ class KafkaProducer:
         inner, self._inner = self._inner, None
         if inner is not None:
             task = asyncio.create_task(
-                _close_inner(inner, self._settings.stop_timeout_ms), name="kafka-producer-discard"
+                close_producer(inner, self._settings.stop_timeout_ms), name="kafka-producer-discard"
             )
             self._discarding.add(task)
             task.add_done_callback(self._discarding.discard)
@@ -284,20 +285,6 @@ class KafkaProducer:
 def _forget(answer: "asyncio.Future[Any]") -> None:
     if not answer.cancelled():
         answer.exception()  # its outcome was already reported as unknown
-
-
-async def _close_inner(inner: InnerProducer, timeout_ms: int) -> None:
-    """Flush and disconnect within the time, else cut the connection: a driver that retries for ever never flushes."""
-    try:
-        async with asyncio.timeout(timeout_ms / 1000):
-            await inner.stop()
-    except TimeoutError:
-        # Fails what is still queued, so that nobody waits for it; then the sender's requests, then the sender.
-        inner._message_accumulator.fail_all(kafka_errors.ProducerClosed())
-        await inner.client.close()
-        await inner._sender.close()
-    except kafka_errors.KafkaError as error:
-        logger.debug("the discarded Kafka producer did not stop cleanly: %s", error)
 
 
 def _start_error(error: BaseException) -> BrokerUnavailableError | BrokerSetupError:

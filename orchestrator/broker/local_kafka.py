@@ -30,9 +30,14 @@ DOWNLOAD_SECONDS_MAX = 600
 _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>local</groupId><artifactId>kafka-jars</artifactId><version>1</version><packaging>pom</packaging>
-  <dependencies><dependency>
-    <groupId>{group}</groupId><artifactId>{artefact}</artifactId><version>{version}</version>
-  </dependency></dependencies>
+  <dependencies>
+    <dependency>
+      <groupId>{group}</groupId><artifactId>{artefact}</artifactId><version>{version}</version>
+    </dependency>
+    <dependency><!-- without it Kafka's own errors are printed nowhere -->
+      <groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>2.25.4</version>
+    </dependency>
+  </dependencies>
 </project>
 """
 
@@ -197,16 +202,19 @@ class KafkaServer:
 
     def _wait_until_ready(self) -> None:
         assert self._process is not None
+        trouble = f"did not come up within {START_SECONDS_MAX} s"
         deadline = time.monotonic() + START_SECONDS_MAX
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
+                trouble = "ended while it was starting"
                 break
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1):
                 return
             time.sleep(0.05)
-        log = (self._directory / "server.log").read_text(errors="replace").strip()[-800:]
+        lines = (self._directory / "server.log").read_text(errors="replace").splitlines()
+        log = "\n".join(line for line in lines if not line.startswith("\tat "))[-800:]  # without Java's stack
         self._end(gently=False)
-        raise LocalKafkaError(f"Kafka did not come up within {START_SECONDS_MAX} s; the end of its log: {log}")
+        raise LocalKafkaError(f"Kafka {trouble}; the end of its log: {log}")
 
     def _end(self, *, gently: bool) -> None:
         process, self._process = self._process, None

@@ -176,6 +176,8 @@ class Membership:
             except Exception as error:  # a dead loop in a healthy process would be worse: fetch shall raise it
                 logger.exception("group %s: the membership failed", self._group)
                 self._failure = BrokerError(f"group {self._group}: the membership failed: {error!r}")
+            if self._failure is not None:
+                self._own(frozenset())
             self.changed.set()
 
     async def _beat(self) -> None:

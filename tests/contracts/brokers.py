@@ -188,10 +188,13 @@ def by_key(messages: Sequence[IncomingMessage]) -> dict[bytes | None, list[int]]
 
 
 @asynccontextmanager
-async def member_process(site: Site, group: str, topic: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def member_process(
+    site: Site, group: str, topic: str, *, session_timeout_ms: int = QUICK.session_timeout_ms
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """Another process that is a member of the group, with at least one partition; killed afterwards at the latest."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.contracts.broker_member", site.url, group, topic, stdout=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "tests.contracts.broker_member", site.url, group, topic, str(session_timeout_ms)),
+        stdout=asyncio.subprocess.PIPE,
     )
     try:
         yield process

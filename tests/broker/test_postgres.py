@@ -1,0 +1,370 @@
+"""The log in PostgreSQL where it has no counterpart in Kafka: locks, late commits, retention, hints, a lost server."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from orchestrator.broker.contract import (
+    BrokerSetupError,
+    BrokerUnavailableError,
+    ConsumerFencedError,
+    IncomingMessage,
+    OutgoingMessage,
+    PositionLostError,
+    TopicSpec,
+    open_broker,
+)
+from orchestrator.broker.partition import partition_of
+from orchestrator.broker.postgres import PostgresBroker
+from orchestrator.broker.postgres_database import SQL
+from orchestrator.broker.settings import BrokerSettings
+from tests.contracts.brokers import (
+    QUICK,
+    Positions,
+    PostgresSite,
+    assigned,
+    consuming,
+    new_topic,
+    numbered,
+    numbers,
+    opened,
+    read,
+    send,
+)
+from tests.databases import Database
+
+
+@pytest.fixture
+def site(database: Database) -> PostgresSite:
+    """A fresh database."""
+    return PostgresSite(database)
+
+
+@pytest.fixture
+async def connection(database: Database) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """The owner's connection, to hold things open and to look."""
+    connection = await asyncpg.connect(database.migrate_url)
+    yield connection
+    await connection.close()
+
+
+def one(topic_id: int, partition: int, value: bytes) -> tuple[list[object], ...]:
+    """The append's arguments for one message."""
+    return [topic_id], [partition], [1], [topic_id], [partition], [0], [b"k"], [value], [b"[]"]
+
+
+async def test_a_slow_writers_late_commit_is_never_skipped(
+    site: PostgresSite, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """The classic of logs in tables: a sequence is not commit order. A writer is held open in its append."""
+    async with opened(site) as broker:
+        topic = await new_topic(broker, partitions=2)
+        slow_partition = partition_of(b"key-0", 2)
+        await send(broker, numbered(topic, 10))
+        async with consuming(broker, [topic]) as consumer:
+            await read(consumer, 10)
+            transaction = connection.transaction()
+            await transaction.start()
+            await connection.fetch(SQL["append"], *one(1, slow_partition, b"1000"))
+            before = (await consumer.end_offsets())[topic, slow_partition]
+            other = OutgoingMessage(topic, _key_for(1 - slow_partition, 2), b"2000")
+            behind = asyncio.create_task(send(broker, [OutgoingMessage(topic, b"key-0", b"3000")]))
+            elsewhere = open_broker(site.url, settings=QUICK)
+            await send(elsewhere, [other])
+            await elsewhere.close()
+            assert numbers(await read(consumer, 1)) == [2000], "other partitions go on"
+            assert await consumer.fetch(10, 300) == [], "what came later in this partition waits for its turn"
+            assert (await consumer.end_offsets())[topic, slow_partition] == before
+            await transaction.commit()
+            await behind
+            received = await read(consumer, 2)
+    assert numbers(received) == [1000, 3000]
+    assert [m.offset for m in received] == [before, before + 1]
+    assert received[0].appended_at <= received[1].appended_at
+
+
+async def test_a_writer_that_rolls_back_leaves_no_gap(
+    site: PostgresSite, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    async with opened(site) as broker:
+        topic = await new_topic(broker, partitions=1)
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.fetch(SQL["append"], *one(1, 0, b"0"))
+        sending = asyncio.create_task(send(broker, numbered(topic, 2, start=1)))
+        await asyncio.sleep(0.05)
+        await transaction.rollback()
+        await sending
+        async with consuming(broker, [topic]) as consumer:
+            received = await read(consumer, 2)
+    assert [(m.offset, m.value) for m in received] == [(0, b"1"), (1, b"2")]
+
+
+async def test_many_writers_at_once_give_dense_offsets_to_a_reader_that_never_waits(site: PostgresSite) -> None:
+    """Batches over several partitions in different orders must neither deadlock nor hide from the reader."""
+    async with opened(site) as broker:
+        topic = await new_topic(broker, partitions=3)
+        writers = [open_broker(site.url, settings=QUICK) for _ in range(6)]
+
+        async def write(which: int) -> None:
+            producer = writers[which].producer(str(which))
+            for start in range(0, 200, 10):
+                batch = numbered(topic, 10, keys=13, start=which * 1_000 + start)
+                assert await producer.send(batch if which % 2 else batch[::-1]) == [None] * 10
+
+        async with consuming(broker, [topic]) as consumer:
+            writing = asyncio.gather(*(write(which) for which in range(6)))
+            received = await read(consumer, 1_200, within_s=60)
+            await writing
+        for writer in writers:
+            await writer.close()
+    assert len(set(numbers(received))) == 1_200
+    for partition in range(3):
+        mine = [m for m in received if m.partition == partition]
+        assert [m.offset for m in mine] == list(range(len(mine)))
+        times = [m.appended_at for m in mine]
+        assert times == sorted(times)
+
+
+async def test_an_append_that_waits_too_long_for_a_lock_is_retriable(
+    site: PostgresSite, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    async with opened(site, replace(QUICK, postgres_lock_timeout_ms=100)) as broker:
+        topic = await new_topic(broker, partitions=1)
+        async with connection.transaction():
+            await connection.fetch(SQL["append"], *one(1, 0, b"0"))
+            (error,) = await broker.producer("p").send(numbered(topic, 1))
+        assert error is not None
+        assert (error.code, error.retriable) == ("unavailable", True)
+        assert await broker.producer("p").send(numbered(topic, 1)) == [None]
+
+
+async def test_cut_connections_lose_nothing(site: PostgresSite) -> None:
+    """A failover or an impatient administrator ends every session, again and again, while messages flow."""
+    async with opened(site) as broker:
+        topic, positions = await new_topic(broker, partitions=3), Positions()
+        producer = broker.producer("p")
+        got: list[IncomingMessage] = []
+
+        async def write() -> None:
+            for message in numbered(topic, 300, keys=5):
+                while await producer.send([message]) != [None]:  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
+
+        async with consuming(broker, [topic], positions=positions) as consumer:
+            writing = asyncio.create_task(write())
+            admin = await asyncpg.connect(site.database.admin_url)
+            deadline = time.monotonic() + 30
+            while len({m.value for m in got}) < 300:
+                assert time.monotonic() < deadline
+                try:
+                    part = await consumer.fetch(20, 50)
+                except BrokerUnavailableError:
+                    continue
+                got += part
+                if not writing.done():
+                    await admin.fetch(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                    )
+            await writing
+            await admin.close()
+    firsts: dict[bytes | None, list[int]] = {}
+    for message in got:
+        number = int(message.value or b"")
+        if number not in firsts.setdefault(message.key, []):
+            firsts[message.key].append(number)
+    assert all(sequence == sorted(sequence) for sequence in firsts.values())
+
+
+async def test_polling_alone_is_enough(site: PostgresSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hints may all be lost, as behind a pooler of transactions."""
+    monkeypatch.setattr("orchestrator.broker.postgres_hints.Hints.poke", lambda self, keys: None)
+    async with opened(site) as broker, opened(site) as elsewhere:
+        topic = await new_topic(broker)
+        async with consuming(broker, [topic]) as consumer:
+            await assigned(consumer, 4)
+            await consumer.fetch(1, 300)  # the pause has grown to its longest
+            sent_at = time.monotonic()
+            await send(elsewhere, numbered(topic, 1))
+            assert numbers(await read(consumer, 1)) == [0]
+            assert time.monotonic() - sent_at < 1.0
+
+
+async def test_a_hint_from_another_process_ends_the_pause(site: PostgresSite) -> None:
+    slow = replace(QUICK, postgres_poll_idle_ms=20_000, postgres_poll_busy_ms=20_000)
+    async with opened(site, slow) as broker, opened(site) as elsewhere:
+        topic = await new_topic(broker)
+        producer = elsewhere.producer("p")
+        async with consuming(broker, [topic]) as consumer:
+            await assigned(consumer, 4)
+            for number in range(5):
+                waiting = asyncio.create_task(consumer.fetch(1, 15_000))
+                await asyncio.sleep(0.1)
+                sent_at = time.monotonic()
+                await producer.send(numbered(topic, 1, start=number))
+                assert numbers(await waiting) == [number]
+                assert time.monotonic() - sent_at < 2.0
+
+
+async def test_fetch_stays_within_its_bytes_but_always_brings_something(site: PostgresSite) -> None:
+    async with opened(site, replace(QUICK, fetch_bytes_max=10_000)) as broker:
+        topic = await new_topic(broker, partitions=1)
+        sizes = [100] * 50 + [30_000] + [4_000] * 5
+        await send(broker, [OutgoingMessage(topic, b"k", b"x" * size) for size in sizes])
+        async with consuming(broker, [topic]) as consumer:
+            fetches: list[list[int]] = []
+            while sum(map(len, fetches)) < len(sizes):
+                fetches.append([len(m.value or b"") for m in await consumer.fetch(500, 1_000)])
+    assert [size for part in fetches for size in part] == sizes
+    assert fetches[0] == [*[100] * 50, 30_000], "the message that crosses the line is the last one"
+    assert all(len(part) <= 3 for part in fetches[1:])
+
+
+async def test_a_full_partition_does_not_starve_the_others(site: PostgresSite) -> None:
+    async with opened(site) as broker:
+        topic = await new_topic(broker, partitions=3)
+        await send(broker, [OutgoingMessage(topic, _key_for(0, 3), b"0")] * 500)
+        await send(broker, [OutgoingMessage(topic, _key_for(n, 3), b"1") for n in (1, 2)])
+        async with consuming(broker, [topic]) as consumer:
+            received = [m for _ in range(3) for m in await consumer.fetch(10, 1_000)]
+    assert {m.partition for m in received} == {0, 1, 2}
+
+
+async def test_retention_deletes_what_is_old_and_read(
+    site: PostgresSite, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    async with opened(site) as broker:
+        assert isinstance(broker, PostgresBroker)
+        topic, group, positions = "old", "g", Positions()
+        await broker.ensure_topics([TopicSpec(topic, 1, retention_ms=3_600_000)])
+        await send(broker, numbered(topic, 10))
+        async with consuming(broker, [topic], group=group, positions=positions) as consumer:
+            positions.keep(await read(consumer, 6))
+            await consumer.commit(positions.stored)
+            await broker.trim()
+            assert await _left(connection) == list(range(10)), "nothing is old yet"
+            await connection.execute("UPDATE broker_message SET appended_at = appended_at - 3600000000 * 2")
+            await broker.trim()
+            assert await _left(connection) == [6, 7, 8, 9], "what a group has not read stays"
+            assert numbers(await read(consumer, 4)) == [6, 7, 8, 9]
+        async with consuming(broker, [topic]) as consumer:
+            assert numbers(await read(consumer, 4)) == [6, 7, 8, 9], "a first start begins at what is left"
+            await connection.execute("UPDATE broker_message SET appended_at = appended_at - 3600000000 * 3")
+            await broker.trim()
+            assert await _left(connection) == [], "four times the retention is the end, read or not"
+        async with consuming(broker, [topic], group=group, positions=Positions({(topic, 0): 6})) as consumer:
+            with pytest.raises(PositionLostError):
+                await read(consumer, 1)
+
+
+async def test_retention_works_through_a_backlog_in_bounded_steps(
+    site: PostgresSite, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """Also after a crash between moving the start and deleting."""
+    async with opened(site, replace(QUICK, postgres_trim_rows_max=4)) as broker:
+        assert isinstance(broker, PostgresBroker)
+        topic = await new_topic(broker, partitions=1)
+        await send(broker, numbered(topic, 10))
+        await connection.execute("UPDATE broker_message SET appended_at = 0 WHERE log_offset < 9")
+        await connection.execute(SQL["advance_start"].replace("$1", "4").replace("$2", "4"))
+        await broker.trim()
+        assert await _left(connection) == [4, 5, 6, 7, 8, 9]
+        for _ in range(3):
+            await broker.trim()
+        assert await _left(connection) == [9]
+
+
+async def test_retention_runs_by_itself(site: PostgresSite, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    async with opened(site, replace(QUICK, postgres_trim_interval_ms=50)) as broker:
+        topic = await new_topic(broker, partitions=1)
+        await send(broker, numbered(topic, 3))
+        await connection.execute("UPDATE broker_message SET appended_at = 0")
+        async with consuming(broker, [topic], positions=Positions({(topic, 0): 3})) as consumer, asyncio.timeout(10):
+            while await _left(connection):
+                await consumer.fetch(1, 50)
+
+
+async def test_only_the_owner_reports_progress(
+    site: PostgresSite, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    async with opened(site) as broker:
+        topic = await new_topic(broker, partitions=2)
+        async with consuming(broker, [topic], group="g") as consumer:
+            await assigned(consumer, 2)
+            await consumer.commit({(topic, 0): 5, ("elsewhere", 0): 3})
+            await connection.execute("UPDATE broker_ownership SET member_id = gen_random_uuid() WHERE partition = 1")
+            await consumer.commit({(topic, 1): 7})
+            stored = await connection.fetch("SELECT partition, next_offset FROM broker_ownership ORDER BY partition")
+    assert [tuple(row) for row in stored] == [(0, 5), (1, None)]
+
+
+async def test_a_restart_under_the_same_instance_takes_its_place_at_once(site: PostgresSite) -> None:
+    settings = replace(QUICK, instance_id="pod-0", postgres_lease_ms=60_000)
+    async with opened(site, settings) as broker, opened(site, settings) as restarted:
+        topic = await new_topic(broker)
+        async with consuming(broker, [topic], group="g") as former:
+            await assigned(former, 4)
+            started = time.monotonic()
+            async with consuming(restarted, [topic], group="g") as latter:
+                await assigned(latter, 4)
+                assert time.monotonic() - started < 2.0
+                with pytest.raises(ConsumerFencedError, match="pod-0"):
+                    await read(former, 1)
+                assert former.assignment() == frozenset()
+                await send(restarted, numbered(topic, 3))
+                assert len(await read(latter, 3)) == 3
+
+
+async def test_a_database_without_the_tables_names_its_next_step(empty_database: Database) -> None:
+    broker = open_broker(empty_database.url, settings=QUICK)
+    with pytest.raises(BrokerSetupError, match="orchestrator migrate"):
+        await broker.ensure_topics([TopicSpec("t")])
+    (error,) = await broker.producer("p").send([OutgoingMessage("t", b"k", b"v")])
+    assert error is not None
+    assert error.retriable
+    await broker.close()
+
+
+async def test_without_prepared_statements_everything_works(site: PostgresSite) -> None:
+    """As behind a pooler that gives each transaction another session."""
+    async with opened(site, replace(QUICK, postgres_prepared_statements=False)) as broker:
+        topic = await new_topic(broker)
+        await send(broker, numbered(topic, 100))
+        async with consuming(broker, [topic]) as consumer:
+            assert sorted(numbers(await read(consumer, 100))) == list(range(100))
+
+
+async def test_reading_touches_only_what_it_returns(
+    site: PostgresSite, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """The plan is part of the promise: a long log must not make a look at its end slower."""
+    async with opened(site) as broker:
+        topic = await new_topic(broker, partitions=4)
+        for _ in range(5):
+            await send(broker, numbered(topic, 2_000, keys=50))
+    await connection.execute("ANALYZE broker_message")
+    await connection.execute("SET plan_cache_mode = force_generic_plan")
+    statement = await connection.prepare(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) {SQL['fetch']}")
+    plan = "\n".join(row[0] for row in await statement.fetch([1] * 4, [0, 1, 2, 3], [0] * 4, 100, 1_000_000))
+    assert "Index Scan using broker_message_pkey" in plan, plan
+    assert "Seq Scan" not in plan, plan
+    assert "actual rows=100.00 loops=1" in plan, plan
+
+
+def test_the_defaults_are_quick_enough_for_a_person() -> None:
+    settings = BrokerSettings()
+    assert settings.postgres_poll_idle_ms <= 100
+    assert settings.postgres_lease_ms <= 10_000
+
+
+async def _left(connection: "asyncpg.Connection[asyncpg.Record]") -> list[int]:
+    return [row[0] for row in await connection.fetch("SELECT log_offset FROM broker_message ORDER BY log_offset")]
+
+
+def _key_for(partition: int, partitions: int) -> bytes:
+    return next(key for n in range(1_000) if partition_of(key := f"k{n}".encode(), partitions) == partition)
