@@ -1,8 +1,8 @@
 """A running process: any subset of the roles, wired together, watched, and stopped in order.
 
 Rules of this file
-- `async with Runtime(settings, database_url=...)` opens store and broker, registers the definitions and makes the topics;
-  `run` then runs the loops until `stop` is called or one of them dies.
+- `async with Runtime(settings, database_url=...)` opens store and broker, registers definitions and makes topics; `run`
+  then runs the loops until `stop` is called or one of them dies.
 - Several processes with the role coordinator share the work by the consumer group; any number may relay or fire timers.
 - Loops are asked to stop from the outside in: HTTP, then intake, timers, participants, and the relay last, so that what
   was committed while stopping is still sent.
@@ -15,6 +15,7 @@ import gc
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -148,7 +149,8 @@ class Runtime:
 
     async def redrive(self, raw: IncomingMessage, letter: int) -> Outcome:
         """Processes a dead letter again, as if it had come now; it passes every check anew."""
-        return await self.submitter.submit(self.router.route(raw, letter))
+        item = self.router.route(raw, letter)
+        return Outcome("nothing") if item is None else await self.submitter.submit(item)
 
     def health(self) -> Health:
         """How every loop is, and what waits."""
@@ -191,9 +193,7 @@ class Runtime:
         intake = parts.intake(settings, self.store, self.broker, self.coordinator, self.router, self.hints, self.relay)
         self.intake = intake
         for number, lane in enumerate(intake.lanes):
-            self._beating(
-                f"intake-lane-{number}", lambda stopping, pulse, lane=lane: intake.lane(lane, stopping, pulse)
-            )
+            self._beating(f"intake-lane-{number}", partial(intake.lane, lane))
         self._beating("intake-heartbeat", intake.heartbeat)
         self._beating("intake", intake.run)
         reconciler = self._reconciler()

@@ -168,7 +168,7 @@ class Intake:
     async def _process(self, batch: Sequence[IncomingMessage], stopping: Stopping, pulse: Pulse) -> None:
         generation = self._generation
         route = self._router.route
-        items = [route(message) for message in batch]
+        items = [item for message in batch if (item := route(message)) is not None]
         retry_ms = RETRY_MS_FIRST
         while self._consumer.generation() == generation:
             done = _next_offsets(batch)

@@ -79,8 +79,10 @@ class Router:
         """The topics whose messages this router understands."""
         return self._routes.consumed
 
-    def route(self, raw: IncomingMessage, redriven: int = 0) -> Item:
-        """What this message is. `redriven`: the dead letter's id, where it is processed again."""
+    def route(self, raw: IncomingMessage, redriven: int = 0) -> Item | None:
+        """What this message is; None for an event that is known here and that no saga starts on or waits for (what
+        sagas publish comes by on the topics that they read). `redriven`: the dead letter's id, where it is processed
+        again."""
         if redriven and raw.topic == INTERNAL_TOPIC:
             return self._internal(raw, redriven)
         cause = Cause(self._tenant, raw=raw, redriven=redriven)
@@ -137,11 +139,13 @@ class Router:
 
     # --- kinds of messages --------------------------------------------------------------------------------------------
 
-    def _event(self, raw: IncomingMessage, envelope: Envelope, value: bytes, cause: Cause) -> Item:
+    def _event(self, raw: IncomingMessage, envelope: Envelope, value: bytes, cause: Cause) -> Item | None:
         type_ = envelope.type
         starts = self._routes.starts.get(type_, ())
         awaited = type_ in self._routes.awaiters
         if not starts and not awaited:
+            if type_ in self._catalog.registry:
+                return None
             raise _Flaw("unknown_type", f"no installed saga starts on or waits for {type_}")
         if raw.topic.endswith(".commands"):
             raise _Flaw("unauthorised_source", f"{type_} came on {raw.topic}, where no events belong")
