@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from orchestrator.api.views import ActivityView, SagaDetail, SagaView, StuckPlace
+from orchestrator.api.views import ActivityView, SagaDetail, SagaView, StuckPlace, TaskView, task_id_of
 from orchestrator.kernel.api import undo_plan
+from orchestrator.kernel.graph import CallNode, Graph, StepNode, node_path
 from orchestrator.kernel.state import Activity, State
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,6 +39,53 @@ def detail_of(saga: SagaView, state: State) -> SagaDetail:
         pivot=state.pivot,
         failure=state.failure,
         result=state.result,
+    )
+
+
+def plan_of(saga: SagaView, state: State, graph: Graph | None) -> dict[str, Any]:
+    """What a turn back would undo now, first to last. `graph` None: its code is not installed here."""
+    return {
+        "sagaId": saga.saga_id,
+        "phase": state.phase,
+        "pivot": state.pivot,
+        "items": [{"activity": name, "command": _undo_command(name, graph)} for name in undo_plan(state)],
+    }
+
+
+def _undo_command(activity: str, graph: Graph | None) -> str:
+    node = graph.nodes.get(node_path(activity)) if graph is not None else None
+    if isinstance(node, StepNode):
+        return f"{node.undo}: {node.undo_command} to {node.undo_participant}"
+    if isinstance(node, CallNode):
+        return f"undo of child saga {node.child}"
+    return activity
+
+
+def task_view(saga: SagaView, state: State, activity: str) -> TaskView | None:
+    """A task, open or closed; None where the saga has no such task."""
+    found = state.activities.get(activity)
+    if found is None or found.task is None:
+        return None
+    task = found.task
+    return TaskView(
+        id=task_id_of(saga.saga_id, activity),
+        saga_id=saga.saga_id,
+        saga_name=saga.name,
+        business_key=saga.business_key,
+        activity=activity,
+        state={"succeeded": "decided"}.get(found.status, found.status),
+        shown=task.shown,
+        form_schema=task.form_schema,
+        outcomes=tuple(task.outcomes),
+        to=tuple(task.to),
+        excluded=tuple(task.excluded),
+        votes=tuple(task.votes),
+        votes_needed=task.votes_needed,
+        subject_hash=task.hash,
+        opened_at=instant(task.opened_at),
+        due=instant(task.expires) if task.expires else None,
+        help=task.help,
+        decision=found.result if found.status == "succeeded" else None,
     )
 
 

@@ -21,65 +21,214 @@ A saga package's routes file:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from types import TracebackType
+from typing import Annotated, Any, Self
 
 from fastapi import Depends, Request
 
+from orchestrator.api import acts, contracts, details, publishing
 from orchestrator.api.identity import identify
-from orchestrator.api.views import Act, Actor, RecordView, RefusedError, SagaView, Started, TaskView, Voted
+from orchestrator.api.reading import Reading
+from orchestrator.api.views import (
+    Act,
+    Actor,
+    CloudEvent,
+    LetterView,
+    Page,
+    Published,
+    RecordView,
+    RefusedError,
+    SagaDetail,
+    SagaView,
+    Started,
+    TaskView,
+    Voted,
+    task_of,
+)
+from orchestrator.definition.draw import mermaid
+from orchestrator.kernel.inputs import Cancel, Operate, Vote
 from orchestrator.messages import Command, Event
+from orchestrator.runtime.app import Runtime
+from orchestrator.store.answers import Answers
 
 __all__ = [
     "Act", "Acting", "Actor", "Engine", "EngineOf", "RecordView", "RefusedError", "SagaView", "Started", "TaskView",
     "Voted",
 ]  # fmt: skip
 
+POLL_SECONDS_FIRST, POLL_SECONDS_MAX = 0.005, 0.1
+TASKS_MAX = 500
+
 
 class Engine:
     """What routes call. One per running application; safe for concurrent use."""
 
-    async def start(self, saga: str, message: Event | Command[Any] | Mapping[str, Any], actor: Actor) -> Started:
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._catalog = runtime.catalog
+        self._read = Reading(runtime.store)
+        self._publisher = publishing.Publisher(runtime.broker, runtime.catalog)
+        self.answers = Answers(runtime.store.pools)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._publisher.stop()
+
+    # --- starting and telling -----------------------------------------------------------------------------------------
+
+    async def start(
+        self,
+        saga: str,
+        message: Event | Command[Any] | Mapping[str, Any],
+        actor: Actor,
+        *,
+        message_id: str = "",
+        traceparent: str = "",
+    ) -> Started:
         """Starts a saga, or finds the one that this very message has started.
 
-        A mapping is read as the saga's start contract (the first one whose fields fit). Raises RefusedError:
-        `unknown_saga`, `invalid` (the message does not fit), `same_id_other_body` (the business key is taken by
-        another message).
+        A mapping is read as the saga's start contract (the first one whose fields fit). `message_id` identifies the
+        request: with the same one a repeated start counts as the one that created the saga, also after a crash. Raises
+        RefusedError: `same_id_other_body` (the business key is taken by another message), `already_running`, and
+        ProblemError: `unknown_saga`, `invalid` (the message does not fit).
         """
-        raise NotImplementedError
+        start = contracts.start_message(self._catalog, saga, message)
+        cause_id = f"/api/{actor.id}/{message_id}" if message_id else f"/api/{acts.new_id()}"
+        cause = acts.cause_of(actor, cause_id, traceparent)
+        begin = self._runtime.router.begin(saga, cause, start.wire_name, start.key(), start.plain(), cause_id)
+        outcome = acts.checked(await self._runtime.submit(begin), begin.start.saga_id)
+        created = outcome.fate == "applied" or (bool(message_id) and await self._caused(outcome.saga_id, cause_id))
+        return Started(begin.start.saga_id, saga, begin.start.business_key, created)
 
     async def emit(self, event: Event, actor: Actor, *, event_id: str = "", traceparent: str = "") -> str:
         """Publishes a domain event to its topic; gives its id. Returns when the broker has it durably."""
-        raise NotImplementedError
+        sent = CloudEvent(event_id or acts.new_id(), "/api", event.wire_name, event.plain())
+        return (await self.publish(sent, actor, traceparent=traceparent)).id
 
-    async def find(self, reference: str, saga: str | None = None) -> SagaView | None:
+    async def publish(self, event: CloudEvent, actor: Actor, *, traceparent: str = "") -> Published:
+        """Checks and publishes an event that a client sent. Raises ProblemError: unknown_type, invalid, too_large."""
+        return await self._publisher.publish(event, actor.tenant, traceparent)
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    async def find(self, reference: str, saga: str | None = None, *, tenant: str = "main") -> SagaView | None:
         """The saga of this id, or the newest one with this business key (of this name, if given)."""
-        raise NotImplementedError
+        return await self._read.find(tenant, reference, saga)
+
+    async def saga(self, reference: str, actor: Actor) -> SagaView:
+        """As `find`, for this actor. Raises RefusedError `not_found`."""
+        found = await self.find(reference, tenant=actor.tenant)
+        if found is None:
+            raise RefusedError("not_found", f"There is no saga with the id or business key {reference[:80]!r}.")
+        return found
 
     async def sagas(
-        self, *, name: str | None = None, business_key: str | None = None, limit: int = 50
-    ) -> Sequence[SagaView]:
-        """Sagas, newest first."""
-        raise NotImplementedError
+        self,
+        actor: Actor,
+        *,
+        name: str | None = None,
+        business_key: str | None = None,
+        phase: str | None = None,
+        waiting_for: str | None = None,
+        stuck: bool | None = None,
+        limit: int = 50,
+        cursor: str = "",
+    ) -> Page[SagaView]:
+        """Sagas, newest first. Raises ProblemError `bad_cursor`."""
+        return await self._read.sagas(
+            actor.tenant, name=name, business_key=business_key, phase=phase, waiting_for=waiting_for, stuck=stuck,
+            limit=limit, cursor=cursor,
+        )  # fmt: skip
 
-    async def settled(self, saga_id: str, *, seconds_max: float) -> SagaView:
-        """The saga once it has ended, is stuck or waits for a person; or as it is when the time is over."""
-        raise NotImplementedError
+    async def detail(self, reference: str, actor: Actor) -> SagaDetail:
+        """One saga in full. Raises RefusedError `not_found`."""
+        saga = await self.saga(reference, actor)
+        return details.detail_of(saga, await self._read.state(saga.saga_id))
 
-    async def records(self, saga_id: str) -> Sequence[RecordView]:
+    async def undo_plan(self, reference: str, actor: Actor) -> dict[str, Any]:
+        """What a turn back would undo now, first to last."""
+        saga = await self.saga(reference, actor)
+        installed = self._catalog.sagas.get((saga.name, saga.version))
+        graph = installed.graph if installed is not None else None
+        return details.plan_of(saga, await self._read.state(saga.saga_id), graph)
+
+    async def drawn(self, reference: str, actor: Actor) -> dict[str, Any]:
+        """The definition that this saga runs on, as data and as Mermaid text, and the status of each activity."""
+        saga = await self.saga(reference, actor)
+        state = await self._read.state(saga.saga_id)
+        installed = self._catalog.sagas.get((saga.name, saga.version))
+        return {
+            "sagaId": saga.saga_id,
+            "name": saga.name,
+            "version": saga.version,
+            "graph": await self._read.graph(saga.name, saga.version),
+            "mermaid": mermaid(installed.graph) if installed is not None else None,
+            "status": {name: found.status for name, found in state.activities.items()},
+        }
+
+    async def settled(self, saga_id: str, *, seconds_max: float, tenant: str = "main") -> SagaView:
+        """The saga once it has ended, is stuck or waits for a person; or as it is when the time is over.
+
+        Raises RefusedError `not_found`.
+        """
+        loop = asyncio.get_running_loop()
+        over, pause = loop.time() + seconds_max, POLL_SECONDS_FIRST
+        while True:
+            saga = await self.saga(saga_id, Actor("system", tenant=tenant))
+            rests = saga.ended or saga.stuck or saga.waiting_for.startswith("task ")
+            if rests or loop.time() >= over:
+                return saga
+            await asyncio.sleep(min(pause, max(0.0, over - loop.time())))
+            pause = min(pause * 1.5, POLL_SECONDS_MAX)
+
+    async def records(self, saga_id: str, actor: Actor | None = None) -> Sequence[RecordView]:
         """The saga's records, in order. Raises RefusedError `not_found`."""
-        raise NotImplementedError
+        saga = await self.saga(saga_id, actor or Actor("system"))
+        return await self._read.records(saga.saga_id)
+
+    # --- people -------------------------------------------------------------------------------------------------------
 
     async def tasks(self, *, saga_id: str | None = None, state: str | None = "open") -> Sequence[TaskView]:
-        """Tasks, the one due first first."""
-        raise NotImplementedError
+        """Tasks, the one due first first, at most TASKS_MAX."""
+        page = await self.task_page(Actor("system"), saga_id=saga_id, state=state, limit=TASKS_MAX)
+        return page.items
 
-    async def task(self, task_id: str) -> TaskView | None:
+    async def task_page(
+        self,
+        actor: Actor,
+        *,
+        state: str | None = "open",
+        saga_id: str | None = None,
+        mine: bool = False,
+        limit: int = 50,
+        cursor: str = "",
+    ) -> Page[TaskView]:
+        """Tasks, the one due first first. `mine`: that this actor may decide. Raises ProblemError `bad_cursor`."""
+        return await self._read.tasks(actor, state=state, saga_id=saga_id, mine=mine, limit=limit, cursor=cursor)
+
+    async def task(self, task_id: str, *, tenant: str = "main") -> TaskView | None:
         """One task, open or closed."""
-        raise NotImplementedError
+        saga_id, activity = task_of(task_id)
+        saga = await self.find(saga_id, tenant=tenant) if activity else None
+        if saga is None or saga.saga_id != saga_id:
+            return None
+        return details.task_view(saga, await self._read.state(saga_id), activity)
 
     async def vote(
-        self, task_id: str, answer: Mapping[str, Any], subject_hash: str, actor: Actor, *, reason: str = ""
+        self,
+        task_id: str,
+        answer: Mapping[str, Any],
+        subject_hash: str,
+        actor: Actor,
+        *,
+        reason: str = "",
+        traceparent: str = "",
     ) -> Voted:
         """Votes on a task: decided, authorised and committed when this returns.
 
@@ -87,11 +236,30 @@ class Engine:
         not_found, already_decided, expired, withdrawn, not_eligible, excluded, voted_already, subject_changed,
         subject_missing, invalid.
         """
-        raise NotImplementedError
+        received_at = acts.received_at(self._runtime)
+        task = await self.task(task_id, tenant=actor.tenant)
+        if task is None:
+            raise RefusedError("not_found", f"There is no task {task_id[:80]!r}.")
+        vote = Vote(
+            activity=task.activity,
+            by=actor.id,
+            roles=actor.roles,
+            answer=dict(answer),
+            subject_hash=subject_hash,
+            received_at=received_at,
+            reason=reason,
+            on_behalf_of=actor.on_behalf_of,
+            authentication=actor.authentication,
+        )
+        outcome = await self._act(task.saga_id, vote, actor, traceparent)
+        decided = any(record.type == "task.decided" for record in outcome.records)
+        return Voted(task_id, task.saga_id, str(answer.get("outcome", "")), decided, outcome.version)
 
     async def cancel(self, saga_id: str, actor: Actor, reason: str) -> SagaView:
         """Asks a saga to turn back. Raises RefusedError: not_found, cancel_refused, already_turning, ended."""
-        raise NotImplementedError
+        saga = await self.saga(saga_id, actor)
+        await self._act(saga.saga_id, Cancel(actor.id, reason), actor, "")
+        return await self.saga(saga.saga_id, actor)
 
     async def operate(
         self,
@@ -106,7 +274,71 @@ class Engine:
         outcome: str = "",
     ) -> SagaView:
         """An operator's act on a stuck place; `version` is that of the stuck record. Raises RefusedError."""
-        raise NotImplementedError
+        saga = await self.saga(saga_id, actor)
+        given = Operate(act, place, version, actor.id, reason, data, outcome)
+        await self._act(saga.saga_id, given, actor, "")
+        return await self.saga(saga.saga_id, actor)
+
+    # --- dead letters and what is installed ---------------------------------------------------------------------------
+
+    async def letters(
+        self,
+        actor: Actor,
+        *,
+        reason: str | None = None,
+        redriven: bool | None = False,
+        limit: int = 50,
+        cursor: str = "",
+    ) -> Page[LetterView]:
+        """Dead letters, newest first. Raises ProblemError `bad_cursor`."""
+        return await self._read.letters(actor.tenant, reason=reason, redriven=redriven, limit=limit, cursor=cursor)
+
+    async def letter(self, letter_id: int, actor: Actor) -> LetterView:
+        """One dead letter. Raises RefusedError `not_found`."""
+        return (await self._read.letter(actor.tenant, letter_id))[0]
+
+    async def redrive(self, letter_id: int, actor: Actor, reason: str) -> dict[str, Any]:
+        """Processes a dead letter again. Raises RefusedError: not_found, redriven_already."""
+        letter, raw = await self._read.letter(actor.tenant, letter_id)
+        if letter.redriven_at is not None:
+            raise RefusedError("redriven_already", f"Letter {letter_id} was processed at {letter.redriven_at}.")
+        acts.log.info("dead letter redriven", letter=letter_id, by=actor.id, reason=reason)
+        outcome = await self._runtime.redrive(raw, letter_id)
+        return {"letter": letter_id, "fate": outcome.fate, "sagaId": outcome.saga_id, "reason": outcome.reason}
+
+    def contracts(self, actor: Actor) -> Sequence[dict[str, Any]]:
+        """The message types that installed sagas use."""
+        return list(contracts.listed(self._catalog))
+
+    def contract(self, name: str, actor: Actor) -> dict[str, Any]:
+        """One of them with schema and example. Raises ProblemError `not_found`."""
+        return contracts.described(self._catalog, name)
+
+    def definitions(self, actor: Actor) -> Sequence[dict[str, Any]]:
+        """The installed sagas."""
+        return list(contracts.definitions(self._catalog))
+
+    async def not_ready(self) -> list[str]:
+        """What makes no progress, in words; empty when the process is ready."""
+        health = self._runtime.health()
+        reasons = [
+            f"{loop.name}: no progress for {loop.age_ms} ms{f' ({loop.detail})' if loop.detail else ''}"
+            for loop in health.loops
+            if not loop.ready
+        ]
+        if not await self._read.answers():
+            reasons.append("database: does not answer")
+        return reasons if reasons or health.ready else ["the process is starting or stopping"]
+
+    # --- helpers ------------------------------------------------------------------------------------------------------
+
+    async def _act(self, saga_id: str, given: Vote | Cancel | Operate, actor: Actor, traceparent: str) -> acts.Outcome:
+        return await acts.act(self._runtime, saga_id, given, acts.cause_of(actor, f"/api/{acts.new_id()}", traceparent))
+
+    async def _caused(self, saga_id: str, cause_id: str) -> bool:
+        """True where this very request started the saga, in an attempt that nobody heard the end of."""
+        records = await self._read.records(saga_id)
+        return bool(records) and records[0].causation_id == cause_id
 
 
 def engine_of(request: Request) -> Engine:

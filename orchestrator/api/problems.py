@@ -119,6 +119,9 @@ PROBLEMS: Mapping[str, Problem] = {
         "A live run of this saga has this business key.",
         "Wait for its end, or use another key.",
     ),
+    "redriven_already": Problem(
+        409, "Processed already", "This dead letter was processed again before.", "Nothing is left to do."
+    ),
     "tombstoned": Problem(409, "Never starts", "Its parent undid this saga before it began.", "Nothing is left to do."),
     # --- what the API itself refuses ---
     "unreadable": Problem(

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.api.body import json_object
 from orchestrator.api.engine import Acting, EngineOf
-from orchestrator.api.idempotency import once
+from orchestrator.api.idempotency import key_of, once
 from orchestrator.api.problems import ProblemError
 from orchestrator.api.shapes import respond
 from orchestrator.api.tracing import traceparent_of
@@ -67,7 +67,9 @@ async def start(name: str, request: Request, engine: EngineOf, actor: Acting) ->
     message = json_object(await request.body())
 
     async def work() -> Response:
-        started = await engine.start(name, message, actor, traceparent=traceparent_of(request))
+        started = await engine.start(
+            name, message, actor, message_id=key_of(request) or "", traceparent=traceparent_of(request)
+        )
         url = str(request.url_for("show", reference=started.saga_id))
         body = {
             "sagaId": started.saga_id,

@@ -155,7 +155,7 @@ class TaskView:
     opened_at: datetime
     due: datetime | None
     help: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    decision: Any = None  # of a decided task
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,3 +222,14 @@ class Published:
     type: str
     topic: str
     key: str
+
+
+def task_id_of(saga_id: str, activity: str) -> str:
+    """The id of a task in URLs: one path segment, readable, reversible."""
+    return f"{saga_id}:{activity.replace('~', '~0').replace('/', '~1')}"
+
+
+def task_of(task_id: str) -> tuple[str, str]:
+    """Saga id and activity of a task id; activity "" where it is not one of ours."""
+    saga_id, _, rest = task_id.partition(":")
+    return saga_id, rest.replace("~1", "/").replace("~0", "~")

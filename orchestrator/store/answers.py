@@ -9,25 +9,17 @@ Source: draft-ietf-httpapi-idempotency-key-header-07.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import orjson
 
+from orchestrator.store.connections import Pools
 from orchestrator.store.sql import load_queries
 
 CLAIM_SECONDS = 15.0
 KEPT_SECONDS = 7 * 24 * 3600.0  # the published lifetime of a key
 FORGOTTEN_ROWS_MAX = 100  # old rows removed with each new claim, so that no other job is needed
-
-
-class _Querying(Protocol):
-    """What is used of an asyncpg pool."""
-
-    async def fetchval(self, query: str, *args: object) -> object: ...
-    async def fetchrow(self, query: str, *args: object) -> Mapping[str, object] | None: ...
-    async def execute(self, query: str, *args: object) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,35 +51,36 @@ class Claim:
 
 
 class Answers:
-    """The stored answers. Methods raise what the database driver raises."""
+    """The stored answers. Methods raise StoreError."""
 
-    def __init__(self, pool: _Querying) -> None:
-        self._pool = pool
+    def __init__(self, pools: Pools) -> None:
+        self._pools = pools
         self._sql = load_queries("orchestrator.store", "answers.sql")
 
     async def claim(self, scope: str, key: str, fingerprint: bytes) -> Claim:
         """Takes the key for a request with this fingerprint, or says why not."""
-        await self._pool.execute(self._sql["forget_old"], KEPT_SECONDS, FORGOTTEN_ROWS_MAX)
-        number = await self._pool.fetchval(self._sql["claim"], scope, key, fingerprint, CLAIM_SECONDS)
-        if isinstance(number, int):
-            return Claim("mine", number)
-        row = await self._pool.fetchrow(self._sql["read_answer"], scope, key)
-        if row is None:  # released between the two statements
+        async with self._pools.connection("read") as connection:
+            await connection.execute(self._sql["forget_old"], KEPT_SECONDS, FORGOTTEN_ROWS_MAX)
+            claimed = await connection.fetch(self._sql["claim"], scope, key, fingerprint, CLAIM_SECONDS)
+            if claimed:
+                return Claim("mine", claimed[0]["claims"])
+            rows = await connection.fetch(self._sql["read_answer"], scope, key)
+        if not rows:  # released between the two statements
             return Claim("running")
+        row = rows[0]
         if row["fingerprint"] != fingerprint:
             return Claim("reused")
         if row["status"] is None:
-            return Claim("running", seconds_left=float(str(row["seconds_left"])))
-        headers, body = row["headers"], row["body"]
-        assert isinstance(headers, bytes)
-        assert isinstance(body, bytes)
-        return Claim("done", answer=StoredAnswer(int(str(row["status"])), orjson.loads(headers), body))
+            return Claim("running", seconds_left=row["seconds_left"])
+        return Claim("done", answer=StoredAnswer(row["status"], orjson.loads(row["headers"]), row["body"]))
 
     async def finish(self, scope: str, key: str, claim: Claim, answer: StoredAnswer) -> None:
         """Stores the answer of a claimed request; does nothing where the claim was lost."""
         headers = orjson.dumps(answer.headers)
-        await self._pool.execute(self._sql["finish"], scope, key, claim.number, answer.status, headers, answer.body)
+        async with self._pools.connection("read") as connection:
+            await connection.execute(self._sql["finish"], scope, key, claim.number, answer.status, headers, answer.body)
 
     async def release(self, scope: str, key: str, claim: Claim) -> None:
         """Gives a key back whose request was not carried out, so that the next attempt need not wait."""
-        await self._pool.execute(self._sql["release"], scope, key, claim.number)
+        async with self._pools.connection("read") as connection:
+            await connection.execute(self._sql["release"], scope, key, claim.number)

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import asyncpg
 import pytest
 import pytest_asyncio
 
 from orchestrator.store import answers as module
 from orchestrator.store.answers import Answers, StoredAnswer
+from orchestrator.store.connections import ConnectionLimits, Pools
 from tests.databases import Database
 
 ANSWER = StoredAnswer(201, {"location": "/v1/sagas/1"}, b'{"sagaId":"1"}')
@@ -20,8 +20,9 @@ ANSWER = StoredAnswer(201, {"location": "/v1/sagas/1"}, b'{"sagaId":"1"}')
 @pytest_asyncio.fixture
 async def answers(database: Database) -> AsyncIterator[Answers]:
     """The port on a database of its own."""
-    async with asyncpg.create_pool(database.url, min_size=1, max_size=8) as pool:
-        yield Answers(pool)
+    pools = Pools(database.url, ConnectionLimits(read_connections=8), "test")
+    yield Answers(pools)
+    await pools.close()
 
 
 async def test_a_finished_request_gives_its_answer_again(answers: Answers) -> None:
