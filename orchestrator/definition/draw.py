@@ -139,9 +139,10 @@ def describe(node: g.Node) -> str:
     kind = node.kind.replace("_", " ")
     texts = [node.name if node.kind in ("task", "call") else f"{kind} {node.name.removesuffix(f'.{node.kind}')}"]
     if isinstance(node, g.StepNode):
-        texts = [node.name, f"→ {node.participant}", "PIVOT" if node.pivot else ""]
+        texts = [f"step {node.name} → {node.participant}", "PIVOT" if node.pivot else ""]
     elif isinstance(node, g.CallNode):
-        texts += [f"→ saga {node.child} v{node.child_version}", "PIVOT" if node.pivot else "", _limit(node.within)]
+        child = f"call {node.name} → saga {node.child} v{node.child_version}"
+        texts = [child, "PIVOT" if node.pivot else "", _limit(node.within)]
     elif isinstance(node, g.TaskNode):
         votes = f"{node.votes} votes" if node.votes > 1 else ""
         texts += [f"decided by {_people(node.to)}", votes, _limit(node.within)]
@@ -235,7 +236,8 @@ def _compare(what: str, before: dict[str, Any], after: dict[str, Any]) -> Iterat
     for name, old in before.items():
         new = after[name]
         if old != new:
-            yield f"{what}: {name.replace('_', ' ')} was {_value(name, old)}, and is {_value(name, new)}"
+            field = name.removesuffix("_ms").replace("_", " ")
+            yield f"{what}: {field} was {_value(name, old)}, and is {_value(name, new)}"
 
 
 def _value(name: str, value: Any) -> str:

@@ -28,7 +28,7 @@ from orchestrator.messages import Verdict
 BODY = "body"
 ON_FAILED = "on_failed"
 _APPROVE = f"on/{text_of(Verdict.APPROVE)}"
-_NAME = re.compile(r"[A-Za-z0-9_.\-]+")
+NAME = re.compile(r"[A-Za-z0-9_.\-]+")
 
 
 @dataclass(eq=False, slots=True)
@@ -117,7 +117,7 @@ class _Builder:
 
     def _place(self, word: Word, parent: Placed | None, key: str, prefix: str) -> Placed | None:
         name = _name_of(word)
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             do = "use letters, digits, '_', '-' and '.' (names become part of activity ids)"
             self._report("ORC201", word.place, f"{name!r} cannot be a name", do=do)
             return None

@@ -41,7 +41,7 @@ def check(draft: Draft) -> None:
             do = f"add it to states= (known: {known})" if states else "declare the life cycle: Saga(states={…})"
             draft.report("ORC402", word.place, f"{node.label}: the state is not declared", do=do)
     if states:
-        _transitions(draft, entered)
+        _transitions(draft, [node for node in entered if isinstance(node.word, Enter) and node.word.state in declared])
 
 
 def _transitions(draft: Draft, entered: list[Placed]) -> None:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from orchestrator.definition.draft import Draft
 from orchestrator.definition.forks import Parallel
 from orchestrator.definition.known import innermost_keeper
-from orchestrator.definition.layout import ON_FAILED, Placed
+from orchestrator.definition.layout import NAME, ON_FAILED, Placed
 from orchestrator.definition.loops import ForEach
 from orchestrator.definition.steps import Call, Step
 from orchestrator.definition.tasks import Task
@@ -17,6 +17,11 @@ from orchestrator.definition.words import Compute, End, Keep
 
 def check(draft: Draft) -> None:
     """Codes 201–208 (201 of paths and 209 come from the layout)."""
+    settings = draft.settings
+    if not NAME.fullmatch(settings.name) or settings.version < 1:
+        text = f"saga {settings.name!r}, version {settings.version}: this cannot be a name and a version"
+        do = "use letters, digits, '_', '-' and '.' for the name; versions count from 1"
+        draft.report("ORC201", settings.place, text, do=do)
     _names(draft)
     _unreachable(draft)
     _failure_paths(draft)
