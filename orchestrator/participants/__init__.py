@@ -16,8 +16,9 @@ from orchestrator.participants.participant import Participant
 from orchestrator.participants.settings import ParticipantSettings
 from orchestrator.participants.work import Asked, LeaseOver, ManyWork, NotSent, ParticipantError, Work
 from orchestrator.participants.worker import Handled, Worker
+from orchestrator.store.sql import load_queries
 
 __all__ = [
     "Asked", "Handled", "LeaseOver", "ManyWork", "NotSent", "OwnSchema", "Participant", "ParticipantError",
-    "ParticipantSettings", "Refused", "Work", "Worker",
+    "ParticipantSettings", "Refused", "Work", "Worker", "load_queries",
 ]  # fmt: skip

@@ -71,30 +71,50 @@ class Worker:
         self._pool = pool
         self._inbox = Inbox(pool, participant.own_schema.name, self._settings)
         self._singles = Singles(self._inbox, participant.handlers, self._settings.reply_bytes_max)
-        self._producer: Producer = broker.producer(f"participants.{participant.name}")
-        self._consumer: Consumer = broker.consumer(
-            f"participants.{participant.name}", [commands_topic(participant.name)], self._inbox.positions
-        )
-        self._replies = Replies(self._producer, self._settings)
-        self._progress = Progress()
-        self._generation = -1
+        self._broker = broker
         self._side_by_side = asyncio.Semaphore(self._settings.outside_at_once)
         self._on_handled = on_handled
         self._positions_due = 0.0
 
+    def _connect(self) -> None:
+        """A fresh start: nothing of an earlier run is known."""
+        group = f"participants.{self.participant.name}"
+        self._producer: Producer = self._broker.producer(group)
+        self._consumer: Consumer = self._broker.consumer(
+            group, [commands_topic(self.participant.name)], self._inbox.positions
+        )
+        self._replies = Replies(self._producer, self._settings)
+        self._progress = Progress()
+        self._generation = -1
+
     async def run(self) -> None:
-        """Runs until cancelled. Raises what needs a person: an old schema, a lost position, a refused answer."""
+        """Runs until cancelled; may be called again after it has ended.
+
+        Raises BrokerUnavailableError where the broker cannot be reached at the start, and what needs a person: an old
+        schema, a lost position, a refused answer.
+        """
         await self.participant.own_schema.check(self._pool)
+        self._connect()
         try:
             await self._producer.start()
             await self._consumer.start()
+            await self._run_tasks()
+        finally:
+            await self._consumer.stop()
+            await self._producer.stop()
+
+    async def _run_tasks(self) -> None:
+        try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._replies.run(), name=f"{self.participant.name}-replies")
                 tasks.create_task(self._forget(), name=f"{self.participant.name}-forget")
                 await self._loop(tasks)
-        finally:
-            await self._consumer.stop()
-            await self._producer.stop()
+        except ExceptionGroup as group:
+            # One cause, told as itself: whoever runs this looks at its class.
+            cause: BaseException = group
+            while isinstance(cause, BaseExceptionGroup):
+                cause = cause.exceptions[0]
+            raise cause from group
 
     # --- the loop -----------------------------------------------------------------------------------------------------
 

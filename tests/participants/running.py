@@ -103,8 +103,8 @@ def outcomes(messages: Sequence[IncomingMessage]) -> list[str]:
     return [header["ce_outcome"].decode() for header in sorted(headers, key=lambda header: header["ce_causationid"])]
 
 
-class SilentBroker:
-    """A broker whose producers never get an answer through: as a crash between commit and send."""
+class _OtherProducer:
+    """A broker with another producer."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -114,16 +114,29 @@ class SilentBroker:
         return getattr(self._broker, name)
 
     def producer(self, name: str) -> Any:
-        """A producer that hangs."""
-        tried = self.tried
+        """Itself: it sends nothing."""
+        return self
 
-        class Silent:
-            async def start(self) -> None: ...
-            async def stop(self) -> None: ...
+    async def start(self) -> None:
+        """Nothing to connect."""
 
-            async def send(self, messages: Sequence[OutgoingMessage]) -> list[SendError | None]:
-                tried.set()
-                await asyncio.sleep(3600)
-                return []
+    async def stop(self) -> None:
+        """Nothing to disconnect."""
 
-        return Silent()
+
+class SilentBroker(_OtherProducer):
+    """Its producers never get an answer through: as a crash between commit and send."""
+
+    async def send(self, messages: Sequence[OutgoingMessage]) -> list[SendError | None]:
+        """Hangs."""
+        self.tried.set()
+        await asyncio.sleep(3600)
+        return []
+
+
+class RefusingBroker(_OtherProducer):
+    """Its producers may not write to the topic."""
+
+    async def send(self, messages: Sequence[OutgoingMessage]) -> list[SendError | None]:
+        """Refused for good."""
+        return [SendError("not_allowed", "an ACL forbids it", retriable=False) for _ in messages]

@@ -302,7 +302,22 @@ async def test_bug_for_without_settling(repeating: Trial, world: World) -> None:
     await dies(repeating, world, after_arrival=True)
     await age(repeating, (FOR - SETTLING).total_seconds() + 1)
     assert (await repeating.ask(Pay(amount=5), attempt=2)).outcome == "error"
+    assert (await repeating.fence(Pay(amount=5))).outcome == "never"
     assert len(world.calls) == 1
+
+
+async def test_bug_never_said_while_a_call_may_still_arrive(repeating: Trial, world: World) -> None:
+    """The last repeated call died on its way; the outside has not forgotten yet when it arrives."""
+    await dies(repeating, world)
+    await age(repeating, (FOR - SETTLING).total_seconds() - 2)
+    world.on_call = crash
+    with pytest.raises(Crash):
+        await repeating.ask(Pay(amount=5), attempt=2)
+    world.on_call = None
+    await age(repeating, 3)
+    assert (await repeating.fence(Pay(amount=5))).outcome == "in_doubt"
+    await age(repeating, SETTLING.total_seconds())
+    assert (await repeating.fence(Pay(amount=5))).outcome == "never"
 
 
 async def test_a_repeated_call_is_cut_off_before_the_outside_forgets(repeating: Trial, world: World) -> None:

@@ -10,14 +10,14 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from orchestrator.broker.contract import Broker, OutgoingMessage
+from orchestrator.broker.contract import Broker, BrokerError, OutgoingMessage
 from orchestrator.messages import Done
 from orchestrator.participants import Handled, Participant, ParticipantSettings, Work, Worker
 from orchestrator.participants.testing import Trial, command_message
 from orchestrator.participants.work import Pool
 from orchestrator.store.migrate import SchemaBehindError
 from tests.databases import Database, DatabaseServer
-from tests.participants.running import Replies, SilentBroker, at_work, opened, outcomes, send
+from tests.participants.running import RefusingBroker, Replies, SilentBroker, at_work, opened, outcomes, send
 from tests.participants.tills import Count, PutIn, PutMany, Stranger
 
 TOTAL = "SELECT count(*)::int AS count, coalesce(sum(amount), 0)::int AS total FROM effects"
@@ -123,15 +123,17 @@ async def test_a_slow_reader_holds_back_nobody_but_its_partitions_position(
     till: Trial, broker: Broker, pool: Pool
 ) -> None:
     """A command that is answered late must be read again after a crash, also when later ones are long done."""
-    let_go = asyncio.Event()
+    begun, let_go = asyncio.Event(), asyncio.Event()
 
     @till.participant.handles(Stranger, reads=True, outside=True)
     async def slow(command: Stranger, work: Work) -> Done:
+        begun.set()
         await let_go.wait()
         return Done()
 
     async with Replies(broker, till.participant) as replies, at_work(till.participant, broker, pool):
         await send(broker, [command_message(Stranger(), saga="s-0100")])
+        await begun.wait()
         await send(broker, puts(20))
         assert outcomes(await replies.read(20)) == ["ok"] * 20
         await asyncio.sleep(0.2)
@@ -185,6 +187,19 @@ async def test_an_old_schema_is_refused_at_the_start(broker: Broker, pool: Pool)
     nobody = Participant("nobody-migrated")
     with pytest.raises(SchemaBehindError, match="schema nobody_migrated: the database lacks"):
         await asyncio.wait_for(Worker(nobody, broker, pool).run(), 5)
+
+
+async def test_an_answer_that_is_refused_for_good_ends_the_worker_with_its_cause(
+    till: Trial, broker: Broker, pool: Pool
+) -> None:
+    """Nobody may pass over a command whose answer cannot be sent; somebody must look."""
+    refusing = RefusingBroker(broker)
+    await send(broker, puts(3))
+    with pytest.raises(BrokerError, match="refused for good: not_allowed"):
+        await asyncio.wait_for(Worker(till.participant, refusing, pool).run(), 10)
+    assert await _passed(till) == 0
+    async with Replies(broker, till.participant) as replies, at_work(till.participant, broker, pool):
+        assert outcomes(await replies.read(3)) == ["ok"] * 3
 
 
 async def test_what_was_handled_can_be_observed(till: Trial, broker: Broker, pool: Pool) -> None:

@@ -1,0 +1,1 @@
+"""The sagas of this installation: one package per business area, with its definition, participants, routes and SQL."""

@@ -1,0 +1,1 @@
+"""Order fulfilment: reserve inventory, charge payment, ship, confirm; and back again."""
