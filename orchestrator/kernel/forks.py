@@ -20,15 +20,22 @@ from orchestrator.kernel.turning import fail
 def choose(turn: Turn, token: str, activity: str, node: ChooseNode) -> None:
     """Takes the branch that the author's function names."""
     value = turn.call(activity, "test")
-    label = _label(value is not None if node.present else value)
-    block = label if label in node.blocks else "otherwise"
-    if block not in node.blocks:
-        raise StuckError(
-            "function", f"{node.test} gave {label!r}, which has no path: add .on({label!r}, ...) or .otherwise"
-        )
+    label, block = branch(turn, activity, value is not None if node.present else value)
     turn.emit(
         "branch.taken", activity, takes=token, label=label, gives=[enter_block(turn.program.graph, activity, block)]
     )
+
+
+def branch(turn: Turn, activity: str, value: Any) -> tuple[str, str]:
+    """The label of a chosen value, and the block that it takes. Raises StuckError for a value without a path."""
+    node = turn.node(activity)
+    assert isinstance(node, ChooseNode)
+    label = _label(value)
+    block = label if label in node.blocks else "otherwise"
+    if block not in node.blocks:
+        reason = f"{node.test} gave {label!r}, which has no path: add .on({label!r}, ...) or .otherwise"
+        raise StuckError("function", reason, f"{node.path}#test", activity)
+    return label, block
 
 
 def _label(value: Any) -> str:

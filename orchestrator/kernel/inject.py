@@ -35,7 +35,8 @@ def invoke(program: Program, state: State, activity: str, key: str, now: int) ->
     function = program.functions[key]
     by_hand = f"{key}@{activity}"
     if by_hand in state.by_hand:
-        return program.codecs[function.returns].load(state.by_hand[by_hand])
+        value = state.by_hand[by_hand]
+        return program.codecs[function.returns].load(value) if function.returns else value
     try:
         arguments = {param.name: _argument(program, state, activity, param, now) for param in function.params}
         return function.call(**arguments)

@@ -14,11 +14,12 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.kernel.fences import fence, is_child, undo_policy
+from orchestrator.kernel.forks import branch
 from orchestrator.kernel.graph import StepNode, node_path
 from orchestrator.kernel.inputs import Answer, Operate
 from orchestrator.kernel.state import Activity
 from orchestrator.kernel.steps import ask_again, request
-from orchestrator.kernel.turn import MS, Turn
+from orchestrator.kernel.turn import MS, StuckError, Turn
 from orchestrator.kernel.turning import fail
 from orchestrator.messages.contract import ContractError
 
@@ -70,10 +71,17 @@ def _value(turn: Turn, act: Operate) -> None:
     if not stuck.function:
         turn.refuse("invalid", f"{act.place} is not stuck in a function: retry it")
         return
-    codec = turn.program.codecs[turn.program.functions[stuck.function].returns]
+    returns = turn.program.functions[stuck.function].returns
+    value = act.data
     try:
-        value = codec.dump(codec.load(act.data))
-    except (ContractError, ValueError) as error:
+        if returns:
+            codec = turn.program.codecs[returns]
+            value = codec.dump(codec.load(value))
+        elif not isinstance(value, (bool, str, int)):  # a label, a key, a reason, a time limit in seconds
+            raise ValueError("a text, a whole number, true or false is expected")
+        elif stuck.function.endswith("#test"):
+            branch(turn, stuck.activity, value)
+    except (ContractError, ValueError, StuckError) as error:
         turn.refuse("invalid", f"the value does not fit what {stuck.function} returns: {error}")
         return
     where = stuck.activity or act.place[1:]

@@ -145,7 +145,12 @@ class Turn:
 
 
 def due_of(value: Any, now: int) -> int:
-    """Microseconds from a timedelta (from now) or an aware datetime. Raises StuckError for anything else."""
+    """Microseconds from a timedelta (from now) or an aware datetime; an operator's hand types whole seconds from now.
+
+    Raises StuckError for anything else.
+    """
+    if type(value) is int:
+        return now + value * 1_000_000
     if hasattr(value, "total_seconds"):
         return now + int(value.total_seconds() * 1_000_000)
     if hasattr(value, "timestamp") and value.tzinfo is not None:
