@@ -11,12 +11,13 @@ Rules of this file
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from time import time
 
-from orchestrator.store.batch_rows import COPIED, Rows
-from orchestrator.store.columns import EVENT_KEY_LOCKS, joined, lock_buckets, storable, texts
+from orchestrator.store.batch_rows import COPIED, Rows, Statement
+from orchestrator.store.columns import EVENT_KEY_LOCKS, joined, lock_buckets, message_key, storable, texts
 from orchestrator.store.connections import Guarded, SeenError
 from orchestrator.store.contract import (
     BatchWrite,
@@ -90,20 +91,31 @@ class PostgresBatch:
             raise StoreError("write before claim: nothing is locked yet")
         rows = Rows(write, self._heads, self.now, self._number)
         await self._refuse_consumed(write)
-        for name, columns in rows.statements():
-            if name in COPIED:
-                await self._connection.copy(name, COPIED[name], zip(*columns, strict=True))
-                continue
-            changed = await self._connection.execute(SQL[name], *columns)
-            if name == "advance_heads" and changed != rows.sagas:
-                raise StoreError(
-                    f"{changed} of {rows.sagas} heads stood where this batch had locked them. Locked heads cannot "
-                    "move: somebody changes the tables by hand, or the lock was lost"
-                )
+        statements = rows.statements()
+        statement = next(statements, None)
+        while statement:
+            running = asyncio.ensure_future(self._run(statement, rows.sagas))
+            try:
+                await asyncio.sleep(0)  # lets it start
+                statement = next(statements, None)  # built here while the server works
+            finally:
+                await running
         for append in write.appends:
             if append.records:
                 self._unwritten.pop(append.saga_id, None)
         await self.finish()
+
+    async def _run(self, statement: Statement, sagas: int) -> None:
+        name, columns = statement
+        if name in COPIED:
+            await self._connection.copy(name, COPIED[name], zip(*columns, strict=True))
+            return
+        changed = await self._connection.execute(SQL[name], *columns)
+        if name == "advance_heads" and changed != sagas:
+            raise StoreError(
+                f"{changed} of {sagas} heads stood where this batch had locked them. Locked heads cannot move: "
+                "somebody changes the tables by hand, or the lock was lost"
+            )
 
     async def finish(self) -> None:
         """Removes the heads of starts that were not written, and their claim to a live run."""
@@ -161,14 +173,14 @@ class PostgresBatch:
 
     async def _take_in(self, messages: Sequence[MessageId]) -> list[MessageFate]:
         """Writes the inbox and reads the clock; says for every message whether it is new."""
-        first: dict[tuple[str, str, str], bytes] = {}
-        keys = [(storable(m.tenant), storable(m.source), storable(m.id)) for m in messages]
+        keys = [message_key(message.tenant, message.source, message.id) for message in messages]
+        first: dict[bytes, bytes] = {}
         for key, message in zip(keys, messages, strict=True):
             first.setdefault(key, message.body_hash)
         if not first:
             await self._read_clock()
             return []
-        rows = sorted((*key, body_hash) for key, body_hash in first.items())
+        rows = sorted(first.items())
         if len(rows) >= COPY_INBOX_ROWS_MIN and await self._copy_in(rows):
             await self._read_clock()
             stored, new = first, set(first)
@@ -183,32 +195,28 @@ class PostgresBatch:
                 fates.append("seen" if stored[key] == message.body_hash else "other_body")
         return fates
 
-    async def _copy_in(self, rows: Sequence[tuple[str, str, str, bytes]]) -> bool:
+    async def _copy_in(self, rows: Sequence[tuple[bytes, bytes]]) -> bool:
         """Takes in all messages at once: cheap, and works if none of them was here before. False if one was."""
         connection = self._connection
         await connection.execute("SAVEPOINT inbox")
         received_at = int(time() * 1_000_000)  # only for trimming by age, days later
         try:
-            await connection.copy("inbox", COPIED["inbox"], ((*row, received_at) for row in rows))
+            await connection.copy("inbox", COPIED["inbox"], [(*row, received_at) for row in rows])
         except SeenError:
             await connection.execute("ROLLBACK TO SAVEPOINT inbox")
             return False
         await connection.execute("RELEASE SAVEPOINT inbox")
         return True
 
-    async def _take_in_one_by_one(
-        self, rows: Sequence[tuple[str, str, str, bytes]]
-    ) -> tuple[dict[tuple[str, str, str], bytes], set[tuple[str, str, str]]]:
+    async def _take_in_one_by_one(self, rows: Sequence[tuple[bytes, bytes]]) -> tuple[dict[bytes, bytes], set[bytes]]:
         """Takes in what is new; gives the stored hash of every message, and which are new."""
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        row = await self._connection.fetchrow(SQL["take_in"], *columns)
+        keys = [key for key, _ in rows]
+        row = await self._connection.fetchrow(SQL["take_in"], keys, [body_hash for _, body_hash in rows])
         self.now, self._number = row["now"], row["batch"]
-        given = {(r[0], r[1], r[2]): r[3] for r in rows}
         if row["taken"] == len(rows):
-            return given, set(given)
-        found = await self._connection.fetch(SQL["taken_before"], *columns[:3])
-        new = set(zip(row["tenants"] or (), row["sources"] or (), row["ids"] or (), strict=True))
-        return {(r[0], r[1], r[2]): r[3] for r in found}, new
+            return dict(rows), set(keys)
+        found = await self._connection.fetch(SQL["taken_before"], keys)
+        return {stored[0]: stored[1] for stored in found}, set(row["keys"] or ())
 
     async def _read_clock(self) -> None:
         row = await self._connection.fetchrow(SQL["clock"])
@@ -235,7 +243,7 @@ class PostgresBatch:
             }
             saga_id, (event_id, owner) = next(iter(blamed.items()))
             raise ConflictError(
-                f"saga {saga_id} takes event {event_id.replace(chr(10), ' ')}, which saga {owner} of the same business key "
-                f"has already taken ({len(blamed)} sagas in all). Cause: an event offered twice. Reload and decide again",
+                f"saga {saga_id} takes event {event_id.replace(chr(10), ' ')}, which saga {owner} of its business key "
+                f"has already taken ({len(blamed)} sagas). Cause: an event offered twice. Reload and decide again",
                 tuple(blamed),
             )

@@ -49,30 +49,23 @@ FROM unnest($1::text[], $2::text[], $3::text[]) AS s (tenant, name, business_key
 JOIN live_runs r USING (tenant, name, business_key)
 
 -- name: take_in
--- All locks are held here, so this is where the clock is read and the batch gets its number. The lists say which messages
--- are new; they stay empty where all of them are, which is nearly always.
+-- All locks are held here, so this is where the clock is read and the batch gets its number. `keys` says which messages
+-- are new; it stays empty where all of them are, which is nearly always.
 WITH new AS (
-    INSERT INTO inbox (received_at, tenant, source, id, body_hash)
-    SELECT (SELECT clock_us()), tenant, source, id, body_hash
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[]) AS m (tenant, source, id, body_hash)
-    ON CONFLICT (tenant, source, id) DO NOTHING
-    RETURNING tenant, source, id
+    INSERT INTO inbox (received_at, key, body_hash)
+    SELECT (SELECT clock_us()), key, body_hash FROM unnest($1::bytea[], $2::bytea[]) AS m (key, body_hash)
+    ON CONFLICT (key) DO NOTHING
+    RETURNING key
 )
-SELECT count(*) AS taken,
-       CASE WHEN count(*) < cardinality($3) THEN array_agg(tenant) END AS tenants,
-       CASE WHEN count(*) < cardinality($3) THEN array_agg(source) END AS sources,
-       CASE WHEN count(*) < cardinality($3) THEN array_agg(id) END AS ids,
-       clock_us() AS now,
-       nextval('batches') AS batch
+SELECT CASE WHEN count(*) < cardinality($1) THEN array_agg(key) END AS keys, count(*) AS taken,
+       clock_us() AS now, nextval('batches') AS batch
 FROM new
 
 -- name: clock
 SELECT clock_us() AS now, nextval('batches') AS batch
 
 -- name: taken_before
-SELECT tenant, source, id, i.body_hash
-FROM unnest($1::text[], $2::text[], $3::text[]) AS m (tenant, source, id)
-JOIN inbox i USING (tenant, source, id)
+SELECT key, body_hash FROM inbox WHERE key = ANY ($1::bytea[])
 
 -- name: streams
 SELECT saga_id, version, body, hash FROM records WHERE saga_id = ANY ($1::text[]) ORDER BY saga_id, version
@@ -157,15 +150,18 @@ SELECT $8, * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::t
 ON CONFLICT (tenant, type, key, event_id) DO NOTHING
 
 -- name: open_tasks
-INSERT INTO tasks (opened_at, due, saga_id, activity, tenant, data)
-SELECT $6, due, saga_id, activity, tenant, data
-FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bytea[]) AS t (due, saga_id, activity, tenant, data)
-ON CONFLICT (saga_id, activity) DO UPDATE SET due = excluded.due, data = excluded.data, closed_at = NULL, closed = ''
+-- barred: names joined by line breaks, since an array of arrays must be rectangular.
+INSERT INTO tasks (opened_at, due, saga_id, activity, tenant, barred, data)
+SELECT $7, due, saga_id, activity, tenant, string_to_array(barred, E'\n'), data
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[])
+     AS t (due, saga_id, activity, tenant, barred, data)
+ON CONFLICT (saga_id, activity) DO UPDATE
+SET due = excluded.due, barred = excluded.barred, data = excluded.data, closed_at = NULL, closed = ''
 
 -- name: close_tasks
 UPDATE tasks t SET closed_at = $4, closed = c.how
 FROM unnest($1::text[], $2::text[], $3::text[]) AS c (saga_id, activity, how)
-WHERE t.saga_id = c.saga_id AND t.activity = c.activity AND t.closed_at IS NULL
+WHERE t.saga_id = c.saga_id AND t.activity = c.activity AND t.closed = ''
 
 -- name: drop_candidates
 DELETE FROM task_candidates t

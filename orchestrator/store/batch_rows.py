@@ -8,20 +8,20 @@ Rules of this file
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
 from orchestrator.messages.canonical import NotCanonicalError, canonical_bytes
-from orchestrator.store.chain import seal
+from orchestrator.store.chain import data_bytes, seal
 from orchestrator.store.columns import BATCH_RECORDS_MAX, SEQ_BITS, joined, joined_numbers, slot, texts
 from orchestrator.store.contract import Append, BatchWrite, ConflictError, Head, InvalidAppendError
 from orchestrator.store.headers import pack
 
 # Tables that rows are only added to: by COPY, column by column in this order.
 COPIED = {
-    "inbox": ("tenant", "source", "id", "body_hash", "received_at"),
-    "records": ("seq", "version", "saga_id", "tenant", "hash", "body"),
+    "inbox": ("key", "body_hash", "received_at"),
+    "records_stored": ("seq", "version", "saga_id", "tenant", "hash", "body"),
     "outbox": ("seq", "written_at", "version", "saga_id", "topic", "key", "headers", "value"),
     "outbox_unsent": ("seq", "written_at", "slot"),
     "timers": ("saga_id", "activity", "due", "period", "armed", "command_seq"),
@@ -39,76 +39,79 @@ class Rows:
 
     def __init__(self, write: BatchWrite, heads: Mapping[str, Head], now: int, number: int) -> None:
         self._write = write
+        self._heads = heads
         self._now = now
         self._base = number << SEQ_BITS
         self._number = number
-        self._records: tuple[list[Any], ...] = ([], [], [], [], [])  # version, saga id, tenant, hash, body
-        self._last_hashes: list[str] = []
+        self._appends = [append for append in write.appends if append.records]
         _refuse_doubles(write.appends)
         _refuse_conflicts(write.appends, heads)
-        self._seal(write.appends, heads)
+        if sum(len(append.records) for append in self._appends) > BATCH_RECORDS_MAX:
+            raise InvalidAppendError(f"a batch holds at most {BATCH_RECORDS_MAX} records: split it")
+        self._data = [_each(a.saga_id, [record.data for record in a.records], data_bytes) for a in self._appends]
+        self._tasks_data = _tasks_data(write.appends)
+        self._early_data = [canonical_bytes(event.data) for event in write.early]
 
     @property
     def sagas(self) -> int:
         """How many sagas get records."""
-        return len(self._last_hashes)
+        return len(self._appends)
 
     def statements(self) -> Iterator[Statement]:
-        """Name and columns of each statement that has something to write, in the order to run them."""
-        if self._records[0]:
-            base = self._base
-            yield "records", (range(base, base + len(self._records[0])), *self._records)
-            yield "advance_heads", self._advanced()
-            yield "announce_batch", (self._number, len(self._records[0]))
+        """Name and columns of each statement that has something to write, in the order to run them.
+
+        Whoever runs them asks for the next one while the server works on the last. So what is dear to build here stands
+        behind what is dear to do there: records behind the timers that go, messages behind the heads.
+        """
+        yield from self._timers_gone()
+        last_hashes: list[str] = []
+        records: Sequence[Any] = ((),)
+        if self._appends:
+            records = self._sealed(last_hashes)
+            yield "records_stored", records
+            yield "advance_heads", self._advanced(last_hashes)
         yield from self._outbox()
-        yield from self._timers()
+        yield from self._timers_set()
+        if self._appends:
+            yield "announce_batch", (self._number, len(records[0]))
         yield from self._runs_and_resumes()
         yield from self._waits()
         yield from self._tasks()
         yield from self._messages()
 
-    def _seal(self, appends: Sequence[Append], heads: Mapping[str, Head]) -> None:
-        versions, saga_ids, tenants, hashes, bodies = self._records
-        bad: dict[str, str] = {}
-        for append in appends:
-            if not append.records:
-                continue
-            head = heads[append.saga_id]
-            recorded_at = max(head.recorded_at, self._now)
-            try:
-                sealed, digests = seal(
-                    append.records,
-                    tenant=append.tenant,
-                    saga_id=append.saga_id,
-                    version=head.version,
-                    previous=head.hash,
-                    recorded_at=recorded_at,
-                )
-            except NotCanonicalError as error:
-                bad[append.saga_id] = str(error)
-                continue
+    def _sealed(self, last_hashes: list[str]) -> Sequence[Any]:
+        versions: list[int] = []
+        saga_ids: list[str] = []
+        tenants: list[str] = []
+        hashes: list[bytes] = []
+        bodies: list[bytes] = []
+        for append, data in zip(self._appends, self._data, strict=True):
+            head = self._heads[append.saga_id]
+            sealed, digests = seal(
+                append.records,
+                data,
+                tenant=append.tenant,
+                saga_id=append.saga_id,
+                version=head.version,
+                previous=head.hash,
+                recorded_at=max(head.recorded_at, self._now),
+            )
             count = len(sealed)
             bodies += sealed
             hashes += digests
-            versions.extend(range(head.version + 1, head.version + count + 1))
-            saga_ids.extend(repeat(append.saga_id, count))
-            tenants.extend(repeat(append.tenant, count))
-            self._last_hashes.append(digests[-1].hex())
-        if bad:
-            saga_id, reason = next(iter(bad.items()))
-            raise InvalidAppendError(f"{len(bad)} sagas cannot be stored, first {saga_id}: {reason}", tuple(bad))
-        if len(versions) > BATCH_RECORDS_MAX:
-            raise InvalidAppendError(
-                f"{len(versions)} records in one batch, at most {BATCH_RECORDS_MAX}: split the batch"
-            )
+            versions += range(head.version + 1, head.version + count + 1)
+            saga_ids += repeat(append.saga_id, count)
+            tenants += repeat(append.tenant, count)
+            last_hashes.append(digests[-1].hex())
+        return range(self._base, self._base + len(versions)), versions, saga_ids, tenants, hashes, bodies
 
-    def _advanced(self) -> Sequence[Any]:
-        appends = [append for append in self._write.appends if append.records]
+    def _advanced(self, last_hashes: list[str]) -> Sequence[Any]:
+        appends = self._appends
         return (
             joined([append.saga_id for append in appends]),
             joined_numbers([append.expected_version + len(append.records) for append in appends]),
             joined_numbers([append.definition_version for append in appends]),
-            joined(self._last_hashes),
+            joined(last_hashes),
             joined([append.phase for append in appends]),
             joined([append.outcome for append in appends]),
             joined_numbers([append.stuck for append in appends]),
@@ -138,26 +141,14 @@ class Rows:
                 ),
             )
 
-    def _timers(self) -> Iterator[Statement]:
+    def _timers_gone(self) -> Iterator[Statement]:
         """All that go are deleted, then all that come are added: cheaper than an upsert."""
         gone: dict[tuple[str, str], int] = {(saga_id, name): armed for saga_id, name, armed in self._write.timers_fired}
-        rows: dict[tuple[str, str], tuple[str, str, int, int, int, int]] = {}
-        seq = self._base
         for append in self._write.appends:
-            saga_id, effects = append.saga_id, append.effects
-            for activity in effects.timers_cleared:
-                gone[saga_id, activity] = 0
-            for timer in effects.timers_set:
-                key = (saga_id, timer.activity)
-                gone[key] = 0
-                command_seq = 0
-                if timer.command_version:
-                    versions = [row.version for row in append.outbox]
-                    if timer.command_version in versions:
-                        command_seq = seq + versions.index(timer.command_version)
-                period = max(timer.due - self._now, 0)
-                rows[key] = (saga_id, timer.activity, timer.due, period, timer.armed, command_seq)
-            seq += len(append.outbox)
+            for activity in append.effects.timers_cleared:
+                gone[append.saga_id, activity] = 0
+            for timer in append.effects.timers_set:
+                gone[append.saga_id, timer.activity] = 0
         if gone:
             yield (
                 "clear_timers",
@@ -167,6 +158,21 @@ class Rows:
                     joined_numbers(list(gone.values())),
                 ),
             )
+
+    def _timers_set(self) -> Iterator[Statement]:
+        rows: dict[tuple[str, str], tuple[str, str, int, int, int, int]] = {}
+        seq = self._base
+        for append in self._write.appends:
+            for timer in append.effects.timers_set:
+                command_seq = 0
+                if timer.command_version:
+                    versions = [row.version for row in append.outbox]
+                    if timer.command_version in versions:
+                        command_seq = seq + versions.index(timer.command_version)
+                period = max(timer.due - self._now, 0)
+                row = (append.saga_id, timer.activity, timer.due, period, timer.armed, command_seq)
+                rows[append.saga_id, timer.activity] = row
+            seq += len(append.outbox)
         if rows:
             yield "timers", list(zip(*rows.values(), strict=True))
 
@@ -194,6 +200,8 @@ class Rows:
         ]
         if self._write.checks_done:
             yield "checks_done", _text_columns(self._write.checks_done)
+        # A wait that opens anew has no older subscriptions, also none of another key.
+        closed += dict.fromkeys((saga_id, activity) for _, _, _, saga_id, activity in opened)
         if closed:
             yield "close_waits", _text_columns(closed)
         if opened:
@@ -218,8 +226,8 @@ class Rows:
                 "open_tasks",
                 (
                     [task.due for _, _, task in rows],
-                    *_text_columns([(*key, tenant) for key, tenant, _ in rows]),
-                    [canonical_bytes(task.data) for _, _, task in rows],
+                    *_text_columns([(*key, tenant, barred(task.data)) for key, tenant, task in rows]),
+                    [self._tasks_data[key] for key, _, _ in rows],
                     self._now,
                 ),
             )
@@ -239,7 +247,7 @@ class Rows:
                 (
                     [event.arrived_at for event in write.early],
                     *_text_columns([(e.tenant, e.type, e.key, e.event_id, e.traceparent) for e in write.early]),
-                    [canonical_bytes(event.data) for event in write.early],
+                    self._early_data,
                     self._now,
                 ),
             )
@@ -286,6 +294,28 @@ def candidates(task: Mapping[str, Any]) -> list[str]:
     return sorted(set(found))
 
 
+def barred(task: Mapping[str, Any]) -> str:
+    """Who may not decide a task, one name a line: excluded from it, or voted already."""
+    voted = [vote.get("by", "") for vote in task.get("votes") or () if isinstance(vote, Mapping)]
+    return "\n".join(dict.fromkeys(str(name) for name in (*(task.get("excluded") or ()), *voted) if name))
+
+
+def _each(saga_id: str, values: Sequence[Any], encode: Callable[[Any], bytes]) -> list[bytes]:
+    """The bytes of a saga's values. Raises InvalidAppendError naming the saga."""
+    try:
+        return [encode(value) for value in values]
+    except NotCanonicalError as error:
+        raise InvalidAppendError(f"saga {saga_id} cannot be stored: {error}", (saga_id,)) from error
+
+
+def _tasks_data(appends: Sequence[Append]) -> dict[tuple[str, str], bytes]:
+    return {
+        (append.saga_id, task.activity): _each(append.saga_id, [task.data], canonical_bytes)[0]
+        for append in appends
+        for task in append.effects.tasks_open
+    }
+
+
 def _text_columns(rows: Sequence[tuple[str, ...]]) -> list[Sequence[str]]:
     """Rows of texts, turned into columns."""
     return [texts(list(column)) for column in zip(*rows, strict=True)]
@@ -317,7 +347,7 @@ def _refuse_conflicts(appends: Sequence[Append], heads: Mapping[str, Head]) -> N
     if conflicts:
         saga_id, reason = next(iter(conflicts.items()))
         raise ConflictError(
-            f"{len(conflicts)} sagas moved, first: saga {saga_id} {reason}. Cause: another process wrote first, or a "
-            "cached state is behind. Drop the cached states, reload, decide again; the others of this batch may be written",
+            f"{len(conflicts)} sagas moved, first: saga {saga_id} {reason}. Cause: another process wrote first, or "
+            "a cached state is behind. Drop the cached states, reload, decide again; the others may be written now",
             tuple(conflicts),
         )

@@ -12,13 +12,13 @@ Rules of this file
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from orchestrator.messages.canonical import NotCanonicalError, canonical_bytes
+from orchestrator.messages.canonical import canonical_bytes
 from orchestrator.store.contract import NewRecord, StoredRecord
 
 NO_HASH = bytes(32)
@@ -61,48 +61,61 @@ class Flaw:
 
 
 def seal(
-    records: Iterable[NewRecord], *, tenant: str, saga_id: str, version: int, previous: bytes, recorded_at: int
+    records: Sequence[NewRecord],
+    data: Sequence[bytes],
+    *,
+    tenant: str,
+    saga_id: str,
+    version: int,
+    previous: bytes,
+    recorded_at: int,
 ) -> tuple[list[bytes], list[bytes]]:
     """Bodies and hashes of records that follow `version` (0: none yet), whose hash is `previous` (empty: none yet).
 
-    `recorded_at`: microseconds, the same for all of them. Raises NotCanonicalError for data without a canonical form.
+    `data`: the `data_bytes` of each record. `recorded_at`: microseconds, the same for all of them. Raises nothing: what
+    could be wrong with a record was found by `data_bytes`.
     """
     bodies: list[bytes] = []
     hashes: list[bytes] = []
     link = (previous or NO_HASH).hex()
-    dumps, fragment, sha256 = orjson.dumps, orjson.Fragment, hashlib.sha256
-    for record in records:
+    for record, raw in zip(records, data, strict=True):
         version += 1
         # The keys stand in sorted order, so these are canonical bytes without sorting or walking twice; a test compares
         # them with canonical_bytes.
+        fields = {
+            "activity": record.activity,
+            "actor": record.actor,
+            "causation": record.causation_id,
+            "correlation": saga_id,
+            "data": orjson.Fragment(raw),
+            "previous": link,
+            "recorded_at": recorded_at,
+            "saga": saga_id,
+            "tenant": tenant,
+            "traceparent": record.traceparent,
+            "type": record.type,
+            "version": version,
+        }
         try:
-            body = dumps(
-                {
-                    "activity": record.activity,
-                    "actor": record.actor,
-                    "causation": record.causation_id,
-                    "correlation": saga_id,
-                    "data": fragment(data_bytes(record.data)),
-                    "previous": link,
-                    "recorded_at": recorded_at,
-                    "saga": saga_id,
-                    "tenant": tenant,
-                    "traceparent": record.traceparent,
-                    "type": record.type,
-                    "version": version,
-                }
-            )
-        except orjson.JSONEncodeError as error:
-            raise NotCanonicalError(f"saga {saga_id}, record {version} ({record.type}): {error}") from error
-        digest = sha256(body)
+            body = orjson.dumps(fields)
+        except orjson.JSONEncodeError:  # a lone surrogate, which JSON cannot hold
+            body = orjson.dumps({name: _visible(value) for name, value in fields.items()})
+        digest = hashlib.sha256(body)
         link = digest.hexdigest()
         bodies.append(body)
         hashes.append(digest.digest())
     return bodies, hashes
 
 
+def _visible(value: Any) -> Any:
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
 def data_bytes(data: dict[str, Any]) -> bytes:
-    """The same bytes as canonical_bytes, three times as fast for what nearly all data is: ASCII, and no floats."""
+    """The same bytes as canonical_bytes, three times as fast for what nearly all data is: ASCII, and no floats.
+
+    Raises NotCanonicalError.
+    """
     try:
         quick = orjson.dumps(data, option=_QUICK)
     except orjson.JSONEncodeError:
@@ -110,8 +123,8 @@ def data_bytes(data: dict[str, Any]) -> bytes:
     return quick if quick.isascii() and _is_plain(data) else canonical_bytes(data)
 
 
-def _is_plain(value: dict[str, Any] | list[Any] | tuple[Any, ...]) -> bool:
-    """Only texts, whole numbers, booleans and None, at any depth."""
+def _is_plain(value: Any) -> bool:
+    """Does a dict, list or tuple hold only texts, whole numbers, booleans and None, at any depth?"""
     for item in value.values() if type(value) is dict else value:
         kind = type(item)
         if kind not in _PLAIN and not ((kind is dict or kind is list or kind is tuple) and _is_plain(item)):

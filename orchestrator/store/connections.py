@@ -50,6 +50,10 @@ _PLANS = {
 }
 
 
+# Lists have filters that mostly do not count: planned for the values at hand, those vanish.
+_PAGE_PLANS = {"plan_cache_mode": "force_custom_plan", "jit": "off"}
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
     """Sizes of the pools and how long anything may take. Durations in milliseconds.
@@ -130,12 +134,13 @@ class Pools:
 
     async def fresh(self) -> Connection:
         """A new connection outside the pools, for questions after one has died."""
-        return await asyncpg.connect(self._url, **self._options())
+        return await asyncpg.connect(self._url, **self._options(_PLANS))
 
     async def _open(self, role: str) -> Pool:
         async with self._opening:
             if role in self._pools:
                 return self._pools[role]
+            options = self._options(_PAGE_PLANS if role == "read" else _PLANS)
             try:
                 pool = await asyncpg.create_pool(
                     self._url,
@@ -143,14 +148,14 @@ class Pools:
                     max_size=self._sizes[role],
                     max_inactive_connection_lifetime=300,
                     reset=_keep_as_it_is,
-                    **self._options(),
+                    **options,
                 )
             except _TRANSIENT as error:
                 raise StoreUnavailableError(f"cannot reach the database: {type(error).__name__}: {error}") from error
             self._pools[role] = pool
             return pool
 
-    def _options(self) -> dict[str, Any]:
+    def _options(self, plans: dict[str, str]) -> dict[str, Any]:
         limits = self.limits
         return {
             "timeout": limits.connect_timeout_ms / 1000,
@@ -162,7 +167,7 @@ class Pools:
                 "lock_timeout": str(limits.lock_timeout_ms),
                 "idle_in_transaction_session_timeout": str(limits.idle_in_transaction_timeout_ms),
                 "timezone": "UTC",
-                **_PLANS,
+                **plans,
             },
         }
 

@@ -21,8 +21,8 @@ import asyncpg
 from orchestrator.messages.canonical import canonical_bytes
 from orchestrator.store.batch import SQL as BATCH_SQL
 from orchestrator.store.batch import PostgresBatch
-from orchestrator.store.chain import seal
-from orchestrator.store.columns import EVENT_KEY_LOCKS, SLOTS, joined, lock_buckets, storable, texts
+from orchestrator.store.chain import data_bytes, seal
+from orchestrator.store.columns import EVENT_KEY_LOCKS, SLOTS, joined, lock_buckets, message_key, texts
 from orchestrator.store.connections import ConnectionLimits, Guarded, Pools
 from orchestrator.store.contract import (
     Append,
@@ -75,7 +75,7 @@ class PostgresStore:
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[PostgresBatch]:
-        """One transaction. Leaving normally commits, an exception rolls back. May raise CommitUnknownError: `committed`."""
+        """One transaction. Leaving normally commits, an exception rolls back. On CommitUnknownError: `committed`."""
         async with self.pools.connection("batch") as connection:
             await connection.execute("BEGIN")
             batch = PostgresBatch(connection)
@@ -113,9 +113,8 @@ class PostgresStore:
             await self._wait_for_the_old_transaction(connection, appends, messages)
             if appends:
                 return await self._all_written(connection, appends)
-            keys = [(storable(m.tenant), storable(m.source), storable(m.id)) for m in messages]
-            rows = await connection.fetch(BATCH_SQL["taken_before"], *map(list, zip(*keys, strict=True)))
-            stored = {(row[0], row[1], row[2]): row[3] for row in rows}
+            keys = [message_key(message.tenant, message.source, message.id) for message in messages]
+            stored = {row[0]: row[1] for row in await connection.fetch(BATCH_SQL["taken_before"], keys)}
             return all(stored.get(key) == message.body_hash for key, message in zip(keys, messages, strict=True))
         finally:
             raw.terminate()  # rolls back: asking leaves nothing behind
@@ -131,10 +130,9 @@ class PostgresStore:
             await connection.fetch(BATCH_SQL["lock_heads"], joined(columns[0]))
             await connection.execute(BATCH_SQL["forget_heads"], columns[0])
         else:
-            keys = sorted({(storable(m.tenant), storable(m.source), storable(m.id)) for m in messages})
-            columns = [list(column) for column in zip(*keys, strict=True)]
+            keys = sorted({message_key(message.tenant, message.source, message.id) for message in messages})
             await connection.execute("SAVEPOINT probe")
-            await connection.fetch(BATCH_SQL["take_in"], *columns, [b""] * len(keys))
+            await connection.fetch(BATCH_SQL["take_in"], keys, [b""] * len(keys))
             await connection.execute("ROLLBACK TO SAVEPOINT probe")
 
     @staticmethod
@@ -149,6 +147,7 @@ class PostgresStore:
                 return False
             _, hashes = seal(
                 append.records,
+                [data_bytes(record.data) for record in append.records],
                 tenant=append.tenant,
                 saga_id=append.saga_id,
                 version=append.expected_version,
@@ -258,7 +257,7 @@ class PostgresStore:
         return until
 
     async def register_definition(self, name: str, version: int, hash_: str, data: Any) -> str:
-        """Stores a definition where it is new; gives the stored hash, another one if the code changed under a version."""
+        """Stores a definition that is new; gives the stored hash, another one if the code changed under a version."""
         async with self.pools.connection("work") as connection:
             await connection.execute(SQL["register_definition"], name, version, hash_, canonical_bytes(data))
             stored: str = (await connection.fetchrow(SQL["definition_hash"], name, version))["hash"]

@@ -40,9 +40,11 @@ COMMENT ON COLUMN saga_heads.version IS '0 only inside the transaction that make
 CREATE INDEX saga_heads_by_business_key ON saga_heads (tenant, business_key, name);
 CREATE INDEX saga_heads_by_start ON saga_heads (tenant, started_at, saga_id);
 CREATE INDEX saga_heads_live ON saga_heads (tenant, name, started_at, saga_id) WHERE NOT ended;
+CREATE INDEX saga_heads_children ON saga_heads (parent) WHERE parent <> '';
 CREATE INDEX saga_heads_stuck ON saga_heads (tenant, started_at, saga_id) WHERE stuck > 0;
 
--- Free space for updates does not help a stream: nothing here is ever updated.
+-- One partition, for one reason: row level security stands on the parent, which is read, and COPY, which it would forbid,
+-- goes into the partition, which the application can add to but not read (grants.sql).
 CREATE TABLE records (
     seq     bigint  NOT NULL,
     version integer NOT NULL,
@@ -51,10 +53,13 @@ CREATE TABLE records (
     hash    bytea   NOT NULL,
     body    bytea   NOT NULL,
     PRIMARY KEY (saga_id, version)
-) WITH (autovacuum_vacuum_insert_scale_factor = 0.05);
+) PARTITION BY HASH (saga_id);
 COMMENT ON TABLE records IS 'append-only: what happened in every saga; hash = SHA-256(body), body holds the previous hash';
 COMMENT ON COLUMN records.seq IS 'batch number * 2^20 + place in the batch; not a position, see feed_sealed';
-CREATE UNIQUE INDEX records_by_seq ON records (seq);
+CREATE INDEX records_by_seq ON records (seq);
+CREATE TABLE records_stored PARTITION OF records FOR VALUES WITH (MODULUS 1, REMAINDER 0)
+    WITH (autovacuum_vacuum_insert_scale_factor = 0.05);
+COMMENT ON TABLE records_stored IS 'add-only: the rows of records';
 
 CREATE TABLE live_runs (
     tenant       text COLLATE "C" NOT NULL,
@@ -85,15 +90,15 @@ COMMENT ON TABLE feed_sealed IS 'append-only: the global order; a batch''s recor
 
 -- --- messages in and out ---------------------------------------------------------------------------------------------
 
+-- A row for every message of the last weeks: the key is a digest, which makes table and index a third as large as the
+-- three texts would.
 CREATE TABLE inbox (
     received_at bigint NOT NULL,
-    tenant      text COLLATE "C" NOT NULL,
-    source      text COLLATE "C" NOT NULL,
-    id          text COLLATE "C" NOT NULL,
-    body_hash   bytea  NOT NULL,
-    PRIMARY KEY (tenant, source, id)
+    key         bytea  PRIMARY KEY CHECK (octet_length(key) = 16),
+    body_hash   bytea  NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.05);
 COMMENT ON TABLE inbox IS 'mutable: messages taken in, with the hash of their bytes; trimmed by age';
+COMMENT ON COLUMN inbox.key IS 'BLAKE2b-128 over tenant, source and id; orchestrator.store.columns.message_key computes it';
 
 CREATE TABLE outbox (
     seq        bigint  PRIMARY KEY,
@@ -226,12 +231,15 @@ CREATE TABLE tasks (
     activity  text COLLATE "C" NOT NULL,
     tenant    text COLLATE "C" NOT NULL,
     closed    text   NOT NULL DEFAULT '',
+    barred    text[] NOT NULL,
     data      bytea  NOT NULL,
     PRIMARY KEY (saga_id, activity)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
 COMMENT ON TABLE tasks IS 'mutable: decisions asked of people; closed ones are kept for a while, trimmed by age';
 COMMENT ON COLUMN tasks.closed IS 'how it was closed (decided, expired, withdrawn), empty while open';
-CREATE INDEX tasks_open ON tasks (tenant, due, saga_id, activity) WHERE closed_at IS NULL;
+COMMENT ON COLUMN tasks.barred IS 'people who may not decide it: excluded, or voted already';
+CREATE INDEX tasks_by_due ON tasks (tenant, due, saga_id, activity);
+CREATE INDEX tasks_open ON tasks (tenant, due, saga_id, activity) WHERE closed = '';
 
 -- One row per person or role that an open task is for: an inbox is one index range, in due order, however many are open.
 CREATE TABLE task_candidates (
@@ -245,21 +253,6 @@ CREATE TABLE task_candidates (
 COMMENT ON TABLE task_candidates IS 'mutable: who may decide an open task; person:maria or role:manager';
 CREATE INDEX task_candidates_due ON task_candidates (tenant, candidate, due, saga_id, activity);
 
-CREATE TABLE http_requests (
-    started_at   bigint  NOT NULL,
-    finished_at  bigint,
-    status       integer,
-    tenant       text COLLATE "C" NOT NULL,
-    principal    text COLLATE "C" NOT NULL,
-    route        text COLLATE "C" NOT NULL,
-    key          text COLLATE "C" NOT NULL,
-    fingerprint  bytea   NOT NULL,
-    headers      bytea,
-    response     bytea,
-    PRIMARY KEY (tenant, principal, route, key)
-);
-COMMENT ON TABLE http_requests IS 'mutable: answers by Idempotency-Key; trimmed by age';
-
 -- --- definitions -----------------------------------------------------------------------------------------------------
 
 CREATE TABLE definitions (
@@ -271,3 +264,22 @@ CREATE TABLE definitions (
     PRIMARY KEY (name, version)
 );
 COMMENT ON TABLE definitions IS 'append-only: every saga definition that ever ran here, as it was';
+
+-- --- tenants ---------------------------------------------------------------------------------------------------------
+-- A second net under the conditions of every query: a session that has said for which tenant it works
+-- (SET LOCAL orchestrator.tenant = 'main') sees and changes no other one's rows. The coordinator works for all tenants
+-- and says nothing. The subquery is there to read the setting once per statement.
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['saga_heads', 'records', 'live_runs', 'dead_letters', 'waits', 'early_events',
+                                'consumed_events', 'tasks', 'task_candidates']
+    LOOP
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
+        EXECUTE format(
+            'CREATE POLICY tenant ON %I USING (coalesce((SELECT current_setting(''orchestrator.tenant'', true)), '''') '
+            'IN ('''', tenant))', name);
+    END LOOP;
+END
+$$;

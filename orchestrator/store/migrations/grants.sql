@@ -2,6 +2,7 @@
 --
 -- A table says what it is at the beginning of its comment (COMMENT ON TABLE t IS '...'):
 --   'append-only: ...'  the application may read and add rows, never change, delete or truncate them
+--   'add-only: ...'     the application may add rows, and not even read them (it reads them through another table)
 --   'read-only: ...'    the application may only read
 --   'mutable: ...'      rows change: the application may read, add, change and delete
 -- A table that says nothing is append-only: forgetting the word must fail loudly in a test, not silently open the audit trail.
@@ -22,6 +23,7 @@ BEGIN
         allowed := CASE
             WHEN relation.relkind = 'S' THEN 'USAGE, SELECT'
             WHEN relation.relkind IN ('v', 'm') OR relation.meaning LIKE 'read-only:%' THEN 'SELECT'
+            WHEN relation.meaning LIKE 'add-only:%' THEN 'INSERT'
             WHEN relation.meaning LIKE 'mutable:%' THEN 'SELECT, INSERT, UPDATE, DELETE'
             ELSE 'SELECT, INSERT'
         END;
