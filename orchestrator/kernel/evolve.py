@@ -91,7 +91,7 @@ def close(state: State, prefix: str, withdrawn: list[str], *, keep_inner: bool =
 
     state.tokens = {t: None for t in state.tokens if not goes(t[1:])}
     state.joins = {key: j for key, j in state.joins.items() if not goes(key)}
-    state.stuck = {p: s for p, s in state.stuck.items() if not goes(p[1:])}
+    state.stuck = {p: s for p, s in state.stuck.items() if not goes(p[1:]) or _is_taken(state, p)}
     for key in [key for key in state.activities if goes(key)]:
         _withdraw_ways(state, key)
     for key in [key for key in state.scopes if in_body(key, prefix)]:
@@ -103,10 +103,16 @@ def close(state: State, prefix: str, withdrawn: list[str], *, keep_inner: bool =
         settle(state, key, "withdrawn")
 
 
+def _is_taken(state: State, place: str) -> bool:
+    """An undo that somebody is taking over stays with that person through every closing (rule 19)."""
+    found = state.activities.get(place[1:])
+    return place[0] == "~" and found is not None and found.undo_status == "taken"
+
+
 def _withdraw_ways(state: State, activity: str) -> None:
     """What a closing takes from one activity inside: timers, continuations of fences, stuck marks of its way back."""
     found = state.activities[activity]
-    if found.due and found.undo_status not in ("asked", "backoff"):
+    if found.due and found.undo_status not in ("asked", "backoff", "taken"):
         set_timer(state, state.touch(activity), 0)
     if found.undo_status == "stuck":
         state.touch(activity).undo.status = ""  # type: ignore[union-attr]  # asked again in its turn
@@ -160,6 +166,8 @@ def _compensated(state: State, activity: str, data: Data) -> None:
 @folds("saga.failing")
 def _failing(state: State, activity: str, data: Data) -> None:
     state.pending = data["failure"]
+    if data["failure"]["kind"] == "deadline":
+        state.deadline = 0
     if data.get("by_parent"):
         state.unwound_by_parent = True
 
@@ -319,6 +327,8 @@ def _opened(state: State, activity: str, data: Data) -> None:
         state.items[activity] = data["items"]
     if "total" in data:
         state.joins[activity] = Join(data["total"], data["started"], 0)
+    elif data["kind"] == "for_each":  # no items: it is over at once
+        settle(state, activity, "left")
 
 
 @folds("parallel.advanced")
