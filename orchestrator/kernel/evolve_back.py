@@ -79,7 +79,8 @@ def _compensation_finished(state: State, activity: str, data: Data) -> None:
     state.plan = []
 
 
-def _unplan(state: State, activity: str) -> None:
+def unplan(state: State, activity: str) -> None:
+    """The activity stands in no plan any more: its undo is asked, done, or in somebody's hands."""
     if state.plan and activity in state.plan:
         state.plan.remove(activity)
     for scope in state.scopes.values():
@@ -97,7 +98,7 @@ def _undo_requested(state: State, activity: str, data: Data) -> None:
     undo.base = data.get("base", undo.base)
     if "command" in data:
         undo.command = data["command"]
-    _unplan(state, activity)
+    unplan(state, activity)
     set_timer(state, found, data.get("due"))
 
 
@@ -106,8 +107,9 @@ def _undone(state: State, activity: str, data: Data) -> None:
     found = state.touch(activity)
     undo = found.undo = found.undo or UndoState()
     undo.status = "done"
+    found.proposal = None
     state.undoing.pop(activity, None)
-    _unplan(state, activity)
+    unplan(state, activity)
     set_timer(state, found, 0)
     state.stuck.pop("~" + activity, None)
 
@@ -122,5 +124,5 @@ def _undo_failed(state: State, activity: str, data: Data) -> None:
     if data.get("refused"):
         undo.round += 1
         undo.command = None
-    _unplan(state, activity)
+    unplan(state, activity)
     set_timer(state, found, data.get("due"))

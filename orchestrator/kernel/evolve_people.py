@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.kernel.evolve import folds, set_timer, settle
-from orchestrator.kernel.state import Activity, State, TaskState, UndoState
+from orchestrator.kernel.evolve_back import unplan
+from orchestrator.kernel.state import Activity, State, TaskState, UndoState, in_body
 
 Data = dict[str, Any]
 
@@ -120,6 +121,7 @@ def _taken_over(state: State, activity: str, data: Data) -> None:
     undo = found.undo
     assert undo is not None
     undo.status, undo.taken_by, undo.taken_at = "taken", data["by"], data.get("again", state.version)
+    unplan(state, activity)
     set_timer(state, found, data.get("due"))
 
 
@@ -129,7 +131,14 @@ def _handed(state: State, activity: str, data: Data) -> None:
     found = state.touch(activity)
     assert found.undo is not None
     found.undo.status = "handed"
+    found.proposal = None
     set_timer(state, found, 0)
+
+
+@folds("undo.never_known")
+def _never_known(state: State, activity: str, data: Data) -> None:
+    """The participant cannot say what became of an undo that is being taken over: evidence comes next."""
+    set_timer(state, state.touch(activity), 0)
 
 
 @folds("operator.gave_back")
@@ -170,7 +179,7 @@ def _evidence(state: State, activity: str, data: Data) -> None:
 
 def _back_into_plan(state: State, activity: str) -> None:
     """An undo takes its turn again: by completion, last first, in the plan that it belongs to."""
-    plans = [scope.plan for key, scope in state.scopes.items() if scope.mode == "undoing" and activity.startswith(key)]
+    plans = [scope.plan for key, scope in state.scopes.items() if scope.mode == "undoing" and in_body(activity, key)]
     plan = plans[-1] if plans else state.plan
     if plan is None or activity in plan:
         return

@@ -141,26 +141,31 @@ def _retry_fence(turn: Turn, act: Operate) -> None:
 
 
 def _settle(turn: Turn, act: Operate) -> None:
-    """Evidence: the first person proposes, another one confirms the same outcome."""
+    """Evidence about an unknown outcome."""
     activity = act.place[1:]
     found = turn.state.activities[activity]
+    result = _checked(turn, activity, act.data) if act.outcome == "done" else None
+    first = _confirmed(turn, act, found, result) if turn.refusal is None else None
+    if first is not None:
+        _settle_by_two(turn, act, found, first, result)
+
+
+def _confirmed(turn: Turn, act: Operate, found: Activity, result: Any) -> dict[str, Any] | None:
+    """The first person's proposal, once another one says the same; None while it is only proposed, or refused."""
     if act.outcome not in ("done", "not_done"):
         turn.refuse("invalid", "say what the evidence shows: outcome done or not_done")
-        return
-    result = _checked(turn, activity, act.data) if act.outcome == "done" else None
-    if turn.refusal is not None:
-        return
+        return None
     first = found.proposal
     if first is None or first["outcome"] != act.outcome or first.get("result") != result:
-        turn.emit("evidence.proposed", activity, outcome=act.outcome, result=result, **_by(act))
-        return
+        turn.emit("evidence.proposed", act.place[1:], outcome=act.outcome, result=result, **_by(act))
+        return None
     if first["by"] == act.by:
         turn.refuse("second_person", f"{act.by} proposed this evidence; another person must confirm it")
-        return
+        return None
     if act.version != first["version"]:
         turn.refuse("version_moved", f"the evidence was proposed in record {first['version']}: look again")
-        return
-    _settle_by_two(turn, act, found, first, result)
+        return None
+    return first
 
 
 def _settle_by_two(turn: Turn, act: Operate, found: Activity, first: dict[str, Any], result: Any) -> None:
@@ -190,8 +195,31 @@ def _settle_by_two(turn: Turn, act: Operate, found: Activity, first: dict[str, A
         fail(turn, activity, "exhausted", "settled as not done, by evidence")
 
 
+def _is_taken(turn: Turn, act: Operate) -> bool:
+    """Refuses what does not fit an undo that somebody is taking over."""
+    undo = turn.state.activities[act.place[1:]].undo
+    if undo is None or undo.status != "taken":
+        return False
+    turn.refuse("invalid", f"{undo.taken_by} has taken {act.place} over, and its outcome can never be known: settle it")
+    return True
+
+
 def _retry_undo(turn: Turn, act: Operate) -> None:
-    turn.emit("operator.retried", act.place[1:], **_by(act))
+    if not _is_taken(turn, act):
+        turn.emit("operator.retried", act.place[1:], **_by(act))
+
+
+def _settle_undo(turn: Turn, act: Operate) -> None:
+    """Evidence about an undo that the participant can never know: done, or not done and handed to the person."""
+    activity = act.place[1:]
+    found = turn.state.activities[activity]
+    if found.undo is None or found.undo.status != "taken":
+        turn.refuse("invalid", f"take {act.place} over first: the participant may still know what became of it")
+        return
+    first = _confirmed(turn, act, found, None)
+    if first is not None:
+        type_ = "undo.succeeded" if act.outcome == "done" else "undo.handed"
+        turn.emit(type_, activity, people=[first["by"], act.by], **_by(act))
 
 
 def _take_over(turn: Turn, act: Operate) -> None:
@@ -199,6 +227,8 @@ def _take_over(turn: Turn, act: Operate) -> None:
     activity = act.place[1:]
     undo = turn.state.activities[activity].undo
     assert undo is not None
+    if _is_taken(turn, act):
+        return
     if is_child(turn, activity):
         turn.refuse("invalid", "a child saga's undo is taken over in the child, at its own stuck place")
         return
@@ -220,7 +250,9 @@ def take_over_answered(turn: Turn, answer: Answer) -> None:
     elif answer.outcome in ("not_done", "refused"):
         turn.emit("undo.handed", activity)
     elif answer.outcome == "never":
-        turn.stick(f"~{activity}", "never", "the participant can never know this undo; record it with evidence")
+        turn.emit("undo.never_known", activity, reason=answer.reason)
+        text = answer.reason or "the participant can never know what became of this undo"
+        turn.stick(f"~{activity}", "never", f"{text}; settle it by evidence of two people")
     else:
         turn.refuse("late_error", "the take-over is asked again when its timer is due")
 
@@ -253,5 +285,5 @@ ACTS: dict[str, dict[str, Any]] = {
     "-": {"retry": _retry_control, "value": _value},
     "!": {"retry": _retry_step, "done": _step_done, "not_done": _step_not_done},
     "?": {"retry": _retry_fence, "settle": _settle},
-    "~": {"retry": _retry_undo, "take_over": _take_over},
+    "~": {"retry": _retry_undo, "take_over": _take_over, "settle": _settle_undo},
 }
