@@ -167,7 +167,7 @@ def _answers(actor: Actor, place: str) -> int:
     found = state.activities.get(place[1:])
     if found is not None and found.undo is not None and found.undo.status == "handed":
         return found.undo.taken_at
-    if found is not None and found.proposal and place[0] == "?":
+    if found is not None and found.proposal and place[0] in "?~":
         return int(found.proposal["version"])
     return state.stuck[place].version
 

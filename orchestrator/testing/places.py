@@ -80,8 +80,10 @@ def stuck_place(world: World, place: Place, at: At) -> tuple[Actor, str]:
         for sign in (*actor.state.stuck, *handed):
             mark = actor.state.stuck.get(sign)
             activity = (mark.activity if mark else "") or sign[1:]
-            name = author_name(actor.definition, activity) if activity else ""
-            if place_name(place) in (sign, name) and index in (None, indices(activity)):
+            names = {sign, author_name(actor.definition, activity) if activity else ""}
+            if mark is not None and mark.function:
+                names.add(actor.definition.program.functions[mark.function].name)
+            if place_name(place) in names and index in (None, indices(activity)):
                 found.append((actor, sign))
     if len(found) == 1:
         return found[0]
