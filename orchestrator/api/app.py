@@ -73,7 +73,7 @@ def _check_routes(app: FastAPI) -> None:
         if not isinstance(route, APIRoute):
             continue
         where = f"{route.endpoint.__module__}.{route.endpoint.__name__}"
-        for method in route.methods:
+        for method in route.methods or ():
             other = seen.setdefault((method, route.path), where)
             if other != where:
                 raise CatalogError(f"two routes answer {method} {route.path}: {other} and {where}; change one path")

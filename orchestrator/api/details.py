@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,10 +20,15 @@ def instant(us: int) -> datetime:
     return _EPOCH + timedelta(microseconds=us)
 
 
-def detail_of(saga: SagaView, state: State) -> SagaDetail:
-    """The detail of a saga whose summary and state are of the same record."""
+def optional_instant(us: int) -> datetime | None:
+    """As `instant`; None for 0, which means that there is none."""
+    return instant(us) if us else None
+
+
+def detail_of(saga: SagaView, state: State, trace_id: str) -> SagaDetail:
+    """The detail of a saga. The state may be newer than the summary, by what was written between the two readings."""
     return SagaDetail(
-        saga=saga,
+        saga=replace(saga, trace_id=trace_id, record=state.version, phase=state.phase, stuck=len(state.stuck)),
         state=state_in_words(state),
         start=state.start_data if isinstance(state.start_data, dict) else {},
         activities=tuple(_activity(name, found) for name, found in state.activities.items()),
@@ -83,7 +89,7 @@ def task_view(saga: SagaView, state: State, activity: str) -> TaskView | None:
         votes_needed=task.votes_needed,
         subject_hash=task.hash,
         opened_at=instant(task.opened_at),
-        due=instant(task.expires) if task.expires else None,
+        due=optional_instant(task.expires),
         help=task.help,
         decision=found.result if found.status == "succeeded" else None,
     )
@@ -128,7 +134,7 @@ def _activity(name: str, found: Activity) -> ActivityView:
         round=found.round,
         opened=found.opened,
         settled=found.settled,
-        due=instant(found.due) if found.due else None,
+        due=optional_instant(found.due),
         undo=found.undo_status,
     )
 

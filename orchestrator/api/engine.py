@@ -51,6 +51,7 @@ from orchestrator.definition.draw import mermaid
 from orchestrator.kernel.inputs import Cancel, Operate, Vote
 from orchestrator.messages import Command, Event
 from orchestrator.runtime.app import Runtime
+from orchestrator.runtime.work import Outcome
 from orchestrator.store.answers import Answers
 
 __all__ = [
@@ -103,7 +104,9 @@ class Engine:
         cause = acts.cause_of(actor, cause_id, traceparent)
         begin = self._runtime.router.begin(saga, cause, start.wire_name, start.key(), start.plain(), cause_id)
         outcome = acts.checked(await self._runtime.submit(begin), begin.start.saga_id)
-        created = outcome.fate == "applied" or (bool(message_id) and await self._caused(outcome.saga_id, cause_id))
+        created = outcome.fate == "applied"
+        if not created and message_id:
+            created = await self._caused(actor.tenant, outcome.saga_id, cause_id)
         return Started(begin.start.saga_id, saga, begin.start.business_key, created)
 
     async def emit(self, event: Event, actor: Actor, *, event_id: str = "", traceparent: str = "") -> str:
@@ -149,19 +152,20 @@ class Engine:
     async def detail(self, reference: str, actor: Actor) -> SagaDetail:
         """One saga in full. Raises RefusedError `not_found`."""
         saga = await self.saga(reference, actor)
-        return details.detail_of(saga, await self._read.state(saga.saga_id))
+        return details.detail_of(saga, *await self._read.state(saga.tenant, saga.saga_id))
 
     async def undo_plan(self, reference: str, actor: Actor) -> dict[str, Any]:
         """What a turn back would undo now, first to last."""
         saga = await self.saga(reference, actor)
         installed = self._catalog.sagas.get((saga.name, saga.version))
         graph = installed.graph if installed is not None else None
-        return details.plan_of(saga, await self._read.state(saga.saga_id), graph)
+        state, _ = await self._read.state(saga.tenant, saga.saga_id)
+        return details.plan_of(saga, state, graph)
 
     async def drawn(self, reference: str, actor: Actor) -> dict[str, Any]:
         """The definition that this saga runs on, as data and as Mermaid text, and the status of each activity."""
         saga = await self.saga(reference, actor)
-        state = await self._read.state(saga.saga_id)
+        state, _ = await self._read.state(saga.tenant, saga.saga_id)
         installed = self._catalog.sagas.get((saga.name, saga.version))
         return {
             "sagaId": saga.saga_id,
@@ -190,7 +194,7 @@ class Engine:
     async def records(self, saga_id: str, actor: Actor | None = None) -> Sequence[RecordView]:
         """The saga's records, in order. Raises RefusedError `not_found`."""
         saga = await self.saga(saga_id, actor or Actor("system"))
-        return await self._read.records(saga.saga_id)
+        return await self._read.records(saga.tenant, saga.saga_id)
 
     # --- people -------------------------------------------------------------------------------------------------------
 
@@ -218,7 +222,8 @@ class Engine:
         saga = await self.find(saga_id, tenant=tenant) if activity else None
         if saga is None or saga.saga_id != saga_id:
             return None
-        return details.task_view(saga, await self._read.state(saga_id), activity)
+        state, _ = await self._read.state(saga.tenant, saga_id)
+        return details.task_view(saga, state, activity)
 
     async def vote(
         self,
@@ -332,12 +337,12 @@ class Engine:
 
     # --- helpers ------------------------------------------------------------------------------------------------------
 
-    async def _act(self, saga_id: str, given: Vote | Cancel | Operate, actor: Actor, traceparent: str) -> acts.Outcome:
+    async def _act(self, saga_id: str, given: Vote | Cancel | Operate, actor: Actor, traceparent: str) -> Outcome:
         return await acts.act(self._runtime, saga_id, given, acts.cause_of(actor, f"/api/{acts.new_id()}", traceparent))
 
-    async def _caused(self, saga_id: str, cause_id: str) -> bool:
+    async def _caused(self, tenant: str, saga_id: str, cause_id: str) -> bool:
         """True where this very request started the saga, in an attempt that nobody heard the end of."""
-        records = await self._read.records(saga_id)
+        records = await self._read.records(tenant, saga_id)
         return bool(records) and records[0].causation_id == cause_id
 
 

@@ -23,13 +23,15 @@ def camel(name: str) -> str:
 
 
 def shape(value: Any) -> Any:
-    """A view (or a tuple of views) as plain JSON values."""
+    """A view, or plain values that may hold views, as plain JSON values."""
     if is_dataclass(value) and not isinstance(value, type):
         return {camel(item.name): shape(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, datetime):
         return instant_text(value)
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return [shape(item) for item in value]
+    if isinstance(value, dict):
+        return {name: shape(item) for name, item in value.items()}
     return value
 
 

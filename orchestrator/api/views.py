@@ -48,7 +48,7 @@ class SagaView:
     record: int  # version of the last record
     tenant: str = "main"
     parent: str = ""
-    traceparent: str = ""
+    trace_id: str = ""  # where one saga was asked for; lists leave it out
 
     @property
     def ended(self) -> bool:

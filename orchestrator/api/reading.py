@@ -1,0 +1,195 @@
+"""Reading: from the store's rows to the views that routes give, and from a stream to its folded state."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, TypeVar
+
+from orchestrator.api.details import instant, optional_instant
+from orchestrator.api.problems import ProblemError
+from orchestrator.api.views import Actor, LetterView, Page, RecordView, RefusedError, SagaView, TaskView, task_id_of
+from orchestrator.broker.contract import IncomingMessage
+from orchestrator.kernel.api import fold
+from orchestrator.kernel.records import Record
+from orchestrator.kernel.state import State
+from orchestrator.runtime.identity import trace_id_of
+from orchestrator.store import queries
+from orchestrator.store.contract import StoreError
+from orchestrator.store.postgres import PostgresStore
+
+ANSWER_SECONDS_MAX = 2.0  # for the question whether the database is there
+FOLD_RECORDS_SLICE = 4_000  # then others get their turn: some 8 ms
+
+Row = TypeVar("Row")
+
+
+class Reading:
+    """Everything that routes read. Raises StoreError where the database cannot answer."""
+
+    def __init__(self, store: PostgresStore) -> None:
+        self._queries = queries.ReadQueries(store.pools)
+
+    async def find(self, tenant: str, reference: str, name: str | None) -> SagaView | None:
+        """The saga of this id, or the newest one with this business key."""
+        row = await self._queries.find(tenant, reference, name)
+        return _saga(row) if row is not None else None
+
+    async def sagas(
+        self,
+        tenant: str,
+        *,
+        name: str | None,
+        business_key: str | None,
+        phase: str | None,
+        waiting_for: str | None,
+        stuck: bool | None,
+        limit: int,
+        cursor: str,
+    ) -> Page[SagaView]:
+        """A page of sagas, newest first."""
+        wanted = queries.SagaFilter(
+            name=name, business_key=business_key, phase=phase, waiting_for=waiting_for, stuck=stuck
+        )
+        try:
+            page = await self._queries.sagas(tenant, wanted, limit=limit, cursor=cursor)
+        except queries.BadCursorError as error:
+            raise ProblemError("bad_cursor", str(error)) from error
+        return Page(tuple(map(_saga, page.items)), page.next)
+
+    async def records(self, tenant: str, saga_id: str) -> list[RecordView]:
+        """A saga's records, in order."""
+        return [
+            RecordView(
+                saga_id=record.saga_id,
+                version=record.version,
+                type=record.type,
+                activity=record.activity,
+                data=record.data,
+                actor=record.actor,
+                recorded_at=instant(record.recorded_at),
+                causation_id=record.causation_id,
+                traceparent=record.traceparent,
+                hash=record.hash.hex(),
+            )
+            for record in await self._queries.records(tenant, saga_id)
+        ]
+
+    async def state(self, tenant: str, saga_id: str) -> tuple[State, str]:
+        """A saga's state, folded from its records, and its trace id. Raises RefusedError `not_found`."""
+        stored = await self._queries.records(tenant, saga_id)
+        if not stored:
+            raise RefusedError("not_found", f"There is no saga {saga_id[:80]!r}.")
+        records = [Record(record.type, record.activity, record.data) for record in stored]
+        # A long stream is folded beside the event loop, which must go on answering others.
+        state = fold(records) if len(records) <= FOLD_RECORDS_SLICE else await asyncio.to_thread(fold, records)
+        state.version = stored[-1].version
+        return state, trace_id_of(stored[0].traceparent, saga_id)
+
+    async def graph(self, name: str, version: int) -> Any:
+        """The stored definition as data, or None."""
+        stored = await self._queries.definition(name, version)
+        return stored.data if stored is not None else None
+
+    async def tasks(
+        self, actor: Actor, *, state: str | None, saga_id: str | None, mine: bool, limit: int, cursor: str
+    ) -> Page[TaskView]:
+        """A page of tasks, the one due first first."""
+        try:
+            if mine:
+                page = await self._queries.tasks_for(actor.tenant, actor.id, actor.roles, limit=limit, cursor=cursor)
+            else:
+                page = await self._queries.tasks(actor.tenant, saga_id=saga_id, state=state, limit=limit, cursor=cursor)
+        except queries.BadCursorError as error:
+            raise ProblemError("bad_cursor", str(error)) from error
+        return Page(tuple(map(_task, page.items)), page.next)
+
+    async def letters(
+        self, tenant: str, *, reason: str | None, redriven: bool | None, limit: int, cursor: str
+    ) -> Page[LetterView]:
+        """A page of dead letters, newest first."""
+        try:
+            page = await self._queries.letters(tenant, reason=reason, redriven=redriven, limit=limit, cursor=cursor)
+        except queries.BadCursorError as error:
+            raise ProblemError("bad_cursor", str(error)) from error
+        return Page(tuple(map(_letter, page.items)), page.next)
+
+    async def letter(self, tenant: str, letter_id: int) -> tuple[LetterView, IncomingMessage]:
+        """One dead letter, as shown and as it came. Raises RefusedError `not_found`."""
+        row = await self._queries.letter(tenant, letter_id)
+        if row is None:
+            raise RefusedError("not_found", f"There is no dead letter {letter_id}.")
+        raw = IncomingMessage(row.topic, row.partition, row.offset, row.key, row.value, row.headers, row.kept_at)
+        return _letter(row), raw
+
+    async def answers(self) -> bool:
+        """True where the database answers soon."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                await self._queries.definition("", 0)
+        except (StoreError, OSError, TimeoutError):
+            return False
+        return True
+
+
+def _saga(row: queries.SagaRow) -> SagaView:
+    return SagaView(
+        saga_id=row.saga_id,
+        name=row.name,
+        version=row.definition_version,
+        business_key=row.business_key,
+        phase=row.phase,
+        outcome=row.outcome,
+        waiting_for=row.waiting_for,
+        stuck=row.stuck,
+        started_at=instant(row.started_at),
+        updated_at=instant(row.recorded_at),
+        record=row.version,
+        tenant=row.tenant,
+        parent=row.parent,
+    )
+
+
+def _task(row: queries.StoredTask) -> TaskView:
+    data = row.data
+    return TaskView(
+        id=task_id_of(row.saga_id, row.activity),
+        saga_id=row.saga_id,
+        saga_name=row.saga_name,
+        business_key=row.business_key,
+        activity=row.activity,
+        state=row.closed or "open",
+        shown=data.get("shown"),
+        form_schema=data.get("form_schema"),
+        outcomes=tuple(data.get("outcomes", ())),
+        to=tuple(data.get("to", ())),
+        excluded=tuple(data.get("excluded", ())),
+        votes=tuple(data.get("votes", ())),
+        votes_needed=data.get("votes_needed", 1),
+        subject_hash=data.get("hash", ""),
+        opened_at=instant(row.opened_at),
+        due=optional_instant(row.due),
+        help=data.get("help", ""),
+    )
+
+
+def _letter(row: queries.StoredLetter) -> LetterView:
+    value = row.value if row.value is not None else b""
+    try:
+        text: str | None = value.decode()
+    except UnicodeDecodeError:
+        text = None
+    return LetterView(
+        id=row.id,
+        topic=row.topic,
+        partition=row.partition,
+        offset=row.offset,
+        reason=row.reason,
+        detail=row.detail,
+        message_id=row.message_id,
+        received_at=instant(row.kept_at),
+        redriven_at=optional_instant(row.redriven_at or 0),
+        key=row.key.decode(errors="replace") if row.key is not None else None,
+        headers=tuple((name, raw.decode(errors="backslashreplace")) for name, raw in row.headers),
+        text=text,
+        value_hex="" if text is not None else value.hex(),
+    )
