@@ -15,7 +15,7 @@ from orchestrator.kernel.fences import fence
 from orchestrator.kernel.graph import CallNode
 from orchestrator.kernel.inputs import ChildAnswer, UndoAsked
 from orchestrator.kernel.turn import Turn
-from orchestrator.kernel.turning import fail, fail_saga, past_return, undo_answered
+from orchestrator.kernel.turning import fail, fail_saga, go_forward, past_return, undo_answered
 
 NAMESPACE = UUID("6f7e3c0a-5a0b-5d4e-9c56-3f7f0f2f9a11")
 
@@ -91,8 +91,8 @@ def _completed(turn: Turn, answer: ChildAnswer) -> None:
         turn.emit("reply.late", answer.activity, purpose="child", outcome="completed")
         return
     turn.emit("child.completed", answer.activity, result=answer.data, gives=turn.gives(answer.activity, "then"))
-    if found.pivot and turn.state.pending is not None:
-        turn.emit("cancel.refused", failure=turn.state.pending)
+    if found.pivot:
+        go_forward(turn)
 
 
 def _cannot_undo(turn: Turn, answer: ChildAnswer) -> None:

@@ -179,6 +179,8 @@ def _cancel_refused(state: State, activity: str, data: Data) -> None:
         found = state.touch(activity)
         found.fence, found.after, found.status = "", "", "requested"
         set_timer(state, found, 0)
+        if found.pivot:
+            state.pivot = "passed"
 
 
 @folds("saga.deadline_missed")

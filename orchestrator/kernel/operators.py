@@ -20,7 +20,7 @@ from orchestrator.kernel.inputs import Answer, Operate
 from orchestrator.kernel.state import Activity
 from orchestrator.kernel.steps import ask_again, request
 from orchestrator.kernel.turn import MS, StuckError, Turn
-from orchestrator.kernel.turning import fail
+from orchestrator.kernel.turning import fail, go_forward
 from orchestrator.messages.contract import ContractError
 
 
@@ -112,6 +112,8 @@ def _step_done(turn: Turn, act: Operate) -> None:
     result = _checked(turn, activity, act.data)
     if turn.refusal is None:
         turn.emit("operator.completed_by_hand", activity, result=result, gives=turn.gives(activity, "then"), **_by(act))
+        if turn.state.activities[activity].pivot:
+            go_forward(turn)
 
 
 def _checked(turn: Turn, activity: str, data: Any) -> Any:
@@ -189,8 +191,8 @@ def _settle_by_two(turn: Turn, act: Operate, found: Activity, first: dict[str, A
     )
     if owed and not is_child(turn, activity):
         turn.emit("fence.owed", activity, round=found.round, attempt=found.fence_attempt + 1)
-    if done and found.pivot and turn.state.pending is not None:
-        turn.emit("cancel.refused", failure=turn.state.pending)
+    if done and found.pivot:
+        go_forward(turn)
     if not done and live and not handled:
         fail(turn, activity, "exhausted", "settled as not done, by evidence")
 

@@ -16,7 +16,7 @@ from orchestrator.kernel.graph import RetryPolicy, StepNode
 from orchestrator.kernel.inputs import Answer
 from orchestrator.kernel.state import Activity
 from orchestrator.kernel.turn import MS, Turn, backoff_ms
-from orchestrator.kernel.turning import fail, past_return, undo_answered
+from orchestrator.kernel.turning import fail, go_forward, past_return, undo_answered
 
 ALARM_ATTEMPTS = 10
 
@@ -123,8 +123,8 @@ def _definite(turn: Turn, found: Activity, answer: Answer) -> None:
     if answer.outcome == "ok":
         extra = {"under": answer.done_key} if answer.done_key else {}
         turn.emit("step.succeeded", activity, result=answer.data, gives=turn.gives(activity, "then"), **extra)
-        if found.pivot and turn.state.pending is not None:
-            turn.emit("cancel.refused", failure=turn.state.pending)
+        if found.pivot:
+            go_forward(turn)
         return
     not_done = answer.outcome == "not_done"
     exhausted = found.after == "exhausted" and not_done  # a participant's no is a business no, however late it is

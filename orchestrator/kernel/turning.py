@@ -65,6 +65,16 @@ def compensate(turn: Turn, failure: dict[str, str], **extra: bool) -> None:
     settle_unknown(turn, "")
 
 
+def go_forward(turn: Turn) -> None:
+    """The pivot is passed: what waited for it is refused, and a parent that asked for undo is told at once (rule 16)."""
+    failure = turn.state.pending
+    if failure is None:
+        return
+    turn.emit("cancel.refused", failure=failure)
+    if failure["kind"] == "parent":
+        turn.emit("parent.answered", outcome="pivot_passed", reason="", result=None)
+
+
 def _past_return(turn: Turn) -> bool:
     return turn.state.pivot == "passed" or turn.state.forward_only or turn.program.graph.forward_only
 
