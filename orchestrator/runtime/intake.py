@@ -84,10 +84,10 @@ class Intake:
             while not stopping:
                 try:
                     await self._fetch()
-                except BrokerError as error:
+                except (BrokerError, StoreError) as error:
                     if not error.retriable:
                         raise
-                    pulse.trouble(f"broker: {error}")
+                    pulse.trouble(f"{type(error).__name__}: {error}")
                     await stopping.sleep(retry_ms)
                     retry_ms = min(retry_ms * 2, RETRY_MS_MAX)
                     continue
@@ -104,10 +104,10 @@ class Intake:
             try:
                 await self._consumer.start()
                 return
-            except BrokerError as error:
+            except (BrokerError, StoreError) as error:
                 if not error.retriable:
                     raise
-                pulse.trouble(f"broker: {error}")
+                pulse.trouble(f"{type(error).__name__}: {error}")
                 await stopping.sleep(RETRY_MS_MAX)
 
     async def _fetch(self) -> None:

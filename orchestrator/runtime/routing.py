@@ -9,7 +9,6 @@ Rules of this file
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, cast
@@ -28,8 +27,9 @@ from orchestrator.kernel.inputs import (
     TimerDue,
     UndoAsked,
 )
+from orchestrator.messages.canonical import INTEGER_MAX, NotCanonicalError
 from orchestrator.messages.contract import Command, Contract, ContractError, Event, Reply
-from orchestrator.messages.envelope import STRUCTURED, Envelope, EnvelopeError, read
+from orchestrator.messages.envelope import STRUCTURED, EnvelopeError, read
 from orchestrator.messages.protocol import (
     ANSWER_TYPE,
     SAGAS_TOPIC,
@@ -47,7 +47,11 @@ _DEFINITE_OR_ERROR = frozenset({"ok", "refused", "error"})
 _SETTLED = _DEFINITE_OR_ERROR | {"not_done", "in_doubt", "never"}
 _OUTCOMES = {"do": _DEFINITE_OR_ERROR, "undo": _DEFINITE_OR_ERROR, "fence": _SETTLED, "fence_undo": _SETTLED}
 _CHILD_OUTCOMES = frozenset({"completed", "failed", "refused", "undone", "pivot_passed"})
-_ROUND = re.compile(r":(\d+)(?::[0-9a-f]{16})?\Z")
+
+
+_FLAT = (str, int, bool, str | None, int | None, bool | None)
+
+Texts = dict[str, bytes]
 
 
 class _Flaw(Exception):
@@ -68,7 +72,8 @@ class Router:
         self._routes = catalog.routes
         self._tenant, self._tenants = tenant, tenants
         self._bytes_max, self._headers_max = message_bytes_max, headers_max
-        self._between: dict[str, Callable[[IncomingMessage, Envelope, bytes, Cause], Item]] = {
+        self._flat: dict[type[Contract], bool] = {}
+        self._between: dict[str, Callable[[IncomingMessage, Texts, bytes, Cause], Item]] = {
             START_TYPE: self._child_start,
             ANSWER_TYPE: self._child_answer,
             UNWIND_TYPE: self._unwind,
@@ -87,30 +92,44 @@ class Router:
             return self._internal(raw, redriven)
         cause = Cause(self._tenant, raw=raw, redriven=redriven)
         try:
-            envelope, value = self._envelope(raw)
-            tenant = envelope.extensions.get("tenant") or self._tenant
-            cause.tenant, cause.causation_id, cause.traceparent = tenant, envelope.id, envelope.traceparent
-            if tenant not in self._tenants:
-                raise _Flaw("wrong_tenant", f"tenant {tenant!r} is not served here; ORCHESTRATOR_OTHER_TENANTS adds it")
-            if not redriven:
-                # A dead letter was taken in before; driving it again must not be stopped by the inbox. What it may do
-                # twice is guarded by the kernel and by the store's own keys.
-                cause.message = MessageId(tenant, envelope.source, envelope.id, sha256(value).digest())
-            participant = self._routes.participants.get(raw.topic)
-            if participant is not None:
-                return self._reply(envelope, value, cause, participant)
-            if raw.topic == SAGAS_TOPIC:
-                handle = self._between.get(envelope.type)
-                if handle is None:
-                    raise _Flaw("unknown_type", f"{envelope.type} is not a message between sagas")
-                return handle(raw, envelope, value, cause)
-            return self._event(raw, envelope, value, cause)
+            return self._read(raw, cause)
         except _Flaw as flaw:
             return Unprocessable(letter_of(cause, flaw.reason, flaw.detail), cause)
+        except UnicodeDecodeError as error:
+            return Unprocessable(letter_of(cause, "unreadable", f"a header is not UTF-8: {error.reason}"), cause)
+        except NotCanonicalError as error:
+            return Unprocessable(letter_of(cause, "invalid", str(error)), cause)
+
+    def _read(self, raw: IncomingMessage, cause: Cause) -> Item | None:
+        texts, value = self._envelope(raw)
+        get = texts.get
+        id_, source, type_ = get("ce_id", b"").decode(), get("ce_source", b"").decode(), get("ce_type", b"").decode()
+        if not id_ or not source or not type_:
+            missing = "id" if not id_ else "type" if source else "source"
+            raise _Flaw("unreadable", f"required attribute {missing} is missing: set header ce_{missing}")
+        tenant = get("ce_tenant", b"").decode() or self._tenant
+        cause.tenant, cause.causation_id = tenant, id_
+        cause.traceparent = (get("traceparent") or get("ce_traceparent", b"")).decode()
+        if tenant not in self._tenants:
+            raise _Flaw("wrong_tenant", f"tenant {tenant!r} is not served here; ORCHESTRATOR_OTHER_TENANTS adds it")
+        if not cause.redriven:
+            # A dead letter was taken in before; driving it again must not be stopped by the inbox. What it may do
+            # twice is guarded by the kernel and by the store's own keys.
+            cause.message = MessageId(tenant, source, id_, sha256(value).digest())
+        participant = self._routes.participants.get(raw.topic)
+        if participant is not None:
+            return self._reply(type_, texts, value, cause, participant)
+        if raw.topic == SAGAS_TOPIC:
+            handle = self._between.get(type_)
+            if handle is None:
+                raise _Flaw("unknown_type", f"{type_} is not a message between sagas")
+            return handle(raw, texts, value, cause)
+        return self._event(type_, f"{source}\n{id_}", raw, texts, value, cause)
 
     # --- the envelope -------------------------------------------------------------------------------------------------
 
-    def _envelope(self, raw: IncomingMessage) -> tuple[Envelope, bytes]:
+    def _envelope(self, raw: IncomingMessage) -> tuple[Texts, bytes]:
+        """Headers by name, and the data. Raises _Flaw for what is no CloudEvent."""
         value = raw.value
         if value is None:
             raise _Flaw("null_value", "a record without value: a tombstone carries no event")
@@ -119,28 +138,21 @@ class Router:
         if len(raw.headers) > self._headers_max:
             raise _Flaw("oversized", f"{len(raw.headers)} headers, the limit is {self._headers_max}")
         texts = dict(raw.headers)
-        content_type = texts.get("content-type", b"")
         # The short way for what we and our libraries send; anything unusual goes through the full reader.
-        if texts.get("ce_specversion") != b"1.0" or content_type[:24].lower() == _STRUCTURED or not _plain(texts):
+        unusual = texts.get("ce_specversion") != b"1.0" or not "".join(texts).islower()
+        if unusual or texts.get("content-type", b"")[: len(_STRUCTURED)].lower() == _STRUCTURED:
             try:
-                return read(raw.headers, value)
+                envelope, value = read(raw.headers, value)
             except EnvelopeError as error:
                 raise _Flaw("unreadable", str(error)) from None
-        try:
-            known = {name[3:]: text.decode() for name, text in texts.items() if name[:3] == "ce_"}
-            id_, source, type_ = known.get("id"), known.get("source"), known.get("type")
-            if not id_ or not source or not type_:
-                missing = next(name for name in ("id", "source", "type") if not known.get(name))
-                raise _Flaw("unreadable", f"required attribute {missing} is missing: set header ce_{missing}")
-            traceparent = texts.get("traceparent", b"").decode() or known.get("traceparent", "")
-        except UnicodeDecodeError as error:
-            raise _Flaw("unreadable", f"a header is not UTF-8: {error.reason}") from None
-        return Envelope(id_, source, type_, "", "", known.get("dataschema", ""), traceparent, "", known), value
+            texts = dict(envelope.headers())
+        return texts, value
 
     # --- kinds of messages --------------------------------------------------------------------------------------------
 
-    def _event(self, raw: IncomingMessage, envelope: Envelope, value: bytes, cause: Cause) -> Item | None:
-        type_ = envelope.type
+    def _event(
+        self, type_: str, event_id: str, raw: IncomingMessage, texts: Texts, value: bytes, cause: Cause
+    ) -> Item | None:
         starts = self._routes.starts.get(type_, ())
         awaited = type_ in self._routes.awaiters
         if not starts and not awaited:
@@ -149,16 +161,15 @@ class Router:
             raise _Flaw("unknown_type", f"no installed saga starts on or waits for {type_}")
         if raw.topic.endswith(".commands"):
             raise _Flaw("unauthorised_source", f"{type_} came on {raw.topic}, where no events belong")
-        message = self._contract(type_, value, envelope.version)
+        message = self._contract(type_, value, _version(texts))
         if not isinstance(message, Event | Command):
             raise _Flaw("invalid", f"{type_} is neither an event nor a start")
         try:
             key = message.key()
         except ContractError as error:
             raise _Flaw("invalid", str(error)) from None
-        event_id = f"{envelope.source}\n{envelope.id}"
-        data = message.plain()
-        begins = tuple(self.begin(name, cause, type_, key, data, event_id) for name in starts)
+        data = self._plain(message)
+        begins = tuple([self.begin(name, cause, type_, key, data, event_id) for name in starts])
         return DomainEvent(Arrived(type_, key, data, event_id, raw.appended_at), cause, begins, awaited)
 
     def begin(self, name: str, cause: Cause, type_: str, key: str, data: Any, event_id: str) -> SagaBegin:
@@ -169,44 +180,44 @@ class Router:
         start = Start(saga_id, cause.tenant, key, type_, data, forward_only=saga.graph.forward_only)
         return SagaBegin(SagaStart(saga_id, cause.tenant, name, key), start, cause, saga.version)
 
-    def _reply(self, envelope: Envelope, value: bytes, cause: Cause, participant: str) -> Item:
-        get = envelope.extensions.get
-        claimed = get("participant")
+    def _reply(self, type_: str, texts: Texts, value: bytes, cause: Cause, participant: str) -> Item:
+        get = texts.get
+        claimed = get("ce_participant", b"").decode()
         if claimed and claimed != participant:
             raise _Flaw("unauthorised_source", f"{claimed} answers on the topic of {participant}")
-        saga_id, activity, purpose, outcome = get("correlationid"), get("activity"), get("purpose"), get("outcome")
+        saga_id, activity = get("ce_correlationid", b"").decode(), get("ce_activity", b"").decode()
+        purpose, outcome = get("ce_purpose", b"").decode(), get("ce_outcome", b"").decode()
         if not saga_id or not activity or not purpose or not outcome:
-            wanted = ("correlationid", "activity", "purpose", "outcome")
-            missing = next(name for name in wanted if not get(name))
-            raise _Flaw("invalid", f"a reply needs header ce_{missing}")
+            wanted = ("ce_correlationid", "ce_activity", "ce_purpose", "ce_outcome")
+            raise _Flaw("invalid", f"a reply needs header {next(name for name in wanted if not get(name))}")
         if outcome not in _OUTCOMES.get(purpose, ()):
             raise _Flaw("invalid", f"a {purpose} cannot be answered with {outcome}")
         cause.actor = f"participant:{participant}"
         data, reason, reply_type = None, "", ""
         if outcome == "ok":
-            reply_type = envelope.type
-            reply = self._contract(reply_type, value, envelope.version)
+            reply_type = type_
+            reply = self._contract(reply_type, value, _version(texts))
             if not isinstance(reply, Reply):
                 raise _Flaw("invalid", f"{reply_type} is no reply")
-            data = reply.plain()
+            data = self._plain(reply)
         else:
             reason = _reason(value)
-        done_key = get("donekey")
+        until = get("ce_until")
         answer = Answer(
             cast("Purpose", purpose),
             activity,
-            _number(get("round"), "round"),
-            _number(get("attempt"), "attempt"),
+            _number(get("ce_round"), "round"),
+            _number(get("ce_attempt"), "attempt"),
             cast("Any", outcome),
             data,
             reason,
-            _number(get("until") or "0", "until"),
-            done_key or "",
+            _number(until, "until") if until else 0,
+            get("ce_donekey", b"").decode(),
             participant,
         )
         return SagaInput(saga_id, answer, cause, reply_type)
 
-    def _child_start(self, raw: IncomingMessage, envelope: Envelope, value: bytes, cause: Cause) -> Item:
+    def _child_start(self, raw: IncomingMessage, texts: Texts, value: bytes, cause: Cause) -> Item:
         body = _json(value)
         name, version, parent = _text(body, "saga"), _number(body.get("version"), "version"), _parent(body)
         saga_id = envelope_key(raw)
@@ -224,19 +235,19 @@ class Router:
         given = Start(saga_id, cause.tenant, begin.business_key, type_, data, parent, forward_only)
         return SagaBegin(begin, given, cause, version)
 
-    def _unwind(self, raw: IncomingMessage, envelope: Envelope, value: bytes, cause: Cause) -> Item:
+    def _unwind(self, raw: IncomingMessage, texts: Texts, value: bytes, cause: Cause) -> Item:
         body = _json(value)
         parent, version = _parent(body), _number(body.get("version"), "version")
         cause.actor = f"saga:{parent.saga_id}"
         begin = SagaStart(envelope_key(raw), cause.tenant, _text(body, "saga"), _text(body, "business_key"))
         return SagaBegin(begin, UndoAsked(parent), cause, version)
 
-    def _child_answer(self, raw: IncomingMessage, envelope: Envelope, value: bytes, cause: Cause) -> Item:
+    def _child_answer(self, raw: IncomingMessage, texts: Texts, value: bytes, cause: Cause) -> Item:
         body = _json(value)
         outcome = body.get("outcome")
         if outcome not in _CHILD_OUTCOMES:
             raise _Flaw("invalid", f"a child cannot answer {outcome!r:.40}")
-        cause.actor = f"saga:{envelope.extension('correlationid')}"
+        cause.actor = f"saga:{texts.get('ce_correlationid', b'').decode()}"
         answer = ChildAnswer(
             _text(body, "activity"),
             _number(body.get("round"), "round"),
@@ -267,6 +278,21 @@ class Router:
         except _Flaw as flaw:
             return Unprocessable(letter_of(cause, flaw.reason, flaw.detail), cause)
 
+    def _plain(self, message: Contract) -> Any:
+        """The message as plain values in normal form; one of texts, whole numbers and flags alone is that already."""
+        kind = type(message)
+        flat = self._flat.get(kind)
+        if flat is None:
+            flat = self._flat[kind] = all(field.annotation in _FLAT for field in kind.model_fields.values())
+        if flat:
+            values = message.__dict__
+            for value in values.values():
+                if type(value) is int and not -INTEGER_MAX < value < INTEGER_MAX:
+                    break
+            else:
+                return dict(values)
+        return message.plain()
+
     def _contract(self, type_: str, value: bytes, version: int | None) -> Contract:
         if type_ not in self._catalog.registry:
             raise _Flaw("unknown_type", f"no installed saga uses {type_}")
@@ -278,6 +304,12 @@ class Router:
             raise _Flaw("unreadable", f"{type_}: nested too deeply") from None
 
 
+def _version(texts: Texts) -> int | None:
+    """The contract version that `dataschema` names (`urn:contract:<name>:<version>`), or None."""
+    tail = texts.get("ce_dataschema", b"").rpartition(b":")[2]
+    return int(tail) if tail.isdigit() else None
+
+
 def envelope_key(raw: IncomingMessage) -> str:
     """The saga that a message between sagas is for: its key."""
     try:
@@ -287,11 +319,6 @@ def envelope_key(raw: IncomingMessage) -> str:
     if not saga_id:
         raise _Flaw("invalid", "a message between sagas needs the saga's id as its key")
     return saga_id
-
-
-def _plain(texts: dict[str, Any]) -> bool:
-    """Header names in lower case, as everybody writes them; otherwise the full reader has to look."""
-    return "".join(texts).islower()
 
 
 def _json(value: bytes) -> dict[str, Any]:

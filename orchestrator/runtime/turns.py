@@ -33,6 +33,7 @@ from orchestrator.runtime.outgoing import OversizeError
 from orchestrator.runtime.stream import Fixed, Loaded, PoisonError, Stream, append_of
 from orchestrator.runtime.waits import LockedKeys
 from orchestrator.runtime.work import (
+    SYSTEM,
     Cause,
     DomainEvent,
     EarlyCheck,
@@ -136,6 +137,10 @@ class Turns:
         stream = self._open(saga_id)
         if stream is None:
             return self._nobody(item)
+        if item.cause.actor == SYSTEM:
+            item.cause.tenant = stream.head.tenant
+        elif item.cause.tenant != stream.head.tenant:
+            return self._nobody(item)  # whoever asks from outside does not learn that another tenant has it
         if isinstance(given, Answer):
             assert stream.state is not None
             flaw = answer_flaw(stream.program, stream.state, given, item.reply_type)
@@ -171,7 +176,8 @@ class Turns:
         """A start that cannot be: the parent hears of it in this very transaction, anybody else's start is kept."""
         parent: Parent | None = item.given.parent
         stream = self._open(parent.saga_id) if parent is not None else None
-        if stream is not None and parent is not None and isinstance(item.given, Start):
+        ours = stream is not None and stream.head.tenant == item.cause.tenant
+        if stream is not None and ours and parent is not None and isinstance(item.given, Start):
             answer = ChildAnswer(parent.activity, parent.round, "refused", reason=code)
             turn = self._advance(stream, answer, item.cause)
             return Outcome("refused", parent.saga_id, stream.version, turn.records, Refusal(code, detail))

@@ -8,10 +8,11 @@ import pytest
 
 from orchestrator.broker.contract import IncomingMessage
 from orchestrator.kernel import api
-from orchestrator.kernel.inputs import Answer, Arrived, Input
+from orchestrator.kernel.inputs import Answer, Arrived, Cancel, Input
 from orchestrator.messages import Done
 from orchestrator.runtime import turns
 from orchestrator.runtime.identity import saga_id_of
+from orchestrator.runtime.work import Cause, SagaInput
 from tests.databases import Database
 from tests.runtime.desk import Desk, Eyes, at_desk, event, incoming, reply
 from tests.runtime.shop import OrderPlaced, ParcelArrived, ParcelSent, Reserved, order
@@ -86,6 +87,18 @@ class TestReplies:
         headers = [(n, b"nobody" if n == "ce_correlationid" else t) for n, t in message.headers]
         (outcome,) = await desk.take(incoming(message.topic, "nobody", headers, message.value))
         assert outcome.reason == "unknown_saga"
+
+    async def test_of_another_tenants_saga(self, database: Database, eyes: Eyes) -> None:
+        async with at_desk(database.url, other_tenants="acme") as desk:
+            await desk.take(event(OrderPlaced(order_id="o-1")))
+            message = reply(desk.newest("inventory"), Reserved(hold="h"))
+            (outcome,) = await desk.take(changed(message, ce_tenant=b"acme"))
+            cancel = SagaInput(ORDER, Cancel("eve", "why not"), Cause("acme", "person:eve"))
+            (refused,) = await desk.decide(cancel)
+        assert outcome.reason == "unknown_saga"
+        assert refused.refusal is not None
+        assert refused.refusal.code == "not_found"
+        assert (await eyes.stream(ORDER))[-1] == "step.requested"
 
     async def test_of_an_unknown_step(self, desk: Desk) -> None:
         await desk.take(event(OrderPlaced(order_id="o-1")))
