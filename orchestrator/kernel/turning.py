@@ -66,7 +66,7 @@ def compensate(turn: Turn, failure: dict[str, str], **extra: bool) -> None:
 
 
 def go_forward(turn: Turn) -> None:
-    """The pivot is passed: what waited for it is refused, and a parent that asked for undo is told at once (rule 16)."""
+    """The pivot is passed: what waited for it is refused; a parent that asked for undo is told at once (rule 16)."""
     failure = turn.state.pending
     if failure is None:
         return
