@@ -81,6 +81,11 @@ class Engine:
     ) -> None:
         await self._publisher.stop()
 
+    @property
+    def database_url(self) -> str:
+        """The product's database as the application's role, for a saga package with tables in an `OwnSchema`."""
+        return self._runtime.database_url
+
     # --- starting and telling -----------------------------------------------------------------------------------------
 
     async def start(
