@@ -3,7 +3,7 @@
 Rules of this file
 - Low bits are results that are there; the same bits shifted by the number of results are those that `keep()` keeps.
 - As one value: results of earlier rounds and of items are hidden; after a loop the last round's is there.
-- As a list (`many`): everything that may be there is gathered, out of loops too; items are not.
+- As a list (`many`): everything that may be there is gathered, out of loops too; items are not. So one state is enough.
 - What is undone is gone. After a scope failed, only computed and kept values of its inside are left.
 """
 
@@ -19,8 +19,10 @@ from orchestrator.definition.layout import BODY, Placed
 from orchestrator.definition.loops import ForEach
 from orchestrator.definition.results import Result, fits
 from orchestrator.definition.waits import Scope
-from orchestrator.definition.walk import Question
+from orchestrator.definition.walk import Question, States, Trail
 from orchestrator.definition.words import Compute
+
+AMBIGUOUS = 2
 
 
 class Known(Question[int]):
@@ -42,15 +44,16 @@ class Known(Question[int]):
         return (state | state >> self._shift) & self.mask
 
     def done(self, node: Placed, state: int) -> int:
-        return state | bits(found for found in self.tracked if found.owner is node and found.source.origin == "result")
+        given = bits(found for found in self.tracked if found.owner is node and found.source.origin == "result")
+        return self._few(state | given)
 
     def interrupted(self, node: Placed, event: str, state: int) -> int:
         own = [found for found in self.tracked if found.owner is node]
-        return state | bits(found for found in own if found.type.wire_name == event)
+        return self._few(state | bits(found for found in own if found.type.wire_name == event))
 
     def holds(self, node: Placed, state: int) -> bool | None:
         condition = node.word.condition if isinstance(node.word, When) else None
-        if not isinstance(condition, type):
+        if self._many or not isinstance(condition, type):
             return None
         asked = bits(found for found in self._everything if fits(normal(condition), found.type))
         return bool(self.there(state) & asked) if asked & self.mask == asked else None
@@ -66,8 +69,27 @@ class Known(Question[int]):
         items = bits(found for found in self.tracked if found.owner is node)
         return (before, self._without(reduce(or_, outs, before), items))
 
-    def join(self, node: Placed, before: int, ends: Sequence[int]) -> Iterable[int]:
-        return (reduce(or_, ends, before),)
+    def join(self, one: int, other: int) -> Iterable[int]:
+        return (self._few(one | other),)
+
+    def merged(self, states: States[int]) -> States[int]:
+        if not self._many:
+            return states
+        whole: dict[bool, tuple[int, Trail]] = {}
+        for (state, passed), trail in states.items():
+            before, first = whole.get(passed, (0, trail))
+            whole[passed] = (before | state, first)
+        return {(state, passed): trail for passed, (state, trail) in whole.items()}
+
+    def _few(self, state: int) -> int:
+        """Asked for one value, two that are there are as ambiguous as twenty: the earliest two are kept, so that a
+        flow with many results of one type has few states."""
+        there = self.there(state)
+        if self._many or there.bit_count() <= AMBIGUOUS:
+            return state
+        kept = there & -there
+        kept |= (there ^ kept) & -(there ^ kept)
+        return state & (kept | kept << self._shift)
 
     def undone(self, node: Placed | None, state: int) -> int:
         if node is None:

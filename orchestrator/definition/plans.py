@@ -15,7 +15,7 @@ from typing import Any, Literal
 from orchestrator.definition.diagnosis import Diagnosis
 from orchestrator.definition.draft import Draft
 from orchestrator.definition.functions import NONE, Parameter, item_of, members
-from orchestrator.definition.known import Known, bits
+from orchestrator.definition.known import AMBIGUOUS, Known, bits
 from orchestrator.definition.layout import ON_FAILED, Placed
 from orchestrator.definition.results import Result, fits, named
 from orchestrator.definition.roles import Use
@@ -45,7 +45,9 @@ def _param(draft: Draft, use: Use, parameter: Parameter) -> Param | None:
     hint = parameter.hint
     if hint is Context:
         return Param(parameter.name, "context")
-    if hint is Failure:
+    if Failure in members(hint):
+        if not has_failure(use) and NONE in members(hint):
+            return Param(parameter.name, "optional")
         if not has_failure(use):
             Diagnosis(draft, use, parameter).no_failure()
         return Param(parameter.name, "failure")
@@ -102,7 +104,8 @@ def _judge(
         return
     several = next((state for state in states if state.bit_count() > 1), 0)
     if several and not (is_undo and wish.want == "optional"):
-        diagnosis.ambiguous([found for found in candidates if found.bit & several])
+        many = several.bit_count() == AMBIGUOUS and len(ever) > AMBIGUOUS  # perhaps more than the walk has kept
+        diagnosis.ambiguous(ever if many else [found for found in candidates if found.bit & several])
     elif not ever:
         diagnosis.never_there(candidates, optional=wish.want == "optional")
     elif 0 in states and wish.want == "one":

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import product
 from typing import Generic, TypeVar
 
@@ -59,9 +60,13 @@ class Question(Generic[S]):
         """The states in which a branch may begin or be continued."""
         return (state,)
 
-    def join(self, node: Placed, before: S, ends: Sequence[S]) -> Iterable[S]:
-        """All branches are over, each in one of these states."""
-        return ends
+    def join(self, one: S, other: S) -> Iterable[S]:
+        """Two branches are over, each in its state."""
+        return (one, other)
+
+    def merged(self, states: States[S]) -> States[S]:
+        """Fewer states that answer the question as well."""
+        return states
 
     def undone(self, node: Placed | None, state: S) -> S:
         """The scope (None: the saga) failed, and what was done inside is undone."""
@@ -134,7 +139,7 @@ class Walk(Generic[S]):
             if _can_stay(node.word):
                 for frame in self._frames:
                     _merge(frame.interrupted, states)
-            states = self._node(node, states)
+            states = self._question.merged(self._node(node, states))
         return states
 
     def _node(self, node: Placed, states: States[S]) -> States[S]:
@@ -304,12 +309,19 @@ class Walk(Generic[S]):
                 )
                 for name, branch in node.blocks.items()
             ]
-            for combined in product(*(branch.items() for branch in ends)):
-                marks = tuple(mark for _, marked in combined for mark in marked[len(trail) :])
-                passes = passed or any(key[1] for key, _ in combined)
-                for joined in self._question.join(node, state, [key[0] for key, _ in combined]) or (state,):
-                    _add(out, (joined, passes), trail + marks)
+            start: States[S] = {(state, passed): trail}
+            _merge(out, reduce(lambda one, other: self._joined(one, other, len(trail)), ends) if ends else start)
         return out
+
+    def _joined(self, one: States[S], other: States[S], common: int) -> States[S]:
+        """The states after two branches; `common` is the length of the trail before they parted."""
+        joined: States[S] = {}
+        for ((left, left_passed), left_trail), ((right, right_passed), right_trail) in product(
+            one.items(), other.items()
+        ):
+            for state in self._question.join(left, right):
+                _add(joined, (state, left_passed or right_passed), left_trail + right_trail[common:])
+        return joined
 
 
 def choices(node: Placed) -> list[tuple[str, str]]:

@@ -275,6 +275,11 @@ def test_a_condition_over_a_type_makes_sure_that_it_is_there() -> None:
     assert sources(compiled, "Held/tell#event", "held") == ["is_large/hold"]
     assert codes(when(is_large, hold), when(Held, note).otherwise(publish(tell))) == ["ORC104"]
 
+    def count(helds: list[Held]) -> Closed: ...
+
+    compiled = saga(when(is_large, hold), when(Held, note).otherwise(publish(count)))
+    assert sources(compiled, "Held/otherwise/count#event", "helds") == ["is_large/hold"]
+
 
 def test_the_event_that_amends_a_task_is_there_for_what_it_shows() -> None:
     found = param(claims, "assessment#shown", "changed")
@@ -288,6 +293,29 @@ def test_failure_is_there_for_undos_and_failure_paths() -> None:
         param(saga(hold, on_failed=publish(closed_badly)), "on_failed/closed_badly#event", "failure").want == "failure"
     )
     assert codes(hold, when(is_large, publish(closed_badly))) == ["ORC110"]
+
+
+def test_a_function_for_both_paths_asks_for_failure_or_none() -> None:
+    def tell(placed: Placed, failure: Failure | None) -> Closed: ...
+
+    compiled = saga(hold, publish(tell), on_failed=publish(tell).named("tell_failed"))
+    assert param(compiled, "tell#event", "failure").want == "optional"
+    assert param(compiled, "on_failed/tell_failed#event", "failure").want == "failure"
+
+
+def test_a_flow_with_many_results_of_one_type_is_checked_quickly() -> None:
+    """Twenty optional branches have a million combinations."""
+
+    def tell(notes: list[Sent]) -> Closed: ...
+    def one(sent: Sent) -> Closed: ...
+
+    branches = [send.named(f"send_{number}").on_refused() for number in range(20)]
+    compiled = saga(parallel(*branches), publish(tell))
+    assert len(sources(compiled, "tell#event", "notes")) == 20
+    assert codes(parallel(*branches), publish(one)) == ["ORC112"]
+    assert codes(*[when(is_large, branch).named(f"when_{branch.name}") for branch in branches], publish(one)) == [
+        "ORC112"
+    ]
 
 
 def test_a_parameter_with_a_default_may_stay_unfilled() -> None:
