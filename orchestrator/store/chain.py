@@ -161,16 +161,20 @@ def opened(saga_id: str, version: int, body: bytes, hash_: bytes, position: int 
 
 
 def verify(
-    stream: Sequence[StoredRecord], *, head_version: int | None = None, head_hash: bytes | None = None
+    stream: Sequence[StoredRecord],
+    *,
+    saga_id: str = "",
+    head_version: int | None = None,
+    head_hash: bytes | None = None,
 ) -> Flaw | None:
     """The first flaw of one saga's whole stream, or None. Reads only the stored bytes, never the parsed fields alone.
 
-    `head_version`, `head_hash`: what the end of the stream must be, as its head row or an anchor has it; without them
-    a stream that was cut off at its end looks whole.
+    `saga_id`: whose stream it must be; by default that of its first record. `head_version`, `head_hash`: what its end
+    must be, as the head row or an anchor has it; without them a stream that was cut off at its end looks whole.
     """
     if not stream:
-        return Flaw("", 0, "the stream is empty") if head_version else None
-    saga_id, tenant = stream[0].saga_id, stream[0].tenant
+        return Flaw(saga_id, 0, f"the stream is empty, expected {head_version} records") if head_version else None
+    saga_id, tenant = saga_id or stream[0].saga_id, stream[0].tenant
     previous, recorded_at = NO_HASH, 0
     for expected, record in enumerate(stream, start=1):
         reason = _flaw(record, expected, saga_id, tenant, previous, recorded_at)

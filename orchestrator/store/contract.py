@@ -85,7 +85,10 @@ class SagaStart:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The last line of a stream, locked. version 0: nothing written yet. `run_owner`: who holds the live run of a start."""
+    """The last line of a stream, locked. version 0: nothing written yet.
+
+    `run_owner`: for starts, the saga id that holds the live run of its name and business key, or None.
+    """
 
     saga_id: str
     tenant: str
@@ -146,7 +149,11 @@ class OutboxRow:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """One saga's part of a batch. `state` is the small summary that lists show (phase, outcome, waiting for, stuck)."""
+    """One saga's part of a batch; a saga has at most one. Phase, outcome, stuck and waiting_for are what lists show.
+
+    `effects` are net, over all turns of the saga in this batch: what is cleared or closed goes first, what is set or
+    opened then stands.
+    """
 
     saga_id: str
     tenant: str
@@ -232,7 +239,11 @@ class Batch(Protocol):
     async def claim(
         self, sagas: Sequence[str], starts: Sequence[SagaStart], messages: Sequence[MessageId]
     ) -> tuple[dict[str, Head], list[MessageFate]]:
-        """Locks the heads in id order (missing sagas are absent), makes heads for starts, writes the inbox, sets now."""
+        """Locks the heads in id order (missing sagas are absent), makes heads for starts, writes the inbox, sets now.
+
+        A start takes the live run if it is free and the saga is new. A head at version 0 to which nothing is written
+        vanishes with the batch, and so does its live run.
+        """
 
     async def streams(self, saga_ids: Sequence[str]) -> dict[str, list[StoredRecord]]:
         """The whole streams, in version order."""
@@ -257,8 +268,11 @@ class Store(Protocol):
         """Marks (saga id, version) as durably on the broker."""
 
     async def due_timers(self, until: int | None, limit: int) -> list[tuple[str, str, int]]:
-        """(saga id, activity, armed) due by the database's clock, and not later than `until`. Timers of an attempt whose
-        command is still unsent are moved on instead (the attempt's clock starts at publication)."""
+        """(saga id, activity, armed) due by the database's clock, and not later than `until`.
+
+        Timers of an attempt whose command is still unsent are moved on instead: the attempt's clock starts at
+        publication. The command must have been written by the append that set the timer.
+        """
 
     async def due_resumes(self, limit: int) -> list[str]:
         """Sagas that stopped at the record limit of a turn."""

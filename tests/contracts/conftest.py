@@ -1,8 +1,11 @@
-"""The implementations that the broker's conformance suite runs on."""
+"""The implementations that the conformance suites run on: `site` for the broker, `store` for the store."""
 
 import pytest
 
 from tests.contracts.brokers import KafkaSite, PostgresSite, Site
+from tests.contracts.stores import store
+
+__all__ = ["site", "store"]
 
 
 @pytest.fixture(params=[pytest.param("kafka", marks=pytest.mark.kafka), "postgres"])
