@@ -284,7 +284,7 @@ def scenario(random: Random) -> Scenario | None:
         start_type=Go.wire_name,
         start_data={"id": "k", "size": 3},
         business_key="k",
-        replies=lambda type_: REPLIES[type_],
+        replies=lambda message: REPLIES[message.type],
         events=(
             (Poke.wire_name, "k", {"id": "k"}),
             *((Nudge.wire_name, key, {"id": key}) for key in child_maker.keys + maker.keys),

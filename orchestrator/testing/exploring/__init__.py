@@ -2,14 +2,17 @@
 
 from orchestrator.testing.exploring.checker import BrokenInvariantError
 from orchestrator.testing.exploring.explore import (
+    Plan,
     Report,
     Scenario,
     ScheduleError,
     explore_scenario,
     root_id,
+    run_plan,
     run_schedule,
 )
 
 __all__ = [
-    "BrokenInvariantError", "Report", "Scenario", "ScheduleError", "explore_scenario", "root_id", "run_schedule",
+    "BrokenInvariantError", "Plan", "Report", "Scenario", "ScheduleError", "explore_scenario", "root_id", "run_plan",
+    "run_schedule",
 ]  # fmt: skip

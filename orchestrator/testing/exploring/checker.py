@@ -1,133 +1,184 @@
-"""The checker of a simulated world. It shares no code with the kernel beyond the shapes of records and effects.
+"""The checker of a simulated world. It shares no code with the kernel beyond the shapes of records, effects and graphs.
 
 Rules of this file
-- It believes what the participants' effects say, and holds the stream against them.
-- It is called after every turn (`turn`) and at the end (`finish`); a broken invariant raises BrokenInvariantError.
+- It believes what the participants' effects say, and holds the streams against them.
+- It is called after every turn (`turn`), between sagas (`between`) and at the end (`finish`); a broken invariant raises
+  BrokenInvariantError. What it knows of a stream is in `story.py` and `facts.py`; its rules are in the files beside.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from copy import copy
 
+from orchestrator.kernel.api import Turn
+from orchestrator.kernel.effects import Outgoing
+from orchestrator.kernel.graph import Graph
+from orchestrator.kernel.inputs import Answer, Arrived, ChildAnswer, Input, TimerDue, Vote
 from orchestrator.kernel.records import Record
-from orchestrator.kernel.state import Activity, State
+from orchestrator.testing.exploring.answering import check_answers, nothing_dropped
+from orchestrator.testing.exploring.deciding import cancel_decided, check_people, events_taken, votes_counted
+from orchestrator.testing.exploring.facts_back import learn
+from orchestrator.testing.exploring.flowing import check_flow
 from orchestrator.testing.exploring.participants import Effect
+from orchestrator.testing.exploring.story import BrokenInvariantError, Fact, Seen, Story, demand
+from orchestrator.testing.exploring.turning_back import check_back, settled_at_rest
 
+__all__ = ["BrokenInvariantError", "Checker", "Story", "demand"]
 
-class BrokenInvariantError(AssertionError):
-    """An invariant does not hold; the text names it, the saga and the activities."""
-
-
-@dataclass(slots=True)
-class Story:
-    """One saga's stream as the checker reads it."""
-
-    records: list[Record] = field(default_factory=list)
-    order: dict[str, int] = field(default_factory=dict)  # activity -> when it was settled as done
-    undo_open: set[str] = field(default_factory=set)
-    terminal: str = ""
-    planned: list[str] = field(default_factory=list)
-    plan_of: dict[str, str] = field(default_factory=dict)  # activity -> the scope ("" = saga) whose plan has it
-    asked_in_plan: list[str] = field(default_factory=list)
-    disturbed: bool = False  # an undo was stuck or a person stepped in: the plan's exact order no longer holds
-
-
-def demand(holds: bool, text: str) -> None:
-    """Raises BrokenInvariantError where it does not hold."""
-    if not holds:
-        raise BrokenInvariantError(text)
+AFTER_THE_END = frozenset(
+    {"reply.late", "reply.contradicted", "parent.answered", "effect.found", "evidence.checked", "fence.owed"}
+)
 
 
 class Checker:
-    """Invariants of single sagas, as they unfold."""
+    """Invariants of single sagas, as they unfold, and between them."""
 
     def __init__(self) -> None:
         self.stories: dict[str, Story] = {}
 
-    def turn(self, saga_id: str, before: State, after: State, records: Sequence[Record]) -> None:
-        """After one turn: record by record."""
-        story = self.stories.setdefault(saga_id, Story())
-        for record in records:
-            story.records.append(record)
-            self._record(saga_id, story, record)
-        demand(after.version == before.version + len(records), f"{saga_id}: versions are not contiguous (V2)")
+    def turn(self, saga_id: str, graph: Graph, given: Input, now: int, turn: Turn) -> None:
+        """After one turn: record by record, then the turn as a whole."""
+        story = self.stories.get(saga_id)
+        if story is None:
+            story = self.stories[saga_id] = Story(saga_id, graph)
+        refusal = turn.refusal.code if turn.refusal else ""
+        seen = Seen(story, given, now, turn.records, refusal, len(story.records))
+        before = _before(story, given)
+        phase, pending, no_return = story.phase, story.pending, story.pivot == "passed" or story.forward_only
+        for index, record in enumerate(turn.records):
+            seen.version, seen.index = seen.version + 1, index
+            self._record(seen, record)
+        seen.demand(turn.state.version == len(story.records), "versions are not contiguous (V2)")
+        nothing_dropped(seen, before)
+        votes_counted(seen, before)
+        cancel_decided(seen, phase, pending=pending, no_return=no_return)
+        events_taken(seen, before, phase)
+        story.more = turn.effects.resume
+        settled_at_rest(seen)
+        self._messages(seen, turn.effects.outbox)
 
-    def _record(self, saga_id: str, story: Story, record: Record) -> None:
-        kind, activity = record.type, record.activity
-        late = kind in ("reply.late", "reply.contradicted", "parent.answered", "effect.found", "evidence.checked")
-        if story.terminal and not late:
-            again = story.terminal == "saga.completed" and kind == "compensation.started" and "by_parent" in record.data
-            demand(again, f"{saga_id}: {kind} after {story.terminal} (V10)")
-            story.terminal = ""
-        if kind in ("saga.completed", "saga.compensated"):
-            demand(not story.undo_open, f"{saga_id}: ended with undos in flight: {story.undo_open}")
-            story.terminal = kind
-        elif kind in ("step.succeeded", "child.completed") or (
-            kind == "operator.settled" and record.data["outcome"] == "done"
-        ):
-            story.order[activity] = len(story.records)
-        elif kind in ("undo.planned", "scope.undo_planned"):
-            self._plan(saga_id, story, record)
-        elif kind.startswith(("undo.", "operator.")):
-            self._undo(saga_id, story, record)
-        elif kind == "compensation.started":
-            story.planned, story.asked_in_plan = [], []
+    def _record(self, seen: Seen, record: Record) -> None:
+        story = seen.story
+        if story.terminal and record.type not in AFTER_THE_END:
+            again = story.terminal == "completed" and record.type == "compensation.started"
+            found = record.data.get("cause") in ("effect_found", "size") or record.data.get("found")
+            found = found or (record.type == "operator.retried" and record.data["place"] == "!")
+            again = again and "by_parent" in record.data
+            seen.demand(again or found, f"{record.type} {record.activity} after saga.{story.terminal} (V10)")
+        check_flow(seen, record)
+        check_back(seen, record)
+        check_answers(seen, record)
+        check_people(seen, record)
+        learn(seen, record)
 
-    def _plan(self, saga_id: str, story: Story, record: Record) -> None:
-        plan = record.data["plan"]
-        orders = [story.order.get(activity, 0) for activity in plan]
-        demand(
-            orders == sorted(orders, reverse=True), f"{saga_id}: plan {plan} is not in reverse order of completion (V9)"
-        )
-        story.plan_of.update(dict.fromkeys(plan, record.activity))
-        if record.type == "undo.planned":
-            story.planned = list(plan)
+    def _messages(self, seen: Seen, outbox: Sequence[Outgoing]) -> None:
+        """One key a round (never an attempt), and the author's functions saw only results that stand."""
+        for message in outbox:
+            if message.kind not in ("do", "undo", "fence"):
+                continue
+            attributes, purpose = message.attributes, message.attributes["purpose"]
+            way = "undo" if "undo" in purpose else "do"
+            place = (way, attributes["activity"], int(attributes["round"]))
+            key = attributes["idempotencykey"]
+            first = seen.story.keys.setdefault(place, key)
+            seen.demand(first == key, f"{place}: key {key}, was {first}: a second effect (rule 2)")
+            if way == "undo":
+                fact = seen.story.facts[attributes["activity"]]
+                undone = fact.under or seen.story.keys.get(("do", attributes["activity"], fact.round))
+                named = attributes.get("undoes")
+                seen.demand(named == undone, f"{place} names {named}, not {undone}")
+            elif message.kind == "do" and attributes["attempt"] == "1":
+                self._saw(seen, message)
 
-    def _undo(self, saga_id: str, story: Story, record: Record) -> None:
-        kind, activity = record.type, record.activity
-        if kind == "undo.requested":
-            plan = story.plan_of.get(activity)
-            others = {key for key in story.undo_open - {activity} if story.plan_of.get(key) == plan}
-            demand(not others, f"{saga_id}: undo of {activity} asked while {others} is in flight (rule 18)")
-            story.undo_open.add(activity)
-            if activity not in story.asked_in_plan and activity in story.planned:
-                story.asked_in_plan.append(activity)
-                expected = story.planned[: len(story.asked_in_plan)]
-                demand(
-                    story.disturbed or story.asked_in_plan == expected,
-                    f"{saga_id}: undos asked {story.asked_in_plan}, planned {story.planned} (V9)",
-                )
-        elif kind == "undo.succeeded" or (kind == "undo.failed" and not record.data.get("due")):
-            story.undo_open.discard(activity)
-            story.disturbed |= kind == "undo.failed"
-        elif kind.startswith("operator."):
-            story.disturbed = True
+    def _saw(self, seen: Seen, message: Outgoing) -> None:
+        """Results of undone steps are gone (S6): a command that quotes results quotes only those that stand."""
+        quoted = str(message.body.get("what", "")) if isinstance(message.body, dict) else ""
+        for activity in quoted.split():
+            if activity.startswith("@") and (fact := seen.story.facts.get(activity[1:])):
+                stands = fact.state == "done" and fact.undo not in ("done", "by_hand")
+                who = message.attributes["activity"]
+                seen.demand(stands, f"{who} saw the result of {activity}, which is undone (S6)")
 
-    def finish(self, states: dict[str, State], effects: Sequence[Effect]) -> None:
+    def between(self, saga_id: str, given: Input, parents: dict[str, tuple[str, str]]) -> None:
+        """After a turn: what a parent has recorded about its child is so. `parents`: child id -> parent, activity."""
+        if not isinstance(given, ChildAnswer):
+            return
+        story = self.stories[saga_id]
+        for child_id, (parent, activity) in parents.items():
+            if parent != saga_id or activity != given.activity:
+                continue
+            child, fact = self.stories.get(child_id), story.facts.get(activity)
+            if child is None or fact is None or activity in story.disputed:
+                continue
+            never = fact.state == "no" or fact.undo == "done"
+            gone = child.phase in ("compensated", "tombstoned")
+            demand(not never or gone, f"{activity} is {fact.state}/{fact.undo}, its child is {child.phase} (rule 25)")
+            completed = child.phase == "completed" or child.completed_once
+            demand(fact.state != "done" or completed, f"{activity} is done, its child is {child.phase} (rule 25)")
+
+    def finish(self, effects: Sequence[Effect], under: dict[tuple[str, str], str]) -> None:
         """At the end: the streams and the participants' history tell the same story."""
         keys = [(e.saga_id, e.key) for e in effects]
         demand(len(keys) == len(set(keys)), "an effect happened twice under one key (V6)")
         takebacks = [(e.saga_id, e.undoes) for e in effects if e.undoes]
         demand(len(takebacks) == len(set(takebacks)), "an effect was undone twice (V9)")
         standing = {(e.saga_id, e.key) for e in effects if not e.undoes} - set(takebacks)
-        for saga_id, state in states.items():
-            for activity, found in state.activities.items():
-                if found.kind == "step" and not found.reads:
-                    self._compare(saga_id, activity, found, standing)
+        self._order(effects)
+        for saga_id, story in self.stories.items():
+            for activity, fact in story.facts.items():
+                if fact.kind == "step" and not fact.reads:
+                    key = story.keys[("do", activity, fact.round)]
+                    self._compare(story, activity, fact, (saga_id, under.get((saga_id, key), key)) in standing)
+            self._net(story)
 
-    def _compare(self, saga_id: str, activity: str, found: Activity, standing: set[tuple[str, str]]) -> None:
-        if found.undo_status in ("by_hand", "skipped", "handed", "taken") or self._by_hand(saga_id, activity):
+    def _compare(self, story: Story, activity: str, fact: Fact, stands: bool) -> None:
+        hands = ("by_hand", "skipped", "handed", "taken")
+        gave_back = any(r.type == "operator.gave_back" for r in story.records)
+        if fact.undo in hands or activity in story.disputed or gave_back:
             return
-        assert found.command is not None
-        stands = (saga_id, found.command["key"]) in standing
-        expected = found.status == "succeeded" and found.undo_status != "done"
-        demand(
-            stands == expected,
-            f"{saga_id} {activity}: recorded {found.status}/{found.undo_status or 'standing'}, but its effect "
-            f"{'stands' if stands else 'does not stand'} (V6, V9)",
-        )
+        expected = fact.state == "done" and fact.undo != "done"
+        effect = "stands" if stands else "does not stand"
+        text = f"{story.saga_id} {activity}: recorded {fact.state}/{fact.undo}, but its effect {effect} (V6, V9)"
+        demand(stands == expected, text)
 
-    def _by_hand(self, saga_id: str, activity: str) -> bool:
-        hands = ("operator.completed_by_hand", "operator.settled", "operator.skipped")
-        return any(r.activity == activity and r.type in hands for r in self.stories[saga_id].records)
+    def _net(self, story: Story) -> None:
+        """A saga that went back left nothing that it could have taken back (V9)."""
+        if story.phase != "compensated":
+            return
+        rest = [
+            key
+            for key, fact in story.facts.items()
+            if fact.kind in ("step", "call") and fact.state == "done" and story.undoable(key) and not fact.kept
+            and fact.undo not in ("done", "by_hand", "skipped") and not self._on_failed(story, key)
+        ]  # fmt: skip
+        demand(not rest, f"{story.saga_id} compensated, but {rest} were not undone (V9)")
+
+    @staticmethod
+    def _on_failed(story: Story, activity: str) -> bool:
+        top = story.around(activity)[-1].node.path if story.around(activity) else story.node(activity).path
+        path = story.graph.on_failed
+        while path:
+            if path == top:
+                return True
+            path = story.graph.nodes[path].next
+        return False
+
+    def _order(self, effects: Sequence[Effect]) -> None:
+        """No effect of a round after its undo: the undo is the last word (rule 13)."""
+        undone: set[tuple[str, str]] = set()
+        for effect in effects:
+            if effect.undoes:
+                undone.add((effect.saga_id, effect.undoes))
+            demand((effect.saga_id, effect.key) not in undone, f"{effect.key} took effect after its undo (rule 14)")
+
+
+def _before(story: Story, given: Input) -> dict[str, Fact]:
+    """The facts that the input is about, as they were."""
+    if isinstance(given, Arrived):
+        return {key: copy(fact) for key, fact in story.facts.items() if fact.wants}
+    if isinstance(given, (Answer, TimerDue, Vote)) and given.activity in story.facts:
+        fact = copy(story.facts[given.activity])
+        fact.votes = list(fact.votes)
+        return {given.activity: fact}
+    return {}

@@ -1,9 +1,9 @@
-"""explore: a saga through random replies, refusals, silences, duplicates, cancels and operators' acts.
+"""One schedule: a saga through random replies, refusals, silences, duplicates, cancels, wrong people and operators.
 
 Rules of this file
 - A schedule has two parts: hostile, then healing (faults off, people decide, operators retry). After healing every saga
-  has ended; before it, whatever has not ended waits for something that exists (kernel rule 29).
-- A failure names the seed and prints the schedule; `explore(..., seeds=[seed])` repeats it.
+  has ended; before it, whatever has not ended waits for something that exists (kernel rule 29), at every quiet moment.
+- A failure names the seed and prints the schedule; `explore_scenario(..., seeds=[seed])` repeats it.
 Source: deterministic simulation testing, as FoundationDB and TigerBeetle do it.
 """
 
@@ -16,31 +16,41 @@ from random import Random
 from typing import Any
 
 from orchestrator.kernel.children import saga_id as id_of
-from orchestrator.kernel.graph import Program, TaskNode, node_path
+from orchestrator.kernel.effects import Outgoing
+from orchestrator.kernel.graph import Program
 from orchestrator.kernel.inputs import Start
 from orchestrator.kernel.state import State
 from orchestrator.kernel.turn import Limits
+from orchestrator.testing.exploring import people
 from orchestrator.testing.exploring.checker import BrokenInvariantError, demand
-from orchestrator.testing.exploring.participants import Rates, Stored
-from orchestrator.testing.exploring.world import World
+from orchestrator.testing.exploring.participants import Rates
+from orchestrator.testing.exploring.world import Aim, World
 
-HOSTILE_STEPS_MAX = 400
+HOSTILE_STEPS_MAX = 300
 HEALING_STEPS_MAX = 4000
 TAIL_LINES = 60
+AIMED_AT = (
+    "", "", "", "step.requested", "step.succeeded", "step.failed", "step.refused", "fence.requested", "fence.failed",
+    "undo.requested", "undo.failed", "undo.taken_over", "undo.handed", "undo.planned", "compensation.started",
+    "scope.entered", "scope.interrupted", "scope.failing", "scope.undo_planned", "child.requested", "child.completed",
+    "task.opened", "task.voted", "event.awaited", "saga.failing", "saga.stuck", "evidence.proposed",
+    "operator.settled", "saga.completed", "operator.retried",
+)  # fmt: skip
+AIMED_ACTS = ("cancel", "cancel", "redeliver", "downtime", "newest", "event", "operate")
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What a schedule needs: programs by saga name, the start, replies by type, and events people may send."""
+    """What a schedule needs: programs by saga name, the start, replies to messages, and events people may send."""
 
     programs: Mapping[str, Program]
     name: str
     start_type: str
     start_data: Any
     business_key: str
-    replies: Callable[[str], Any]
+    replies: Callable[[Outgoing], Any]
     events: tuple[tuple[str, str, Any], ...] = ()  # (type, key, data)
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits | None = None  # None: drawn by the seed, sometimes tiny
 
 
 @dataclass(slots=True)
@@ -56,8 +66,30 @@ class ScheduleError(AssertionError):
     """A schedule broke an invariant. `seed` repeats it; the text ends with the schedule's last lines."""
 
     def __init__(self, seed: int, cause: BaseException, log: list[str]) -> None:
-        super().__init__(f"seed {seed}: {cause}\n" + "\n".join(log[-TAIL_LINES:]))
+        super().__init__(f"seed {seed}: {type(cause).__name__}: {cause}\n" + "\n".join(log[-TAIL_LINES:]))
         self.seed = seed
+        self.cause = cause
+        self.log = log
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One schedule's shape: what the seed draws, or less of it when a failure is made smaller."""
+
+    seed: int
+    rates: Rates
+    steps: int
+    aim: Aim
+    limits: Limits
+
+    @classmethod
+    def of(cls, seed: int, limits: Limits | None = None) -> Plan:
+        """What this seed draws."""
+        random = Random(f"plan {seed}")  # noqa: S311 - a schedule must be repeatable, not secret
+        rates = Rates.swarm(random)
+        aim = Aim(random.choice(AIMED_AT), random.choice(AIMED_ACTS))
+        tiny = Limits(turn_records_max=random.choice([1, 2, 3, 400, 400, 400]))
+        return cls(seed, rates, random.randrange(HOSTILE_STEPS_MAX), aim, limits or tiny)
 
 
 def explore_scenario(scenario: Scenario, seeds: Iterable[int]) -> Report:
@@ -65,8 +97,7 @@ def explore_scenario(scenario: Scenario, seeds: Iterable[int]) -> Report:
     report = Report()
     for seed in seeds:
         world = run_schedule(scenario, seed)
-        root = world.states[root_id(scenario)]
-        report.ended[root.phase] += 1
+        report.ended[world.states[root_id(scenario)].phase] += 1
         report.records += sum(state.version for state in world.states.values())
         report.seeds += 1
     return report
@@ -79,16 +110,23 @@ def root_id(scenario: Scenario) -> str:
 
 def run_schedule(scenario: Scenario, seed: int) -> World:
     """One seed, one schedule. Raises ScheduleError."""
-    random = Random(seed)  # noqa: S311 - a schedule must be repeatable, not secret
-    world = World(scenario.programs, random, Rates.swarm(random), scenario.replies, limits=scenario.limits)
+    return run_plan(scenario, Plan.of(seed, scenario.limits))
+
+
+def run_plan(scenario: Scenario, plan: Plan) -> World:
+    """One schedule of this shape. Raises ScheduleError."""
+    random = Random(plan.seed)  # noqa: S311
+    world = World(scenario.programs, random, plan.rates, scenario.replies, plan.aim, plan.limits)
     try:
         _begin(world, scenario)
-        _hostile(world, scenario)
-        _orphans(world)
+        for _ in range(plan.steps):
+            if not _something(world, scenario):
+                break
+            _quiet(world)
         _heal(world, scenario)
-        world.checker.finish(world.states, world.participants.effects)
-    except (AssertionError, Exception) as error:
-        raise ScheduleError(seed, error, world.log) from error
+        world.checker.finish(world.participants.effects, world.participants.under)
+    except Exception as error:
+        raise ScheduleError(plan.seed, error, world.log) from error
     return world
 
 
@@ -98,111 +136,106 @@ def _begin(world: World, scenario: Scenario) -> None:
     world.give(saga, Start(saga, "main", scenario.business_key, scenario.start_type, scenario.start_data))
 
 
-def _hostile(world: World, scenario: Scenario) -> None:
-    random = world.random
-    for _ in range(random.randrange(HOSTILE_STEPS_MAX)):
-        if not _something(world, scenario):
-            return
-        for saga in list(world.states):
-            if not world.states[saga].ended and random.random() < world.rates.cancel / 2:
-                world.cancel(saga)
-
-
 def _something(world: World, scenario: Scenario) -> bool:
     """One random thing that may happen now. False where nothing can."""
-    random = world.random
+    random, rates = world.random, world.rates
+    if world.struck:
+        _strike(world, scenario, *world.struck.pop())
+        return True
     choices: list[Callable[[], Any]] = []
     if world.flying:
-        late = world.rates.late and random.random() < world.rates.late
+        late = rates.late and random.random() < rates.late
         index = random.randrange(len(world.flying)) if late else 0
         choices += [lambda: world.deliver(index)] * 6
     if world.timers:
         choices += [world.next_timer] * (1 if world.flying else 3)
-    tasks = _open_tasks(world)
+    tasks = people.open_tasks(world)
     if tasks:
-        choices.append(lambda: _vote(world, *random.choice(tasks)))
-    if scenario.events:
-        event = random.choice(scenario.events)
-        choices.append(lambda: world.publish_event(*event, event_id=f"e{len(world.early)}"))
-    stuck = [(saga, place) for saga, state in world.states.items() for place in state.stuck]
-    if stuck and random.random() < world.rates.operator:
-        choices.append(lambda: _act(world, *random.choice(stuck)))
-    if not world.flying and not world.timers and not tasks:
-        return bool(stuck) and bool(choices) and _go(random.choice(choices))
-    return _go(random.choice(choices))
-
-
-def _go(action: Callable[[], Any]) -> bool:
-    action()
+        choices.append(lambda: people.vote(world, *random.choice(tasks), honest=False))
+    if scenario.events and (tasks or world.subscriptions or random.random() < 0.2):
+        choices.append(lambda: _event(world, scenario, "e"))
+    stuck = people.stuck_places(world)
+    if stuck and random.random() < rates.operator:
+        choices += [lambda: people.act(world, *random.choice(stuck))] * 2
+    if not choices:
+        return False
+    _faults(world, choices)
+    random.choice(choices)()
     return True
 
 
-def _open_tasks(world: World) -> list[tuple[str, str]]:
-    return [
-        (saga, activity)
-        for saga, state in world.states.items()
-        for activity, found in state.activities.items()
-        if found.task is not None and found.status == "open"
-    ]
+def _faults(world: World, choices: list[Callable[[], Any]]) -> None:
+    random, rates = world.random, world.rates
+    if world.past and random.random() < rates.replay:
+        choices += [world.redeliver] * 4
+    if random.random() < rates.downtime:
+        choices += [world.downtime] * 2
+    if random.random() < rates.cancel:
+        live = [saga for saga, state in world.states.items() if not state.ended]
+        if live:
+            choices += [lambda: people.cancel(world, random.choice(live))] * 4
 
 
-def _vote(world: World, saga: str, activity: str) -> None:
-    node = world.programs[world.names[saga]].graph.nodes[node_path(activity)]
-    assert isinstance(node, TaskNode)
-    task = world.states[saga].activities[activity].task
-    assert task is not None
-    excluded = [*task.excluded, *(cast["by"] for cast in task.votes)]
-    by = next(name for name in (f"p{i}" for i in range(99)) if name not in excluded)
-    world.vote(saga, activity, world.random.choice(node.outcomes), by)
+def _strike(world: World, scenario: Scenario, saga: str, act: str) -> None:
+    """The aimed fault: right after a record of the chosen type."""
+    if act == "cancel":
+        people.cancel(world, saga)
+    elif act == "redeliver":
+        world.redeliver()
+    elif act == "downtime":
+        world.downtime()
+    elif act == "newest" and world.flying:
+        world.deliver(len(world.flying) - 1)
+    elif act == "event" and scenario.events:
+        _event(world, scenario, "a")
+    elif act == "operate" and (stuck := people.stuck_places(world)):
+        people.act(world, *world.random.choice(stuck))
 
 
-def _act(world: World, saga: str, place: str) -> None:
-    """An operator does something that fits the place: most often a retry."""
-    random = world.random
-    sign = place[:1]
-    if sign == "?":
-        world.operate(saga, place, "retry")
-    elif sign == "~" and random.random() < 0.3:
-        world.operate(saga, place, "take_over")
-    else:
-        world.operate(saga, place, "retry")
+def _event(world: World, scenario: Scenario, prefix: str) -> None:
+    """An event: more often than not one that somebody waits for."""
+    wanted = {(row.type, row.key) for rows in world.subscriptions.values() for row in rows}
+    fitting = [event for event in scenario.events if event[:2] in wanted]
+    event = world.random.choice(fitting if fitting and world.random.random() < 0.7 else scenario.events)
+    world.publish_event(*event, event_id=f"{prefix}{len(world.early)}")
 
 
-def _orphans(world: World) -> None:
-    """A live saga waits for something that exists (rule 29)."""
+def _quiet(world: World) -> None:
+    """At a quiet moment a live saga waits for something that exists (rule 29)."""
+    if world.flying:
+        return
     for saga, state in world.states.items():
-        if state.ended or any(going.saga_id == saga for going in world.flying):
-            continue
-        text = f"{saga}: phase {state.phase}, tokens {list(state.tokens)}: waits for nothing (V30)"
-        demand(_has_reason_to_wait(world, saga, state), text)
+        if not state.ended:
+            text = f"{saga}: phase {state.phase}, tokens {list(state.tokens)}: waits for nothing (V30)"
+            demand(_has_reason_to_wait(world, saga, state), text)
 
 
 def _has_reason_to_wait(world: World, saga: str, state: State) -> bool:
-    if state.stuck or any(key[0] == saga for key in world.timers):
+    if state.stuck or any(key[0] == saga for key in (*world.timers, *world.tasks, *world.subscriptions)):
         return True
-    for found in state.activities.values():
-        if found.undo_status in ("handed", "taken") or (found.status == "open" and found.kind in ("task", "wait")):
-            return True
-    children = [f.command["saga_id"] for f in state.activities.values() if f.kind == "call" and f.command]
-    flying = any(going.saga_id in children for going in world.flying)
-    return flying or any(not world.states[child].ended for child in children if child in world.states)
+    if people.handed(state):
+        return True
+    children = [child for child, (parent, _) in world.parents.items() if parent == saga]
+    return any(child in world.states and not world.states[child].ended for child in children)
 
 
 def _heal(world: World, scenario: Scenario) -> None:
     """Faults off; messages arrive, people decide, operators retry, time passes."""
-    world.rates = Rates()
-    world.participants.rates = world.rates
+    world.rates = world.participants.rates = Rates()
+    people.heal_participants(world)
+    world.struck.clear()
     for _ in range(HEALING_STEPS_MAX):
-        if not _live(world) and not world.flying:
+        if not world.flying and all(state.ended for state in world.states.values()) and not _found(world):
             return
         if not _healing_step(world, scenario):
             break
-    names = ", ".join(f"{saga[:8]} {world.states[saga].phase} {world.states[saga].stuck}" for saga in _live(world))
+    names = ", ".join(f"{s[:8]} {state.phase} {state.stuck}" for s, state in world.states.items() if not state.ended)
     raise BrokenInvariantError(f"did not end after healing: {names}")
 
 
-def _live(world: World) -> list[str]:
-    return [saga for saga, state in world.states.items() if not state.ended]
+def _found(world: World) -> list[tuple[str, str]]:
+    """Effects that were found after evidence had said otherwise: work that outlives the end of a saga."""
+    return [(saga, place) for saga, state in world.states.items() if state.ended for place in state.stuck]
 
 
 def _healing_step(world: World, scenario: Scenario) -> bool:
@@ -211,45 +244,19 @@ def _healing_step(world: World, scenario: Scenario) -> bool:
         return True
     for saga, state in world.states.items():
         for place in list(state.stuck):
-            if _mend(world, saga, place):
+            if people.mend(world, saga, place):
                 return True
-        handed = [key for key, found in state.activities.items() if found.undo_status == "handed"]
-        if handed:
-            undo = state.activities[handed[0]].undo
+        for key in people.handed(state):
+            undo = state.activities[key].undo
             assert undo is not None
-            world.operate(
-                saga, f"~{handed[0]}", world.random.choice(["give_back", "done", "skip"]), version=undo.taken_at
-            )
+            act: Any = world.random.choice(["give_back", "done", "skip"])
+            people.operate(world, saga, f"~{key}", act, version=undo.taken_at)
             return True
-    tasks = _open_tasks(world)
+    tasks = people.open_tasks(world)
     if tasks and world.random.random() < 0.7:
-        _vote(world, *tasks[0])
+        people.vote(world, *tasks[0])
         return True
-    if scenario.events and world.random.random() < 0.5:
-        event = world.random.choice(scenario.events)
-        world.publish_event(*event, event_id=f"h{len(world.early)}")
+    if scenario.events and world.random.random() < 0.3:
+        _event(world, scenario, "h")
         return True
     return world.next_timer()
-
-
-def _mend(world: World, saga: str, place: str) -> bool:
-    """An operator un-sticks a place. An outcome that can never be known takes two people's evidence: the truth."""
-    state = world.states[saga]
-    stuck = state.stuck[place]
-    if place[:1] == "?" and stuck.cause == "never":
-        found = state.activities[place[1:]]
-        assert found.command is not None
-        key = (saga, found.command["key"])
-        stored = world.participants.stored.get(key)
-        done = stored is not None and stored.outcome == "ok"
-        outcome = "done" if done else "not_done"
-        data = stored.data if stored is not None and done else None
-        world.participants.stored.setdefault(key, Stored("not_done"))
-        world.operate(saga, place, "settle", by="olga", outcome=outcome, data=data)
-        proposal = world.states[saga].activities[place[1:]].proposal
-        if proposal is not None:
-            version = proposal["version"]
-            world.operate(saga, place, "settle", by="piet", outcome=outcome, data=data, version=version)
-        return True
-    turn = world.operate(saga, place, "retry")
-    return turn.refusal is None

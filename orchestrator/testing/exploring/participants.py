@@ -3,12 +3,13 @@
 Rules of this file
 - A key has at most one effect. A stored outcome is answered again, whatever is asked.
 - A fence stores "never" for a key without an outcome; an undo first fences the key that it undoes (kernel rule 13).
-- Anything may be lost before it is done, or done and its answer lost.
+- Anything may be lost before it is done, or done and its answer lost; an effect may be outside and in doubt.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from random import Random
 from typing import Any
 
@@ -16,11 +17,12 @@ from orchestrator.kernel.effects import Outgoing
 from orchestrator.kernel.inputs import Answer, Outcome, Purpose
 
 Key = tuple[str, str]  # saga id, idempotency key
+MINUTE = 60_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a participant has decided for a key, for ever: ok, refused or not_done (fenced)."""
+    """What a participant has decided for a key, for ever: ok, refused, not_done (fenced) or never (unknowable)."""
 
     outcome: Outcome
     data: Any = None
@@ -51,20 +53,39 @@ class Rates:
     discard: float = 0.0  # a decided turn is thrown away, as after a failed commit, and decided again
     cancel: float = 0.0
     operator: float = 0.0
+    started: float = 0.0  # an outside effect whose outcome the participant does not know yet
+    in_doubt: float = 0.0
     never: float = 0.0
+    replay: float = 0.0  # something that was delivered long ago comes once more
+    raises: float = 0.0  # a user function raises
+    wrong_person: float = 0.0  # excluded, repeated, ineligible, stale or late votes
+    wrong_operator: float = 0.0  # stale versions, acts that do not fit
+    wrong_evidence: float = 0.0
+    send_refused: float = 0.0
+    downtime: float = 0.0
 
     @classmethod
     def swarm(cls, random: Random) -> Rates:
         """Rates of one seed: each fault is off in half of the seeds."""
         rates = cls()
-        ceilings = {
-            "refuse": 0.3, "error": 0.4, "lose": 0.4, "lose_answer": 0.4, "duplicate": 0.5, "late": 0.5,
-            "undo_refuse": 0.3, "discard": 0.3, "cancel": 0.1, "operator": 0.3, "never": 0.2,
-        }  # fmt: skip
-        for name, ceiling in ceilings.items():
+        for name, ceiling in _CEILINGS.items():
             if random.random() < 0.5:
                 setattr(rates, name, random.random() * ceiling)
         return rates
+
+    def without(self, name: str) -> Rates:
+        """The same rates with one fault switched off."""
+        copy = Rates(**{found.name: getattr(self, found.name) for found in fields(self)})
+        setattr(copy, name, 0.0)
+        return copy
+
+
+_CEILINGS = {
+    "refuse": 0.3, "error": 0.4, "lose": 0.4, "lose_answer": 0.4, "duplicate": 0.5, "late": 0.5, "undo_refuse": 0.3,
+    "discard": 0.3, "cancel": 0.1, "operator": 0.5, "started": 0.3, "in_doubt": 0.5, "never": 0.4, "replay": 0.2,
+    "raises": 0.15, "wrong_person": 0.5, "wrong_operator": 0.5, "wrong_evidence": 0.3, "send_refused": 0.05,
+    "downtime": 0.1,
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -73,69 +94,125 @@ class Participants:
 
     random: Random
     rates: Rates
-    replies: Any  # callable: reply type name -> plain data
+    replies: Callable[[Outgoing], Any]  # a plain reply to a message
     stored: dict[Key, Stored] = field(default_factory=dict)
     effects: list[Effect] = field(default_factory=list)
     bodies: dict[Key, Any] = field(default_factory=dict)
+    started: dict[Key, Outgoing] = field(default_factory=dict)  # done or not: only the outside knows
+    under: dict[Key, str] = field(default_factory=dict)  # key -> the earlier key that did it
 
-    def obey(self, saga_id: str, message: Outgoing) -> Answer | None:
+    def obey(self, saga_id: str, message: Outgoing, now: int = 0) -> Answer | None:
         """What a participant does with one delivery. None: lost, before or after it was done."""
         attributes = message.attributes
         key = (saga_id, attributes["idempotencykey"])
         first = self.bodies.setdefault(key, message.body)
-        assert first == message.body, f"key {key[1]} came with two bodies"
+        if first != message.body:
+            raise AssertionError(f"key {key[1]} came with two bodies (V7)")
         if self._happens(self.rates.lose):
             return None
-        purpose = attributes["purpose"]
-        if key not in self.stored and purpose in ("do", "undo") and self._happens(self.rates.error):
-            return self._answer(message, "error", reason="simulated fault")
-        found = self._settle(saga_id, message, key)
+        found = self._unresolved(message, key, now) or self._earlier(saga_id, message, key, now)
+        if found is None:
+            purpose = attributes["purpose"]
+            if key not in self.stored and purpose in ("do", "undo") and self._happens(self.rates.error):
+                return self._answer(message, Stored("error", reason="simulated fault"))
+            found = self._settle(saga_id, message, key)
         if self._happens(self.rates.lose_answer):
             return None
-        return self._answer(message, found.outcome, found.data, found.reason)
+        return self._answer(message, found, until=now + MINUTE if found.outcome == "in_doubt" else 0)
+
+    def _unresolved(self, message: Outgoing, key: Key, now: int) -> Stored | None:
+        """A key whose effect was started outside is resolved first, or in doubt, or never known."""
+        if key not in self.started:
+            return None
+        if self._happens(self.rates.in_doubt):
+            fences = message.attributes["purpose"].startswith("fence")
+            return Stored("in_doubt") if fences else Stored("error", reason="in doubt")
+        if self._happens(self.rates.never):
+            del self.started[key]
+            self.stored[key] = Stored("never", reason="simulated: cannot be known")
+            return None
+        asked = self.started.pop(key)
+        if any((effect.saga_id, effect.key) == key for effect in self.effects):
+            self.stored[key] = Stored("ok", self.replies(asked))
+        return None
+
+    def _earlier(self, saga_id: str, message: Outgoing, key: Key, now: int) -> Stored | None:
+        """Keys of earlier rounds come first: what was done under one answers under it, the others are fenced."""
+        for earlier in message.attributes.get("earlier", "").split():
+            old = (saga_id, earlier)
+            if found := self._unresolved(message, old, now):
+                return found
+            done = self.stored.setdefault(old, Stored("not_done"))
+            if done.outcome == "ok" and key not in self.stored:
+                self.under[key] = earlier
+                self.stored[key] = Stored("ok", done.data)
+        return None
 
     def _settle(self, saga_id: str, message: Outgoing, key: Key) -> Stored:
         purpose, undoes = message.attributes["purpose"], message.attributes.get("undoes", "")
         if key in self.stored:
             found = self.stored[key]
+            if purpose in ("do", "undo") and found.outcome == "never":
+                return Stored("never" if purpose == "do" else "error", reason="what happened can never be known")
             refused = purpose in ("do", "undo") and found.outcome == "not_done"
             return Stored("refused", reason="fenced") if refused else found
-        if purpose in ("fence", "fence_undo"):
-            if purpose == "fence" and self._happens(self.rates.never):
-                return Stored("never", reason="simulated: cannot be known")
+        if purpose == "fence":
             self.stored[key] = Stored("not_done")
+        elif purpose == "fence_undo":
+            self._fence_undo((saga_id, undoes), key)
         elif purpose == "undo":
             self._undo(saga_id, message, key, undoes)
         elif self._happens(self.rates.refuse):
             self.stored[key] = Stored("refused", reason="simulated refusal")
         else:
-            self.effects.append(Effect(saga_id, message.attributes["activity"], key[1]))
-            self.stored[key] = Stored("ok", self.replies(message.type))
-        return self.stored[key]
+            self._do(saga_id, message, key)
+        return self.stored.get(key, Stored("error", reason="crashed on the way"))
+
+    def _do(self, saga_id: str, message: Outgoing, key: Key) -> None:
+        done = Effect(saga_id, message.attributes["activity"], key[1])
+        if self._happens(self.rates.started):
+            self.started[key] = message
+            if self.random.random() < 0.5:
+                self.effects.append(done)
+            return
+        self.effects.append(done)
+        self.stored[key] = Stored("ok", self.replies(message))
+
+    def _fence_undo(self, undone: Key, key: Key) -> None:
+        """A take-over: the undo's own key and the key that it undoes. No effect at all means undone."""
+        target = self._target(undone)
+        nothing = self.stored.setdefault(target, Stored("not_done")).outcome in ("not_done", "refused")
+        self.stored[key] = Stored("ok", {}) if nothing else Stored("not_done")
+
+    def _target(self, undone: Key) -> Key:
+        return (undone[0], self.under.get(undone, undone[1]))
 
     def _undo(self, saga_id: str, message: Outgoing, key: Key, undoes: str) -> None:
-        undone = (saga_id, undoes)
+        undone = self._target((saga_id, undoes))
         self.stored.setdefault(undone, Stored("not_done"))
         if self._happens(self.rates.undo_refuse):
             self.stored[key] = Stored("refused", reason="simulated refusal of an undo")
             return
-        if self.stored[undone].outcome == "ok":
-            self.effects.append(Effect(saga_id, message.attributes["activity"], key[1], undoes))
+        if any((effect.saga_id, effect.key) == undone for effect in self.effects):
+            self.effects.append(Effect(saga_id, message.attributes["activity"], key[1], undone[1]))
         self.stored[key] = Stored("ok", {})
 
     def _happens(self, rate: float) -> bool:
         return rate > 0 and self.random.random() < rate
 
-    def _answer(self, message: Outgoing, outcome: Outcome, data: Any = None, reason: str = "") -> Answer:
+    def _answer(self, message: Outgoing, found: Stored, until: int = 0) -> Answer:
         attributes = message.attributes
         purpose: Purpose = attributes["purpose"]  # type: ignore[assignment]
+        own = (message.key, attributes["idempotencykey"])
         return Answer(
             purpose=purpose,
             activity=attributes["activity"],
             round=int(attributes["round"]),
             attempt=int(attributes["attempt"]),
-            outcome=outcome,
-            data=data,
-            reason=reason,
+            outcome=found.outcome,
+            data=found.data,
+            reason=found.reason,
+            until=until,
+            done_key=self.under.get(own, "") if found.outcome == "ok" else "",
             participant=message.target,
         )

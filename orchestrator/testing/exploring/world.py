@@ -3,32 +3,32 @@
 Rules of this file
 - The kernel is the production one. Only what surrounds it is simulated: broker, timers, participants, people.
 - Messages are delivered in any order, more than once, late; a decided turn may be thrown away and decided again.
+- Timers, subscriptions and tasks are kept from effects alone, as a store does, and held against the state.
 - Nothing here is random but by the seed: the same seed gives the same schedule.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
+from zlib import crc32
 
 from orchestrator.kernel.api import Turn, advance
-from orchestrator.kernel.effects import Outgoing
+from orchestrator.kernel.effects import Outgoing, Subscription
 from orchestrator.kernel.folding import evolve
 from orchestrator.kernel.graph import Program
 from orchestrator.kernel.inputs import (
     Arrived,
-    Cancel,
     ChildAnswer,
     Input,
-    Operate,
     Parent,
     Resume,
+    SendRefused,
     Start,
     TimerDue,
     UndoAsked,
-    Vote,
 )
 from orchestrator.kernel.records import Record
 from orchestrator.kernel.state import State
@@ -38,6 +38,11 @@ from orchestrator.testing.exploring.participants import Participants, Rates
 
 SECOND = 1_000_000
 EPOCH = 1_767_225_600 * SECOND  # 2026-01-01
+PAST_MAX = 60
+
+
+class SimulatedError(RuntimeError):
+    """What a user function raises when the schedule says so."""
 
 
 @dataclass(slots=True)
@@ -50,6 +55,14 @@ class Delivery:
     child: tuple[str, str, str] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """A fault that strikes right after a record of this type: cancel, redeliver, downtime, newest_first, crash."""
+
+    record: str = ""
+    act: str = ""
+
+
 @dataclass(slots=True)
 class World:
     """All sagas, messages and timers of one schedule."""
@@ -57,28 +70,53 @@ class World:
     programs: Mapping[str, Program]
     random: Random
     rates: Rates
-    replies: Callable[[str], Any]
+    replies: Callable[[Outgoing], Any]
+    aim: Aim = Aim()
+    limits: Limits = field(default_factory=Limits)
     now: int = EPOCH
     states: dict[str, State] = field(default_factory=dict)
     shadows: dict[str, State] = field(default_factory=dict)
     flying: list[Delivery] = field(default_factory=list)
+    past: list[Delivery] = field(default_factory=list)
     timers: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    subscriptions: dict[tuple[str, str], list[Subscription]] = field(default_factory=dict)
+    tasks: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    parents: dict[str, tuple[str, str]] = field(default_factory=dict)
     published: list[Outgoing] = field(default_factory=list)
     early: list[Arrived] = field(default_factory=list)
     taken: set[tuple[str, str]] = field(default_factory=set)
-    limits: Limits = field(default_factory=Limits)
     checker: Checker = field(default_factory=Checker)
     log: list[str] = field(default_factory=list)
+    struck: list[tuple[str, str]] = field(default_factory=list)  # aimed faults that are due: saga, act
     participants: Participants = field(init=False)
+    _turns: int = 0
 
     def __post_init__(self) -> None:
         self.participants = Participants(self.random, self.rates, self.replies)
+        self.programs = {name: self._faulty(program) for name, program in self.programs.items()}
+
+    def _faulty(self, program: Program) -> Program:
+        """The program, whose functions raise in some turns. Within one turn a function does the same each time."""
+
+        def wrap(key: str, call: Callable[..., Any]) -> Callable[..., Any]:
+            salt = crc32(key.encode())
+
+            def called(**arguments: Any) -> Any:
+                if self.rates.raises and (salt ^ self._turns * 2654435761) % 997 < self.rates.raises * 997:
+                    raise SimulatedError(f"{key} in turn {self._turns}")
+                return call(**arguments)
+
+            return called
+
+        functions = {key: replace(found, call=wrap(key, found.call)) for key, found in program.functions.items()}
+        return replace(program, functions=functions)
 
     def give(self, saga_id: str, given: Input, child: tuple[str, str, str] | None = None) -> Turn:
         """One input to one saga: decide (perhaps twice, as after a failed commit), check, carry out the effects."""
         program = self.programs[self.names[saga_id]]
         before = self.states.get(saga_id, State())
+        self._turns += 1
         self.log.append(f"{self.now - EPOCH:>14} {saga_id[:8]} {given}")
         frozen = repr(before.summary()) if self.random.random() < 0.1 else None
         turn = advance(program, before, given, self.now, self.limits, child=child)
@@ -87,36 +125,69 @@ class World:
             demand(again.records == turn.records, f"{saga_id}: deciding twice gave different records (V13)")
             turn = again
         demand(frozen is None or frozen == repr(before.summary()), f"{saga_id}: decide changed the state it was given")
-        self._commit(saga_id, before, turn)
+        self._commit(saga_id, program, given, turn)
         return turn
 
-    def _commit(self, saga_id: str, before: State, turn: Turn) -> None:
+    def _commit(self, saga_id: str, program: Program, given: Input, turn: Turn) -> None:
         """The records are durable now."""
         self.log.extend(f"{'':>14}          -> {r.type} {r.activity} {_short(r)}" for r in turn.records)
-        self.checker.turn(saga_id, before, turn.state, turn.records)
+        self.checker.turn(saga_id, program.graph, given, self.now, turn)
         shadow = self.shadows.setdefault(saga_id, State())
         for record in turn.records:
             evolve(shadow, Record(record.type, record.activity, record.data))
         demand(shadow.summary() == turn.state.summary(), f"{saga_id}: folding gives another state than deciding (V12)")
         self.states[saga_id] = turn.state
         self._carry_out(saga_id, turn)
+        self._tables(saga_id)
+        self.checker.between(saga_id, given, self.parents)
+        if any(record.type == self.aim.record for record in turn.records):
+            self.struck.append((saga_id, self.aim.act))
 
     def _carry_out(self, saga_id: str, turn: Turn) -> None:
-        for message in turn.effects.outbox:
+        effects = turn.effects
+        for message in effects.outbox:
             self._send(saga_id, message)
-        for timer in turn.effects.timers_set:
+        for timer in effects.timers_set:
             self.timers[saga_id, timer.activity] = timer.due, timer.armed
-        for activity in turn.effects.timers_cleared:
+        for activity in effects.timers_cleared:
             self.timers.pop((saga_id, activity), None)
-        for event_id in turn.effects.consumed:
-            self.taken.add((saga_id, event_id))
-        if turn.effects.resume:
+        for activity in effects.waits_closed:
+            self.subscriptions.pop((saga_id, activity), None)
+        for row in effects.tasks_open:
+            self.tasks[saga_id, row.activity] = row.data
+        for activity, _ in effects.tasks_closed:
+            self.tasks.pop((saga_id, activity), None)
+        self.taken.update((saga_id, event_id) for event_id in effects.consumed)
+        if effects.resume:
             self.flying.append(Delivery(saga_id, given=Resume()))
-        for event in list(self.early) if turn.effects.waits_opened else []:
-            self._offer(event)
+        opened = {wanted.activity for wanted in effects.waits_opened}
+        for activity in opened:
+            mine = [wanted for wanted in effects.waits_opened if wanted.activity == activity]
+            self.subscriptions[saga_id, activity] = mine
+        if opened:
+            for event in self.early:
+                if self._wants(saga_id, event):
+                    self.flying.append(Delivery(saga_id, given=event))
+
+    def _tables(self, saga_id: str) -> None:
+        """What a store holds for a saga is what its state says."""
+        state = self.states[saga_id]
+        timers = {key[1]: found for key, found in self.timers.items() if key[0] == saga_id}
+        due = {key: (found.due, found.armed) for key, found in state.activities.items() if found.due}
+        if state.deadline:
+            due[""] = (state.deadline, state.deadline_armed)
+        demand(timers == due, f"{saga_id}: timers {timers}, the state says {due}")
+        waits = {key[1] for key in self.subscriptions if key[0] == saga_id}
+        wants = {key for key, found in state.activities.items() if found.wants}
+        demand(waits == wants, f"{saga_id}: subscriptions {waits}, the state says {wants}")
+        tasks = {key[1]: row["hash"] for key, row in self.tasks.items() if key[0] == saga_id}
+        open_ = {k: f.task.hash for k, f in state.activities.items() if f.task is not None and f.status == "open"}
+        demand(tasks == open_, f"{saga_id}: tasks {tasks}, the state says {open_}")
 
     def _send(self, saga_id: str, message: Outgoing) -> None:
-        if message.kind == "event":
+        if message.kind != "answer" and self.random.random() < self.rates.send_refused:
+            self.flying.append(Delivery(saga_id, given=SendRefused(message.version, "message too large")))
+        elif message.kind == "event":
             self.published.append(message)
         elif message.kind in ("do", "undo", "fence"):
             self.flying.append(Delivery(saga_id, message=message))
@@ -131,6 +202,7 @@ class World:
             return
         self.names[target] = body["saga"]
         parent = Parent(**body["parent"])
+        self.parents[target] = saga_id, parent.activity
         tenant = self.states[saga_id].tenant
         if message.kind == "start":
             start = Start(target, tenant, body["business_key"], body["type"], body["data"], parent)
@@ -142,16 +214,28 @@ class World:
     def deliver(self, index: int) -> None:
         """Delivers one message on its way, perhaps once more later."""
         going = self.flying.pop(index)
-        if going.message is None:
-            assert going.given is not None
-            self.give(going.saga_id, going.given, going.child)
-            return
-        if self.random.random() < self.rates.duplicate:
+        if self.random.random() < self.rates.duplicate and not isinstance(going.given, Resume):
             self.flying.append(going)
-        answer = self.participants.obey(going.saga_id, going.message)
+        self.past.append(going)
+        del self.past[:-PAST_MAX]
+        self._deliver(going)
+
+    def _deliver(self, going: Delivery) -> None:
+        if going.given is not None:
+            event = going.given
+            if not isinstance(event, Arrived) or self._wants(going.saga_id, event):
+                self.give(going.saga_id, event, going.child)
+            return
+        assert going.message is not None
+        answer = self.participants.obey(going.saga_id, going.message, self.now)
         if answer is not None:
             copies = 2 if self.random.random() < self.rates.duplicate else 1
             self.flying.extend(Delivery(going.saga_id, given=answer) for _ in range(copies))
+
+    def redeliver(self) -> None:
+        """Something that was delivered before comes once more: a command, an answer, a timer, an event."""
+        if self.past:
+            self._deliver(self.random.choice(self.past))
 
     def next_timer(self) -> bool:
         """Lets time pass to the earliest timer and fires it. False where there is none."""
@@ -159,43 +243,37 @@ class World:
             return False
         (saga_id, activity), (due, armed) = min(self.timers.items(), key=lambda item: (item[1], item[0]))
         self.now = max(self.now, due) + self.random.randrange(3) * SECOND
+        self.past.append(Delivery(saga_id, given=TimerDue(activity, armed)))
         self.give(saga_id, TimerDue(activity, armed))
-        if self.timers.get((saga_id, activity)) == (due, armed):
-            del self.timers[saga_id, activity]
+        same = self.timers.get((saga_id, activity)) == (due, armed)
+        demand(not same, f"{saga_id}: the timer of {activity} came due and is still there")
         return True
+
+    def downtime(self) -> None:
+        """Everything stands still for hours; then all that is overdue comes at once, in any order."""
+        self.now += self.random.choice([20, 90, 600, 6000]) * 60 * SECOND
+        overdue = [(key, found) for key, found in self.timers.items() if found[0] <= self.now]
+        self.random.shuffle(overdue)
+        for (saga_id, activity), (_, armed) in overdue:
+            self.flying.append(Delivery(saga_id, given=TimerDue(activity, armed)))
 
     def publish_event(self, type_: str, key: str, data: Any, event_id: str) -> None:
         """A domain event arrives: every saga that waits for it gets it, else it is kept."""
         event = Arrived(type_, key, data, event_id, self.now)
         self.early.append(event)
-        self._offer(event)
+        self.log.append(f"{self.now - EPOCH:>14} event {type_} {key} {event_id}")
+        for saga_id in list(self.states):
+            if self._wants(saga_id, event):
+                self.flying.append(Delivery(saga_id, given=event))
 
-    def _offer(self, event: Arrived) -> None:
-        for saga_id, state in list(self.states.items()):
-            wants = any(
-                w["type"] == event.type and w["key"] == event.key for a in state.activities.values() for w in a.wants
-            )
-            if wants and (saga_id, event.event_id) not in self.taken:
-                self.give(saga_id, event)
-
-    def vote(self, saga_id: str, activity: str, outcome: str, by: str) -> Turn:
-        """A person decides an open task, having seen it."""
-        task = self.states[saga_id].activities[activity].task
-        assert task is not None
-        roles = tuple(entry["role"] for entry in task.to if "role" in entry)
-        people = [entry["person"] for entry in task.to if "person" in entry]
-        who = people[0] if people and not roles else by
-        return self.give(saga_id, Vote(activity, who, roles, {"outcome": outcome}, task.hash, self.now))
-
-    def cancel(self, saga_id: str) -> None:
-        """Somebody cancels."""
-        self.give(saga_id, Cancel("mallory", "changed my mind"))
-
-    def operate(self, saga_id: str, place: str, act: Any, by: str = "olga", **more: Any) -> Turn:
-        """An operator acts on a stuck place as it is now."""
-        stuck = self.states[saga_id].stuck.get(place)
-        version = more.pop("version", stuck.version if stuck else 0)
-        return self.give(saga_id, Operate(act, place, version, by, "looked at it", **more))
+    def _wants(self, saga_id: str, event: Arrived) -> bool:
+        """As a store decides it: an open subscription that accepts the event, which this saga has not taken."""
+        return (saga_id, event.event_id) not in self.taken and any(
+            (wanted.type, wanted.key) == (event.type, event.key) and event.arrived_at >= wanted.accepts_from
+            for (owner, _), rows in self.subscriptions.items()
+            if owner == saga_id
+            for wanted in rows
+        )
 
 
 def _short(record: Record) -> str:

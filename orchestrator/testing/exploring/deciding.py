@@ -1,0 +1,226 @@
+"""Checks of people and events: votes, levels, operators' acts, evidence, cancels, subscriptions."""
+
+from __future__ import annotations
+
+from orchestrator.kernel.graph import ScopeNode, TaskNode, WaitNode, node_path
+from orchestrator.kernel.inputs import Arrived, Cancel, Operate, Vote
+from orchestrator.kernel.records import Record
+from orchestrator.testing.exploring.story import Fact, Seen
+
+MS = 1000
+ACTS = {
+    "operator.retried", "operator.completed_by_hand", "operator.skipped", "operator.gave_back", "operator.settled",
+    "evidence.proposed",
+}  # fmt: skip
+
+
+def check_people(seen: Seen, record: Record) -> None:
+    """Before the record is learned."""
+    if record.type in ACTS or (record.type == "undo.taken_over" and "again" not in record.data):
+        _act(seen, record)
+    if check := CHECKS.get(record.type):
+        check(seen, record)
+
+
+def _voted(seen: Seen, record: Record) -> None:
+    """A vote that counts: eligible, not excluded, once a person, on what is shown now, in time (V21, V22)."""
+    vote = seen.given
+    fact = seen.story.facts[record.activity]
+    seen.demand(isinstance(vote, Vote) and vote.activity == record.activity, f"{record.activity}: a vote from nowhere")
+    assert isinstance(vote, Vote)
+    why = why_not(seen, vote, fact)
+    seen.demand(not why, f"the vote of {vote.by} on {record.activity} counts, but {why}")
+
+
+def why_not(seen: Seen, vote: Vote, fact: Fact) -> str:
+    """Why a vote may not count, or ""."""
+    node, story = seen.story.node(vote.activity), seen.story
+    assert isinstance(node, TaskNode)
+    others = {
+        cast["by"]
+        for key, other in story.facts.items()
+        if node_path(key) in node.exclude_tasks
+        for record in story.records
+        if record.type == "task.voted" and record.activity == key
+        for cast in [record.data["vote"]]
+    }
+    to = list(fact.task["to"]) + [entry for level in node.escalate[: fact.level] for entry in level.to]
+    names = {vote.by, vote.on_behalf_of} - {""}
+    reasons = {
+        "the task is not open": fact.state != "open",
+        "the saga goes back": story.phase not in ("forward", "on_failed"),
+        "it came too late": vote.received_at >= fact.task["expires"],
+        "the person is excluded": vote.by in fact.task["excluded"] or vote.by in others,
+        "they vote for somebody excluded": bool(vote.on_behalf_of) and vote.on_behalf_of in fact.task["excluded"],
+        "the person has voted": any(cast["by"] == vote.by for cast in fact.votes),
+        "another subject is shown": vote.subject_hash != fact.task["hash"],
+        "the person is not eligible": not any(e.get("person") in names or e.get("role") in vote.roles for e in to),
+        "the outcome is none": vote.answer.get("outcome") not in node.outcomes,
+    }
+    return next((text for text, holds in reasons.items() if holds), "")
+
+
+def votes_counted(seen: Seen, before: dict[str, Fact]) -> None:
+    """After a turn: a vote that may count has counted, and decides when enough agree."""
+    vote = seen.given
+    if not isinstance(vote, Vote) or f"!{vote.activity}" in seen.story.stuck:
+        return
+    fact = before.get(vote.activity)
+    types = [r.type for r in seen.records if r.activity == vote.activity]
+    if fact is None or fact.kind != "task" or fact.state != "open":
+        seen.demand(not types, f"a vote on {vote.activity}, which is not open, changed something (V20)")
+        return
+    node = seen.story.node(vote.activity)
+    assert isinstance(node, TaskNode)
+    if "task.voted" not in types:
+        may = not why_not(seen, vote, fact)
+        seen.demand(not may, f"the vote of {vote.by} on {vote.activity} may count, but was refused: {seen.refusal}")
+        return
+    outcome = vote.answer["outcome"]
+    agree = 1 + sum(cast["outcome"] == outcome for cast in fact.votes)
+    decides = outcome in node.rejects or agree >= node.votes
+    seen.demand(("task.decided" in types) == decides, f"{vote.activity}: {agree} of {node.votes} agree, got {types}")
+
+
+def _opened(seen: Seen, record: Record) -> None:
+    node = seen.story.node(record.activity)
+    assert isinstance(node, TaskNode)
+    levels = [seen.now + level.after_ms * MS for level in node.escalate]
+    given = [level["at"] for level in record.data["levels"]]
+    seen.demand(levels == given, f"{record.activity}: levels at {given}, must be at {levels}")
+    seen.demand(
+        record.data["due"] == min([record.data["expires"], *levels]), f"{record.activity}: its first timer is wrong"
+    )
+    seen.demand(len(record.data["excluded"]) >= len(node.exclude), f"{record.activity}: nobody is excluded")
+
+
+def _escalated(seen: Seen, record: Record) -> None:
+    """Level by level, each once, in order (V24)."""
+    fact, node = seen.story.facts[record.activity], seen.story.node(record.activity)
+    assert isinstance(node, TaskNode)
+    level = record.data["level"]
+    seen.demand(level == fact.level + 1, f"{record.activity}: level {level} follows level {fact.level} (V24)")
+    seen.demand(fact.state == "open", f"{record.activity} escalates, but it is {fact.state}")
+    planned = node.escalate[level - 1]
+    seen.demand(fact.opened_at + planned.after_ms * MS <= seen.now, f"{record.activity}: level {level} too early")
+    seen.demand(list(record.data["to"]) == list(planned.to), f"{record.activity}: level {level} goes to others")
+
+
+def _expired(seen: Seen, record: Record) -> None:
+    fact, node = seen.story.facts[record.activity], seen.story.node(record.activity)
+    assert isinstance(node, TaskNode)
+    expires = fact.task["expires"]
+    now = seen.given.received_at if isinstance(seen.given, Vote) else seen.now
+    seen.demand(fact.state == "open" and expires <= now, f"{record.activity} expires too early (V22)")
+    if not isinstance(seen.given, Vote):
+        missed = [e for e in node.escalate[fact.level :] if fact.opened_at + e.after_ms * MS < expires]
+        seen.demand(not missed, f"{record.activity} expires, and {len(missed)} levels never came (V24)")
+
+
+def _act(seen: Seen, record: Record) -> None:
+    """An operator's act: on the stuck record (or take-over, or proposal) of the version that it names (rule 27)."""
+    act, story = seen.given, seen.story
+    seen.demand(isinstance(act, Operate), f"{record.type} without an operator")
+    assert isinstance(act, Operate)
+    seen.demand(act.reason and record.data.get("by") == act.by, f"{record.type}: person or reason is missing")
+    fact = story.facts.get(act.place[1:])
+    if act.place[0] == "~" and act.act in ("skip", "done", "give_back"):
+        what = f"{act.act} {act.place}"
+        seen.demand(fact is not None and fact.undo == "handed", f"{what}: it was not handed over (rule 19)")
+        assert fact is not None
+        seen.demand(act.version == fact.taken, f"{what}: names {act.version}, taken over at {fact.taken}")
+        return
+    stuck = story.stuck.get(act.place)
+    proposal = fact.proposal[2] if fact is not None and fact.proposal else -1
+    seen.demand(stuck is not None, f"{act.act} on {act.place}, which is not stuck")
+    seen.demand(act.version in (stuck, proposal), f"{act.act} {act.place} answers {act.version}, stuck at {stuck}")
+
+
+def _settled(seen: Seen, record: Record) -> None:
+    """Evidence needs two people who say the same (rule 15)."""
+    fact, act = seen.story.facts[record.activity], seen.given
+    assert isinstance(act, Operate)
+    seen.demand(fact.unknown, f"{record.activity} is settled by evidence, but it is {fact.state}")
+    proposal = fact.proposal
+    seen.demand(proposal is not None, f"{record.activity} is settled by one person's word (rule 15)")
+    assert proposal is not None
+    by, outcome, version = proposal
+    seen.demand(by != act.by, f"{record.activity}: {by} confirms their own evidence")
+    seen.demand(outcome == record.data["outcome"], f"{record.activity}: proposed {outcome}, settled otherwise")
+    seen.demand(act.version == version, f"{record.activity}: the second person names {act.version}, not {version}")
+    never = _never(seen, record.activity)
+    owed = bool(record.data.get("owed"))
+    seen.demand(owed != never, f"{record.activity}: its fence is owed: {owed}, never: {never} (rule 15)")
+    if owed and fact.kind == "step":
+        following = [r.type for r in seen.records[seen.index :]]
+        seen.demand("fence.owed" in following, f"{record.activity}: the fence is owed, and not asked (rule 15)")
+
+
+def _never(seen: Seen, activity: str) -> bool:
+    stuck = [r for r in seen.story.records if r.type == "saga.stuck" and r.data["place"] == f"?{activity}"]
+    return bool(stuck) and stuck[-1].data["cause"] == "never"
+
+
+def cancel_decided(seen: Seen, phase: str, *, pending: bool, no_return: bool) -> None:
+    """After a turn: a cancel turns the saga back, or is refused for a reason (rule 20)."""
+    if not isinstance(seen.given, Cancel):
+        return
+    types = [r.type for r in seen.records]
+    turned = "compensation.started" in types or "saga.failing" in types
+    may = phase == "forward" and not pending and not no_return
+    seen.demand(turned == may, f"a cancel in phase {phase}, pending {pending}, past the pivot {no_return}: {types}")
+
+
+def events_taken(seen: Seen, before: dict[str, Fact], phase: str) -> None:
+    """After a turn: an event goes to the oldest open subscription that accepts it, and to exactly one (S9)."""
+    event, story = seen.given, seen.story
+    if not isinstance(event, Arrived):
+        return
+    wanting = [
+        (fact.opened, key)
+        for key, fact in before.items()
+        for want in fact.wants
+        if (want["type"], want["key"]) == (event.type, event.key) and event.arrived_at >= _since(seen, key, fact)
+    ]
+    takers = [r.activity for r in seen.records if r.data.get("event_id") == event.event_id]
+    seen.demand(len(takers) <= 1, f"event {event.event_id} is taken by {takers} (S9)")
+    if phase not in ("forward", "on_failed") or not wanting:
+        seen.demand(not takers, f"{takers} takes {event.type}, which nothing wants")
+        return
+    oldest = before[min(wanting)[1]]
+    overdue = oldest.due and event.arrived_at >= oldest.due and oldest.kind != "task"
+    stuck = any(r.type == "saga.stuck" for r in seen.records)
+    if not overdue and not stuck and f"!{min(wanting)[1]}" not in story.stuck:
+        seen.demand(takers == [min(wanting)[1]], f"{event.type} must go to {min(wanting)[1]}, went to {takers} (S9)")
+
+
+def _since(seen: Seen, key: str, fact: Fact) -> int:
+    """The earliest arrival that a subscription takes (rule 23)."""
+    node, story = seen.story.node(key), seen.story
+    early = story.started_at - story.graph.early_age_ms * MS
+    if isinstance(node, WaitNode):
+        if node.since:
+            steps = [other for name, other in story.facts.items() if node_path(name) == node.since]
+            asked = [step.asked_at for step in steps if step.opened < fact.opened]
+            return max(asked, default=fact.opened_at)
+        return early if node.early else fact.opened_at
+    return early if isinstance(node, ScopeNode) else fact.opened_at
+
+
+def _consumes(seen: Seen, record: Record) -> None:
+    event = record.data.get("event_id")
+    if event:
+        seen.demand(event not in seen.story.consumed, f"{record.activity} takes event {event} a second time (rule 23)")
+
+
+CHECKS = {
+    "task.voted": _voted,
+    "task.opened": _opened,
+    "task.escalated": _escalated,
+    "task.expired": _expired,
+    "operator.settled": _settled,
+    "event.received": _consumes,
+    "scope.interrupted": _consumes,
+    "scope.failing": _consumes,
+    "task.amended": _consumes,
+}

@@ -1,0 +1,205 @@
+"""People of a simulated world: those who decide tasks, operators at stuck places, and the wrong ones among them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.kernel.graph import TaskNode, node_path
+from orchestrator.kernel.inputs import Cancel, Operate, Vote
+from orchestrator.kernel.state import State
+from orchestrator.messages.contract import Contract
+from orchestrator.testing.exploring.participants import Stored
+from orchestrator.testing.exploring.world import World
+
+EVERYBODY = tuple(f"p{number}" for number in range(9))
+
+
+def open_tasks(world: World) -> list[tuple[str, str]]:
+    """Saga and activity of every task that lists show."""
+    return list(world.tasks)
+
+
+def vote(world: World, saga: str, activity: str, *, honest: bool = True) -> None:
+    """Somebody decides an open task: as it should be, or excluded, twice, with a stale hash, late, not eligible."""
+    random, row = world.random, world.tasks[saga, activity]
+    roles = tuple(entry["role"] for entry in row["to"] if "role" in entry)
+    people = [entry["person"] for entry in row["to"] if "person" in entry]
+    voted = [cast["by"] for cast in row["votes"]]
+    wrong = not honest and random.random() < world.rates.wrong_person
+    by = random.choice(EVERYBODY)
+    if not wrong:
+        others = [name for name in (*people, *(EVERYBODY if roles else ())) if name not in row["excluded"] + voted]
+        by = random.choice(others) if others else by
+    hash_, received, behalf = row["hash"], world.now, ""
+    if wrong:
+        kind = random.randrange(6)
+        by = random.choice([*row["excluded"], *voted, by]) if kind == 0 else by
+        hash_ = random.choice(["", "0" * 64]) if kind == 1 else hash_
+        roles = ("visitor",) if kind == 2 else roles
+        received = received + 9 * 3_600_000_000 if kind == 3 else received
+        behalf = random.choice([*row["excluded"], "p1"]) if kind == 4 else ""
+        by = random.choice(voted) if kind == 5 and voted else by
+    node = world.programs[world.names[saga]].graph.nodes[node_path(activity)]
+    assert isinstance(node, TaskNode)
+    outcome = random.choice(node.outcomes)
+    world.give(saga, Vote(activity, by, roles, {"outcome": outcome}, hash_, received, on_behalf_of=behalf))
+
+
+def cancel(world: World, saga: str) -> None:
+    """Somebody cancels."""
+    world.give(saga, Cancel("mallory", "changed my mind"))
+
+
+def operate(world: World, saga: str, place: str, act: Any, by: str = "olga", **more: Any) -> bool:
+    """An operator acts on a place, naming the version that is stuck now. False where the act was refused."""
+    stuck = world.states[saga].stuck.get(place)
+    more.setdefault("version", stuck.version if stuck else 0)
+    return world.give(saga, Operate(act, place, by=by, reason="looked at it", **more)).refusal is None
+
+
+def stuck_places(world: World) -> list[tuple[str, str]]:
+    """Saga and place of all that only a person can move: stuck ones, and undos handed over."""
+    return [
+        (saga, place)
+        for saga, state in world.states.items()
+        for place in (*state.stuck, *(f"~{key}" for key in handed(state)))
+    ]
+
+
+def handed(state: State) -> list[str]:
+    """Undos that a person has taken over."""
+    return [key for key, found in state.activities.items() if found.undo_status == "handed"]
+
+
+def act(world: World, saga: str, place: str) -> None:
+    """An operator does something: what fits the place, or what does not."""
+    random, state = world.random, world.states[saga]
+    if random.random() < world.rates.wrong_operator:
+        kinds = ["retry", "value", "done", "not_done", "skip", "take_over", "give_back", "settle"]
+        stuck = state.stuck.get(place)
+        version = max(0, (stuck.version if stuck else 5) - random.choice([0, 1, 2, 7]))
+        operate(world, saga, place, random.choice(kinds), version=version, outcome=random.choice(["done", "not_done"]))
+        return
+    if place[1:] in handed(state) and place[0] == "~":
+        _handed(world, saga, place)
+    elif place[0] == "?":
+        _unknown(world, saga, place)
+    elif place[0] == "~":
+        never = state.stuck[place].cause == "never" if place in state.stuck else False
+        if never:
+            settle_undo(world, saga, place)
+        else:
+            operate(world, saga, place, random.choice(["retry", "retry", "take_over"]))
+    elif place[0] == "!":
+        _step(world, saga, place)
+    else:
+        if not (random.random() < 0.4 and value(world, saga, place)):
+            operate(world, saga, place, "retry")
+
+
+def _handed(world: World, saga: str, place: str) -> None:
+    undo = world.states[saga].activities[place[1:]].undo
+    assert undo is not None
+    act_ = world.random.choice(["give_back", "done", "skip"])
+    operate(world, saga, place, act_, version=undo.taken_at)
+
+
+def _step(world: World, saga: str, place: str) -> None:
+    found = world.states[saga].activities.get(place[1:])
+    acts = ["retry", "retry", "done"]
+    if found is not None and found.unsettled:
+        acts.append("not_done")
+    operate(world, saga, place, world.random.choice(acts), data=_reply(world, saga, place[1:]))
+
+
+def _reply(world: World, saga: str, activity: str) -> Any:
+    """A reply typed by hand: what the participant answered, or what it could have."""
+    found = world.states[saga].activities.get(activity)
+    if found is None or not found.command:
+        return None
+    stored = world.participants.stored.get((saga, found.command["key"]))
+    return stored.data if stored is not None and stored.outcome == "ok" else {"note": "typed"}
+
+
+def value(world: World, saga: str, place: str) -> bool:
+    """The value of a function that raised, typed by hand. False where the place is not stuck in a function."""
+    stuck = world.states[saga].stuck[place]
+    program = world.programs[world.names[saga]]
+    if not stuck.function or program.functions[stuck.function].params:
+        return False
+    function = program.functions[stuck.function]
+    rates, world.rates = world.rates, world.rates.without("raises")
+    try:
+        made = function.call()
+    finally:
+        world.rates = rates
+    try:
+        plain = made.plain() if isinstance(made, Contract) else program.codecs[function.returns].dump(made)
+    except KeyError:
+        return False
+    return operate(world, saga, place, "value", data=plain)
+
+
+def _unknown(world: World, saga: str, place: str) -> None:
+    random = world.random
+    if random.random() < 0.4:
+        operate(world, saga, place, "retry")
+        return
+    wrong = random.random() < world.rates.wrong_evidence
+    settle(world, saga, place, second=random.random() < 0.8, wrong=wrong)
+
+
+def settle(world: World, saga: str, place: str, *, second: bool = True, wrong: bool = False) -> bool:
+    """Two people's evidence about an unknown outcome: the truth, or the contrary."""
+    found = world.states[saga].activities[place[1:]]
+    if found.kind != "step":
+        return operate(world, saga, place, "retry")
+    assert found.command is not None
+    key = (saga, found.command["key"])
+    done = any((effect.saga_id, effect.key) == key for effect in world.participants.effects) != wrong
+    stored = world.participants.stored.get(key)
+    data = stored.data if stored is not None and stored.outcome == "ok" else {"note": "typed"}
+    facts: dict[str, Any] = {"outcome": "done" if done else "not_done", "data": data if done else None}
+    if found.proposal is None or found.proposal["outcome"] != facts["outcome"]:
+        operate(world, saga, place, "settle", **facts)
+    proposal = world.states[saga].activities[place[1:]].proposal
+    if second and proposal is not None:
+        by = "olga" if world.random.random() < world.rates.wrong_operator else "piet"
+        return operate(world, saga, place, "settle", by=by, version=proposal["version"], **facts)
+    return False
+
+
+def settle_undo(world: World, saga: str, place: str) -> bool:
+    """Two people's evidence about an undo that is being taken over: was it done?"""
+    found = world.states[saga].activities[place[1:]]
+    if found.undo is None or found.undo.status != "taken" or found.undo.command is None:
+        return operate(world, saga, place, "retry")
+    key = (saga, found.undo.command["key"])
+    outcome = "done" if any((e.saga_id, e.key) == key for e in world.participants.effects) else "not_done"
+    if found.proposal is None or found.proposal["outcome"] != outcome:
+        operate(world, saga, place, "settle", outcome=outcome)
+    proposal = world.states[saga].activities[place[1:]].proposal
+    version = proposal["version"] if proposal is not None else 0
+    return operate(world, saga, place, "settle", by="piet", version=version, outcome=outcome)
+
+
+def mend(world: World, saga: str, place: str) -> bool:
+    """After the faults: a place is moved, so that the saga can end."""
+    state = world.states[saga]
+    stuck = state.stuck[place]
+    if place[0] == "?" and stuck.cause == "never":
+        return settle(world, saga, place)
+    if place[0] == "~" and stuck.cause == "never":
+        return settle_undo(world, saga, place)
+    if stuck.cause == "effect_found":
+        return operate(world, saga, place, "done", data=_reply(world, saga, place[1:]))
+    return operate(world, saga, place, "retry")
+
+
+def heal_participants(world: World) -> None:
+    """What was in doubt outside becomes known."""
+    participants = world.participants
+    for key, message in list(participants.started.items()):
+        del participants.started[key]
+        if any((effect.saga_id, effect.key) == key for effect in participants.effects):
+            participants.stored[key] = Stored("ok", participants.replies(message))
