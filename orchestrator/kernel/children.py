@@ -50,6 +50,25 @@ def open_call(turn: Turn, token: str, activity: str, node: CallNode, round_: int
     )
 
 
+def call_again(turn: Turn, activity: str, node: CallNode) -> None:
+    """An operator's retry: the same start while the outcome is unknown, another child after a definite no (rule 4)."""
+    found = turn.state.activities[activity]
+    assert found.command is not None
+    round_ = found.round if found.unsettled else found.round + 1
+    child = child_id(turn.state.tenant, turn.state.saga_id, activity, round_)
+    turn.emit(
+        "child.requested",
+        activity,
+        round=round_,
+        command=dict(found.command, saga_id=child),
+        due=turn.due(activity, node.within),
+        at=turn.now,
+        undoable=found.undoable,
+        pivot=node.pivot,
+        reply=node.reply,
+    )
+
+
 def call_timer(turn: Turn, activity: str) -> None:
     """The child took too long: it is asked to undo itself; what follows comes when it has answered."""
     found = turn.state.activities[activity]

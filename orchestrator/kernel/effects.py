@@ -82,6 +82,9 @@ class Effects:
     resume: bool = False
 
 
+CONSUMING = frozenset({"event.received", "scope.interrupted", "scope.failing", "task.amended", "task.amend_failed"})
+
+
 def effects(before: State, after: State, records: Sequence[Record], *, more: bool = False) -> Effects:
     """The rows of one turn: outbox from records, the rest from the activities that the turn touched."""
     found = Effects(resume=more)
@@ -90,9 +93,7 @@ def effects(before: State, after: State, records: Sequence[Record], *, more: boo
         version += 1
         if message := outgoing(after, record, version):
             found.outbox.append(message)
-        if record.type in ("event.received", "scope.interrupted", "scope.failing", "task.amended") and (
-            event_id := record.data.get("event_id")
-        ):
+        if record.type in CONSUMING and (event_id := record.data.get("event_id")):
             found.consumed.append(event_id)
     for key in after.owned:
         _compare(found, before, after, key, version)

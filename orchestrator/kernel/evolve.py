@@ -115,7 +115,9 @@ def _withdraw_ways(state: State, activity: str) -> None:
     if found.due and found.undo_status not in ("asked", "backoff", "taken"):
         set_timer(state, state.touch(activity), 0)
     if found.undo_status == "stuck":
-        state.touch(activity).undo.status = ""  # type: ignore[union-attr]  # asked again in its turn
+        undo = state.touch(activity).undo  # asked again in its turn, and the policy starts afresh
+        assert undo is not None
+        undo.status, undo.base = "", undo.attempt
     if found.fence or found.after:
         found = state.touch(activity)
         found.fence, found.after = ("owed" if found.fence == "owed" else ""), ""

@@ -51,9 +51,17 @@ def _scope_planned(state: State, activity: str, data: Data) -> None:
     scope.mode, scope.plan = "undoing", list(data["plan"])
 
 
-@folds("scope.closed", "scope.undone")
+@folds("scope.closed")
 def _scope_closed(state: State, activity: str, data: Data) -> None:
     del state.scopes[activity]
+
+
+@folds("scope.undone")
+def _scope_undone(state: State, activity: str, data: Data) -> None:
+    """What was done inside counts as not done any more; computed values and what was kept stay (S6)."""
+    del state.scopes[activity]
+    for key in [key for key, found in state.inside(activity) if found.kind != "compute" and not found.kept]:
+        state.touch(key).gone = True
 
 
 @folds("compensation.started")

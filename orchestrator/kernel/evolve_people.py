@@ -71,7 +71,16 @@ def _amended(state: State, activity: str, data: Data) -> None:
     task.shown, task.hash = data["shown"], data["hash"]
     task.round += 1
     task.votes = []
+    state.stuck.pop(f"!{activity}", None)
     found = state.touch(activity)
+    found.result, found.result_type = data["event"], data["type"]
+
+
+@folds("task.amend_failed")
+def _amend_failed(state: State, activity: str, data: Data) -> None:
+    found = state.touch(activity)
+    assert found.task is not None
+    found.task.hash, found.task.votes = "", []
     found.result, found.result_type = data["event"], data["type"]
 
 
@@ -84,6 +93,7 @@ def _retried(state: State, activity: str, data: Data) -> None:
         undo = state.touch(activity).undo
         assert undo is not None
         undo.status, undo.base = "", undo.attempt
+        set_timer(state, state.touch(activity), 0)
         _back_into_plan(state, activity)
     if sign == "?":
         found = state.touch(activity)
@@ -94,6 +104,8 @@ def _retried(state: State, activity: str, data: Data) -> None:
 def _by_hand(state: State, activity: str, data: Data) -> None:
     state.stuck.pop(data["place"], None)
     sign = data["place"][0]
+    if data.get("found"):
+        return
     if "function" in data:
         state.by_hand[f"{data['function']}@{activity}"] = data["value"]
     elif sign == "~":

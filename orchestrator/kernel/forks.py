@@ -127,7 +127,7 @@ def keep(turn: Turn, token: str, activity: str, node: KeepNode) -> None:
     kept = [
         key
         for key, found in turn.state.inside(prefix)
-        if found.status == "succeeded" and found.undoable and not any(in_body(key, scope) for scope in closing)
+        if found.stands and found.kind != "compute" and not any(in_body(key, scope) for scope in closing)
     ]
     turn.emit("scope.kept", activity, takes=token, kept=kept, gives=[f"-{activity}"])
 

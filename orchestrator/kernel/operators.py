@@ -13,14 +13,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.kernel.children import call_again
 from orchestrator.kernel.fences import fence, is_child, undo_policy
 from orchestrator.kernel.forks import branch
-from orchestrator.kernel.graph import StepNode, node_path
+from orchestrator.kernel.graph import CallNode, StepNode, TaskNode, node_path
 from orchestrator.kernel.inputs import Answer, Operate
 from orchestrator.kernel.state import Activity
 from orchestrator.kernel.steps import ask_again, request
 from orchestrator.kernel.turn import MS, StuckError, Turn
 from orchestrator.kernel.turning import fail, go_forward
+from orchestrator.kernel.waiting import amend_again
 from orchestrator.messages.contract import ContractError
 
 
@@ -86,17 +88,29 @@ def _value(turn: Turn, act: Operate) -> None:
         return
     where = stuck.activity or act.place[1:]
     turn.emit("operator.completed_by_hand", where, function=stuck.function, value=value, **_by(act))
+    if act.place[0] == "!" and isinstance(turn.node(where), TaskNode):
+        amend_again(turn, where)
 
 
 def _retry_step(turn: Turn, act: Operate) -> None:
     """Asks again: the same round while its outcome is unknown, a new one after a definite no (rule 4)."""
     activity = act.place[1:]
-    found = turn.state.activities[activity]
-    turn.emit("operator.retried", activity, **_by(act))
-    node = turn.node(activity)
-    if not isinstance(node, StepNode):
+    if turn.state.stuck[act.place].cause == "effect_found":
+        turn.refuse("invalid", "an effect that was found is put right outside: record it as done")
         return
-    if found.unsettled:
+    turn.emit("operator.retried", activity, **_by(act))
+    found = turn.state.activities.get(activity)
+    if found is None:  # a message of the saga itself: there is nothing to ask again
+        return
+    node = turn.node(activity)
+    if isinstance(node, CallNode):
+        if found.command is not None and found.status in ("requested", "refused"):
+            call_again(turn, activity, node)
+    elif isinstance(node, TaskNode):
+        amend_again(turn, activity)
+    elif not isinstance(node, StepNode):
+        return
+    elif found.unsettled:
         ask_again(turn, activity, base=found.attempt)
     elif found.command is not None:
         round_ = found.round + 1
@@ -109,11 +123,18 @@ def _retry_step(turn: Turn, act: Operate) -> None:
 
 def _step_done(turn: Turn, act: Operate) -> None:
     activity = act.place[1:]
+    if turn.state.stuck[act.place].cause == "effect_found":
+        turn.emit("operator.completed_by_hand", activity, found=True, **_by(act))
+        return
+    if turn.state.activities[activity].kind not in ("step", "call") if activity else True:
+        turn.refuse("invalid", f"{act.place} is no step: retry it")
+        return
     result = _checked(turn, activity, act.data)
-    if turn.refusal is None:
-        turn.emit("operator.completed_by_hand", activity, result=result, gives=turn.gives(activity, "then"), **_by(act))
-        if turn.state.activities[activity].pivot:
-            go_forward(turn)
+    if turn.refusal is not None:
+        return
+    turn.emit("operator.completed_by_hand", activity, result=result, gives=turn.gives(activity, "then"), **_by(act))
+    if turn.state.activities[activity].pivot:
+        go_forward(turn)
 
 
 def _checked(turn: Turn, activity: str, data: Any) -> Any:
@@ -129,9 +150,9 @@ def _checked(turn: Turn, activity: str, data: Any) -> Any:
 def _step_not_done(turn: Turn, act: Operate) -> None:
     """Never by word alone: the participant is asked to refuse the key for ever."""
     activity = act.place[1:]
-    found = turn.state.activities[activity]
-    if not found.unsettled:
-        turn.refuse("invalid", f"{activity} has a known outcome already: {found.status}")
+    found = turn.state.activities.get(activity)
+    if found is None or not found.unsettled:
+        turn.refuse("invalid", f"{act.place} has a known outcome already")
         return
     turn.emit("operator.retried", activity, **_by(act))
     fence(turn, activity, after="exhausted")
@@ -285,7 +306,7 @@ def _handed(turn: Turn, act: Operate) -> None:
 ACTS: dict[str, dict[str, Any]] = {
     "+": {"retry": _retry_control, "value": _value},
     "-": {"retry": _retry_control, "value": _value},
-    "!": {"retry": _retry_step, "done": _step_done, "not_done": _step_not_done},
+    "!": {"retry": _retry_step, "value": _value, "done": _step_done, "not_done": _step_not_done},
     "?": {"retry": _retry_fence, "settle": _settle},
     "~": {"retry": _retry_undo, "take_over": _take_over, "settle": _settle_undo},
 }

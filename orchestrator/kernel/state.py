@@ -96,6 +96,7 @@ class Activity:
     pivot: bool = False
     reads: bool = False
     kept: bool = False
+    gone: bool = False  # its scope was taken back: it counts as not done (S6)
     fence: str = ""  # ""|asked|backoff|stuck|owed
     fence_attempt: int = 0
     fence_base: int = 0
@@ -130,8 +131,8 @@ class Activity:
 
     @property
     def stands(self) -> bool:
-        """Its result is there: it succeeded and was not undone."""
-        return self.status == "succeeded" and self.undo_status not in ("done", "by_hand")
+        """Its result is there: it succeeded, was not undone, and its scope was not taken back."""
+        return self.status == "succeeded" and not self.gone and self.undo_status not in ("done", "by_hand")
 
 
 _copy_activity = _copier(Activity)

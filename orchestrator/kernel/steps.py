@@ -71,6 +71,9 @@ def answered(turn: Turn, answer: Answer) -> None:
         _definite(turn, found, answer)
     elif answer.purpose == "fence":
         _fence_answered(turn, found, answer)
+    elif answer.outcome == "never" and not found.reads:
+        if found.fence != "stuck":  # asking again cannot help, nor can a fence: people must say what happened
+            fence_never(turn, activity, answer.reason)
     elif found.status == "requested" and answer.attempt == found.attempt:
         attempt_failed(turn, activity, "step.failed", answer.reason)
     else:
@@ -102,11 +105,12 @@ def _late(turn: Turn, found: Activity, answer: Answer) -> None:
 def _owed_answered(turn: Turn, found: Activity, answer: Answer) -> None:
     """The participant answers a key that people had settled by evidence (rule 15): agree, or an effect was found."""
     done = answer.outcome == "ok"
-    agrees = done == (found.status == "succeeded")
+    compensating = turn.state.phase == "compensating"
+    goes = found.undo_status in ("done", "by_hand") or (compensating and found.undoable and not found.kept)
+    agrees = done == (found.status == "succeeded") or (not done and goes)
     if agrees:
         turn.emit("evidence.checked", answer.activity, outcome=answer.outcome)
         return
-    compensating = turn.state.phase == "compensating"
     plans = done and compensating
     turn.emit(
         "effect.found", answer.activity, round=answer.round, outcome=answer.outcome, result=answer.data, plans=plans
@@ -143,7 +147,7 @@ def _definite(turn: Turn, found: Activity, answer: Answer) -> None:
 def _fence_answered(turn: Turn, found: Activity, answer: Answer) -> None:
     if found.fence not in ("asked", "backoff") or answer.attempt != found.fence_attempt:
         turn.refuse("late", "an answer to a fence that is over, without an outcome, changes nothing")
-    elif answer.outcome == "never":
+    elif answer.outcome == "never" and not found.reads:
         fence_never(turn, answer.activity, answer.reason)
     else:
         until = answer.until if answer.outcome == "in_doubt" else 0

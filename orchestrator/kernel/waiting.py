@@ -92,9 +92,17 @@ def _amend(turn: Turn, activity: str, facts: dict[str, Any]) -> None:
         plain = turn.call_plain(activity, "shown")
     except StuckError as error:
         found.result, found.result_type = before
-        turn.stick(f"!{activity}", error.cause, error.reason)
+        turn.emit("task.amend_failed", activity, **facts)  # nobody may decide on what is shown now
+        turn.stick(f"!{activity}", error.cause, error.reason, error)
         return
     turn.emit("task.amended", activity, shown=plain, hash=subject_hash(plain), **facts)
+
+
+def amend_again(turn: Turn, activity: str) -> None:
+    """An operator's retry: what is shown is built from the event that came."""
+    found = turn.state.activities[activity]
+    if found.status == "open" and found.task is not None and not found.task.hash:
+        _amend(turn, activity, {"event": found.result, "type": found.result_type})
 
 
 def _interrupt(turn: Turn, scope: str, block: str, by: str, facts: dict[str, Any]) -> None:
