@@ -15,10 +15,11 @@ from typing import Any, Literal, TypeVar
 from orchestrator.definition.tasks import Task
 from orchestrator.definition.words import text_of
 from orchestrator.kernel.inputs import Arrived, Cancel, Operate, Refusal, Vote
+from orchestrator.kernel.state import Activity
 from orchestrator.messages import Command, Contract, Event, Form, Verdict
 from orchestrator.testing.answers import anything
 from orchestrator.testing.known import At, Place
-from orchestrator.testing.places import find, stuck_place
+from orchestrator.testing.places import find, runs, stuck_place
 from orchestrator.testing.world import Actor, World
 
 O = TypeVar("O", bound=Enum)  # noqa: E741 - outcome
@@ -42,7 +43,8 @@ class Decided:
 
     def give(self, world: World) -> Refusal | None:
         """Votes, with the hash of what is shown and the roles that the task asks for, unless said otherwise."""
-        actor, key = find(world, self.task, self.at, anything, "was opened")
+        some_open = any(_is_open(found) for _, _, found in runs(world, self.task, self.at))
+        actor, key = find(world, self.task, self.at, _is_open if some_open else anything, "is open")
         row = actor.tasks.get(key)
         found = actor.now_state.activities[key]
         shown = row.data["hash"] if row else found.task.hash if found.task else ""
@@ -64,6 +66,10 @@ class Decided:
             return self.answer.plain()
         form = {"outcome": text_of(self.answer)}
         return {**form, "reason": self.reason} if self.reason and isinstance(self.answer, Verdict) else form
+
+
+def _is_open(found: Activity) -> bool:
+    return found.status == "open"
 
 
 def decided(

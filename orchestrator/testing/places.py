@@ -23,21 +23,22 @@ Asked = Step[..., Any] | Call[..., Any] | Task[..., Any, Any]
 
 def find(world: World, word: Asked, at: At, fits: Callable[[Activity], bool], wanted: str) -> tuple[Actor, str]:
     """The one activity of this word that fits. Raises SpecificationError where there is none, or more than one."""
-    runs = _runs(world, word, at)
-    fitting = [(actor, key) for actor, key, found in runs if fits(found)]
+    candidates = runs(world, word, at)
+    fitting = [(actor, key) for actor, key, found in candidates if fits(found)]
     if len(fitting) == 1:
         return fitting[0]
     name = place_name(word) + (f" at {indices_of(at)}" if at is not None else "")
     if fitting:
         ids = ", ".join(key for _, key in fitting)
         raise SpecificationError(f"{name} {wanted} more than once ({ids}): say at=")
-    if runs:
-        what = "; ".join(f"{key}: {situation(found)}" for _, key, found in runs)
+    if candidates:
+        what = "; ".join(f"{key}: {situation(found)}" for _, key, found in candidates)
         raise SpecificationError(f"{name} is not one that {wanted} ({what})\n{_under_way(world)}")
     raise SpecificationError(f"{name} has not been reached\n{_under_way(world)}")
 
 
-def _runs(world: World, word: Asked, at: At) -> list[tuple[Actor, str, Activity]]:
+def runs(world: World, word: Asked, at: At) -> list[tuple[Actor, str, Activity]]:
+    """Every run of this word so far: saga, activity id, activity."""
     kind, name, index = _kind(word), place_name(word), indices_of(at)
     return [
         (actor, key, found)
