@@ -35,6 +35,8 @@ class StrictBody:
             return
         request = Request(scope)
         try:
+            if not scope["path"].isprintable() or b"%00" in scope["query_string"]:
+                raise ProblemError("bad_request", "The address holds control characters.")
             body = await self._read(request, receive)
         except ProblemError as error:
             # The rest of the body is not read, so the connection cannot be used again.

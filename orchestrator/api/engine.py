@@ -262,6 +262,9 @@ class Engine:
             authentication=actor.authentication,
         )
         outcome = await self._act(task.saga_id, vote, actor, traceparent)
+        if not any(record.type == "task.voted" for record in outcome.records):
+            # What was recorded instead is that the time was over: the vote came first to find it out.
+            raise RefusedError("expired", "The task expired before this vote.", {"due": task.due}, task.saga_id)
         decided = any(record.type == "task.decided" for record in outcome.records)
         return Voted(task_id, task.saga_id, str(answer.get("outcome", "")), decided, outcome.version)
 

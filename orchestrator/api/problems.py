@@ -20,6 +20,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
+from orchestrator.api.shapes import shape
 from orchestrator.api.tracing import trace_id_of
 from orchestrator.api.views import RefusedError
 from orchestrator.messages import canonical_bytes
@@ -220,7 +221,7 @@ def answer(request: Request, error: ProblemError) -> Response:
     if error.errors:
         body["errors"] = error.errors[:ERRORS_MAX]
     if error.facts:
-        body["facts"] = error.facts
+        body["facts"] = shape(error.facts)
     return Response(canonical_bytes(body), problem.status, media_type=MEDIA_TYPE, headers=error.headers)
 
 
