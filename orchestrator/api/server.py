@@ -107,12 +107,12 @@ class ApiServer:
 
 
 def _bind(host: str, port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
     except OSError as error:
+        listening.close()
         raise ServerError(
             f"cannot listen on {host}:{port}: {error.strerror or error}. "
             "Stop what uses it, or choose another port: ORCHESTRATOR_API_PORT, 0 takes a free one."
