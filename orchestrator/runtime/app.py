@@ -110,8 +110,7 @@ class Runtime:
         async with AsyncExitStack() as opening:
             opening.push_async_callback(self.store.close)
             opening.push_async_callback(self.broker.close)
-            async with self.store.pools.connection("work") as connection:
-                await check_schema(connection)
+            await self._check_schema()
             if self.roles & DECIDING:
                 await self.catalog.register(self.store)
             if self.settings.topic_create:
@@ -166,6 +165,15 @@ class Runtime:
         if self.intake is not None:
             facts["intake_paused"] = int(self.intake.paused)
         return Health(self._supervisor.ready, tuple(self._supervisor.health()), facts)
+
+    async def _check_schema(self) -> None:
+        async with self.store.pools.connection("work"):
+            pass  # says in the store's own words when the database cannot be reached
+        connection = await self.store.pools.fresh()
+        try:
+            await check_schema(connection)
+        finally:
+            await connection.close()
 
     # --- wiring -------------------------------------------------------------------------------------------------------
 

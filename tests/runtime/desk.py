@@ -38,7 +38,9 @@ _offsets = itertools.count(1)
 _ids = itertools.count(1)
 
 
-def incoming(topic: str, key: str, headers: Any, value: bytes | None, *, at: int = 0, partition: int = 0) -> IncomingMessage:
+def incoming(
+    topic: str, key: str, headers: Any, value: bytes | None, *, at: int = 0, partition: int = 0
+) -> IncomingMessage:
     """A message as the broker gives it."""
     return IncomingMessage(topic, partition, next(_offsets), key.encode(), value, tuple(headers), at)
 
@@ -62,7 +64,9 @@ def header_of(row: OutboxRow) -> CommandHeader:
     return CommandHeader.of(envelope)
 
 
-def reply(row: OutboxRow, outcome: Contract | str = "", *, reason: str = "", topic: str = "", id: str = "") -> IncomingMessage:
+def reply(
+    row: OutboxRow, outcome: Contract | str = "", *, reason: str = "", topic: str = "", id: str = ""
+) -> IncomingMessage:
     """A participant's answer to a command: a reply contract, or an outcome without data."""
     header = header_of(row)
     participant = row.topic.removesuffix(".commands")

@@ -114,9 +114,7 @@ def order_done(order: OrderPlaced) -> OrderDone:
     return OrderDone(order_id=order.order_id)
 
 
-order = Saga(
-    "order", version=1, starts_on=OrderPlaced, flow=[reserve, charge, pivot(ship), publish(order_done)]
-)
+order = Saga("order", version=1, starts_on=OrderPlaced, flow=[reserve, charge, pivot(ship), publish(order_done)])
 
 
 # --- waiting ----------------------------------------------------------------------------------------------------------

@@ -48,9 +48,7 @@ class TestUnknownCommits:
         assert await eyes.stream(ORDER) == ["saga.started", "step.requested"]
         assert len(shaky.sent) == 1, "what was committed is sent"
 
-    async def test_it_did_not_commit_so_it_is_decided_again(
-        self, shaky: Desk, faulty: FaultyStore, eyes: Eyes
-    ) -> None:
+    async def test_it_did_not_commit_so_it_is_decided_again(self, shaky: Desk, faulty: FaultyStore, eyes: Eyes) -> None:
         faulty.faults["commit"] = "before"
         (outcome,) = await shaky.take(event(OrderPlaced(order_id="o-1")))
         assert outcome.fate == "applied"

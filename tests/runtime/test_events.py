@@ -78,10 +78,7 @@ async def test_an_event_from_before_a_saga_and_its_early_age_is_not_taken(desk: 
 
 async def test_more_early_events_than_are_kept_become_dead_letters(database: Database, eyes: Eyes) -> None:
     async with at_desk(database.url, early_events_max_per_key=2) as desk:
-        fates = [
-            outcome.fate
-            for outcome in await desk.take(*(event(Signed(parcel_id="p-1")) for _ in range(3)))
-        ]
+        fates = [outcome.fate for outcome in await desk.take(*(event(Signed(parcel_id="p-1")) for _ in range(3)))]
         (later,) = await desk.take(event(Signed(parcel_id="p-1")))
     assert fates == ["early", "early", "dead"]
     assert later.reason == "too_many_early"

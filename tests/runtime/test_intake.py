@@ -41,7 +41,9 @@ async def broker(database: Database) -> AsyncIterator[Broker]:
 
 
 def intake_of(desk: Desk, broker: Broker, overloaded: Callable[[], bool] = lambda: False, **options: Any) -> Intake:
-    consumer = broker.consumer("orchestrator", TOPICS, lambda wanted: desk.store.positions("orchestrator", list(wanted)))
+    consumer = broker.consumer(
+        "orchestrator", TOPICS, lambda wanted: desk.store.positions("orchestrator", list(wanted))
+    )
     settings = {"group": "orchestrator", "batch_messages": 20, "wait_ms": 5, "heartbeat_ms": 20, "lanes": 2} | options
     return Intake(consumer, desk.coordinator, desk.router, desk.hints.clock, overloaded=overloaded, **settings)
 
@@ -102,7 +104,9 @@ async def _has(eyes: Eyes, table: str, count: int) -> bool:
 
 
 async def _stored(eyes: Eyes, count: int) -> bool:
-    rows = await eyes.rows("SELECT coalesce(sum(next_offset), 0)::int AS n FROM positions WHERE topic = 'orders.events'")
+    rows = await eyes.rows(
+        "SELECT coalesce(sum(next_offset), 0)::int AS n FROM positions WHERE topic = 'orders.events'"
+    )
     return bool(rows[0]["n"] == count)
 
 

@@ -227,9 +227,7 @@ def _router_of(database: Database, desk: Desk) -> Any:
     return parts.router(desk.settings, Catalog.of(SAGAS))
 
 
-async def test_a_stream_that_was_tampered_with_parks_its_saga_alone(
-    database: Database, desk: Desk, eyes: Eyes
-) -> None:
+async def test_a_stream_that_was_tampered_with_parks_its_saga_alone(database: Database, desk: Desk, eyes: Eyes) -> None:
     await desk.take(event(OrderPlaced(order_id="o-1")), event(OrderPlaced(order_id="o-2")))
     one, two = desk.commands()
     desk.coordinator.cache.clear()

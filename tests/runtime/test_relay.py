@@ -299,7 +299,9 @@ async def test_no_schedule_of_two_processes_crashes_and_refusals_reorders_or_los
         versions[saga] += 1
         new = row(saga, versions[saga])
         table.commit(new)
-        alive[process].relay.accept(saga, [new], foreign=owner.get(saga, process if versions[saga] == 1 else -1) != process)
+        alive[process].relay.accept(
+            saga, [new], foreign=owner.get(saga, process if versions[saga] == 1 else -1) != process
+        )
         owner[saga] = process
         if chance.random() < 0.04:
             await alive[process].__aexit__()
