@@ -60,8 +60,8 @@ def share(
             owner = owners.get(place)
             if owner in owned:
                 owned[owner].append(place)
-            elif owner not in members:
-                free.append(place)
+            else:
+                free.append(place)  # nobody has it, or somebody dead; the claim itself makes sure
         base, extra = divmod(partitions[topic_id], len(readers))
         # Who has most keeps one more; among equals a hash decides, another one for each topic, so that the remainders
         # of many topics do not all fall to the same member.

@@ -61,13 +61,19 @@ async def test_members_share_the_partitions_and_each_message_comes_once(site: Si
             readers = [Reader(one, positions), Reader(two, positions)]
             await until(lambda: len(one.assignment()) == 3 == len(two.assignment()))
             assert not one.assignment() & two.assignment()
+            generations = [one.generation(), two.generation()]
             await send(broker, numbered(topic, 600, keys=40))
-            await until(lambda: sum(len(reader.kept) for reader in readers) >= 600)
+            await until(lambda: set(numbers(readers[0].kept + readers[1].kept)) == set(range(600)))
             for reader in readers:
-                assert {(m.topic, m.partition) for m in reader.kept} <= reader.consumer.assignment()
-                assert len(reader.kept) > 0
                 await reader.end()
-    assert sorted(numbers([m for reader in readers for m in reader.kept])) == list(range(600))
+            if [
+                one.generation(),
+                two.generation(),
+            ] == generations:  # on a crowded machine a member may be taken for dead
+                assert len(readers[0].kept) + len(readers[1].kept) == 600
+                for reader in readers:
+                    assert {(m.topic, m.partition) for m in reader.kept} <= reader.consumer.assignment()
+                    assert len(reader.kept) > 0
 
 
 async def test_every_group_gets_everything(site: Site) -> None:
@@ -171,6 +177,26 @@ async def test_a_frozen_member_loses_its_partitions_and_knows_it(site: Site) -> 
                         received += await one.fetch(10, 50)
                 mine = one.assignment()
                 assert {(m.topic, m.partition) for m in received[-1:]} <= mine
+
+
+async def test_what_an_older_generation_fetched_comes_again(site: Site) -> None:
+    """The caller has to drop it, also where the same partitions come back: so they are positioned anew."""
+    async with opened(site) as broker:
+        topic, positions = await new_topic(broker, 2), Positions()
+        await send(broker, numbered(topic, 40))
+        async with consuming(broker, [topic], positions=positions) as consumer:
+            positions.keep(await read(consumer, 10))
+            dropped = await read(consumer, 10)
+            before = consumer.generation()
+            time.sleep(3)  # noqa: ASYNC251 a frozen process; nobody else is there to take over
+            again: list[IncomingMessage] = []
+            async with asyncio.timeout(20):
+                while consumer.generation() == before or not consumer.assignment():
+                    again = await consumer.fetch(10, 50)  # until the change, these belong to the old generation
+            again = again or await consumer.fetch(10, 5_000)
+            again += await read(consumer, 30 - len(again))
+    assert {(m.partition, m.offset) for m in dropped} <= {(m.partition, m.offset) for m in again}
+    assert sum(positions.stored.values()) + len(again) == 40
 
 
 async def test_pause_returns_nothing_and_resume_goes_on_in_order(site: Site) -> None:
