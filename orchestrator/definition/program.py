@@ -136,7 +136,14 @@ def _presence(draft: Draft, node: Placed, wanted: type[Any]) -> Param:
     if not asked:
         do = f"put a step, wait or compute(…) that gives {show(wanted)} before it"
         draft.report("ORC105", node.word.place, f"{node.label}: {show(wanted)} is not made anywhere", do=do)
-    return Param("found", "optional", tuple(found.source for found in asked))
+    question, walk = draft.known(asked)
+    there = {question.there(state) for state, _ in walk.seen.get(node.path, {})}
+    ever = [found for found in asked if any(found.bit & state for state in there)]
+    if asked and there and not ever:
+        made_by = ", ".join(found.made_by for found in asked)
+        text = f"{node.label} never holds: no {show(wanted)} can be there yet"
+        draft.report("ORC203", node.word.place, text, made_by=made_by, do="put it after that, or drop the path")
+    return Param("found", "optional", tuple(found.source for found in ever))
 
 
 def program_of(draft: Draft, graph: Graph, plans: Mapping[str, Sequence[Param]]) -> Program:
@@ -150,12 +157,13 @@ def program_of(draft: Draft, graph: Graph, plans: Mapping[str, Sequence[Param]])
     for node in draft.layout.nodes.values():
         if isinstance(node.word, When) and isinstance(node.word.condition, type):
             key = f"{node.path}#test"
-            functions[key] = Function(name_of(node.word.condition), _is_there, tuple(plans[key]))
+            functions[key] = Function(name_of(node.word.condition), _found, tuple(plans[key]))
     return Program(graph, functions, codecs)
 
 
-def _is_there(found: object) -> bool:
-    return found is not None
+def _found(found: object) -> object:
+    """The test of a condition over a type: the kernel asks whether it is None (`ChooseNode.present`)."""
+    return found
 
 
 def _returns(use: Use) -> str:

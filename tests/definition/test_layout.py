@@ -116,7 +116,7 @@ def test_a_when_over_a_type_asks_whether_it_is_there() -> None:
     assert node.present
     test = compiled.program.functions["Held#test"]
     assert [param.want for param in test.params] == ["optional"]
-    assert (test.call(found=None), test.call(found=1)) == (False, True)
+    assert (test.call(found=None), test.call(found=1)) == (None, 1), "the kernel asks whether it is None"
 
 
 def test_choices_are_named_by_their_labels() -> None:

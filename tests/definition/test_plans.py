@@ -275,6 +275,9 @@ def test_a_condition_over_a_type_makes_sure_that_it_is_there() -> None:
     assert sources(compiled, "Held/tell#event", "held") == ["is_large/hold"]
     assert codes(when(is_large, hold), when(Held, note).otherwise(publish(tell))) == ["ORC104"]
 
+    assert codes(when(Held, hold)) == ["ORC203"]
+    assert codes(parallel(when(is_large, hold), when(Held, note))) == ["ORC203"], "made in another branch"
+
     def count(helds: list[Held]) -> Closed: ...
 
     compiled = saga(when(is_large, hold), when(Held, note).otherwise(publish(count)))
