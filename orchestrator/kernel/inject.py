@@ -178,7 +178,10 @@ def _around(program: Program, activity: str, path: str) -> tuple[str, int]:
 
 
 def _load(program: Program, state: State, where: tuple[str, int], codec: str, raw: Any) -> Any:
-    """Decoded once per settled result: recorded data never changes."""
+    """Decoded once per settled result: recorded data never changes. What amends an open task may come again."""
+    owner = state.activities.get(where[0])
+    if owner is not None and not owner.settled and owner.kind != "for_each":
+        return program.codecs[codec].load(raw)
     cached = state.cache.get((where, codec), _MISSING)
     if cached is _MISSING:
         cached = state.cache[(where, codec)] = program.codecs[codec].load(raw)

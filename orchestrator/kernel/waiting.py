@@ -15,6 +15,7 @@ from orchestrator.kernel.fences import settle_unknown, withdrawn_inside
 from orchestrator.kernel.graph import DelayNode, ScopeNode, WaitNode, node_path
 from orchestrator.kernel.inputs import Arrived
 from orchestrator.kernel.places import enter_block
+from orchestrator.kernel.tasks import expire
 from orchestrator.kernel.turn import MS, StuckError, Turn, subject_hash
 from orchestrator.kernel.turning import fail, fail_scope
 
@@ -69,7 +70,8 @@ def arrived(turn: Turn, event: Arrived) -> bool:
         return False
     _, activity = min(open_)
     found = turn.state.activities[activity]
-    if found.due and event.arrived_at >= found.due and found.kind != "task":
+    limit = found.task.expires if found.task is not None else found.due
+    if limit and event.arrived_at >= limit:
         # The event came after the limit: the limit was first, whether or not its timer has fired (rule 31).
         limit_reached(turn, activity)
         return arrived(turn, event)
@@ -140,10 +142,12 @@ def _own_reason(turn: Turn, scope: str, block: str, facts: dict[str, Any]) -> st
 
 
 def limit_reached(turn: Turn, activity: str) -> None:
-    """The time of a wait, a delay or a scope is over."""
+    """The time of a wait, a delay, a task or a scope is over."""
     found = turn.state.activities[activity]
     node = turn.node(activity)
-    if found.kind == "delay":
+    if found.kind == "task":
+        expire(turn, activity)
+    elif found.kind == "delay":
         turn.emit("timer.fired", activity, gives=turn.gives(activity))
     elif found.kind == "wait":
         handled = "on_timeout" in node.blocks
