@@ -11,6 +11,7 @@ Rules of this file
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ _TRANSIENT = (
     asyncpg.InternalClientError,
 )
 
+_FAILURES = (asyncpg.PostgresError, *_TRANSIENT)
 
 # Every hot statement looks up a few hundred keys, in tables of any size: an index, row by row, is always right. Left to
 # itself the planner now and then reads a whole table instead (after a bulk load, with old statistics), and plans the
@@ -180,7 +182,8 @@ async def _released(pool: Pool, raw: Any) -> None:
     try:
         await pool.release(raw)
     except _TRANSIENT:
-        raw.terminate()
+        with contextlib.suppress(asyncpg.InterfaceError):
+            raw.terminate()
 
 
 class SeenError(StoreError):
@@ -197,22 +200,23 @@ class Guarded:
 
     async def fetch(self, query: str, *args: object) -> list[asyncpg.Record]:
         """All rows of one statement."""
-        return await self._told(query, self._raw.fetch(query, *args))
+        return await self._told(query, self._call("fetch", query, *args))
 
     async def fetchrow(self, query: str, *args: object) -> asyncpg.Record:
         """The only row of a statement that always gives one."""
-        return await self._told(query, self._raw.fetchrow(query, *args))
+        return await self._told(query, self._call("fetchrow", query, *args))
 
     async def execute(self, query: str, *args: object) -> int:
         """How many rows the statement changed."""
-        status: str = await self._told(query, self._raw.execute(query, *args))
+        status: str = await self._told(query, self._call("execute", query, *args))
         return int(status.rpartition(" ")[2]) if status[-1:].isdigit() else 0
 
     async def copy(self, table: str, columns: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
         """Adds rows by binary COPY: half the price of INSERT ... unnest for many rows. Raises SeenError for a key that
         is there already; the transaction is then good for nothing but going back to a savepoint."""
         try:
-            await self._told(f"-- copy {table}", self._raw.copy_records_to_table(table, records=rows, columns=columns))
+            copying = self._call("copy_records_to_table", table, records=rows, columns=columns)
+            await self._told(f"-- copy {table}", copying)
         except StoreError as error:
             if isinstance(error.__cause__, asyncpg.UniqueViolationError):
                 raise SeenError(str(error)) from error
@@ -223,7 +227,7 @@ class Guarded:
 
         A caller who is cancelled meanwhile is told so only when the outcome is there: COMMIT is never cut off.
         """
-        task = asyncio.ensure_future(self._raw.execute("COMMIT"))
+        task = asyncio.ensure_future(self._call("execute", "COMMIT"))
         cancelled = False
         deadline = asyncio.get_running_loop().time() + self._answer_timeout
         while not task.done():
@@ -244,9 +248,8 @@ class Guarded:
             status = task.result()
         except (asyncpg.TransactionRollbackError, asyncpg.IntegrityConstraintViolationError) as error:
             raise translated(error, "COMMIT was refused") from error
-        except (asyncpg.PostgresError, *_TRANSIENT) as error:
-            self.broken = True
-            self._raw.terminate()
+        except _FAILURES as error:
+            self._close()
             raise CommitUnknownError(f"COMMIT: {type(error).__name__}: {error}. It may have happened: ask") from error
         if status != "COMMIT":
             raise StoreError(
@@ -257,7 +260,7 @@ class Guarded:
         """Rolls back without raising; a connection on which that fails is closed, which comes to the same."""
         if self.broken:
             return
-        task = asyncio.ensure_future(self._raw.execute("ROLLBACK"))
+        task = asyncio.ensure_future(self._call("execute", "ROLLBACK"))
         try:
             done, _ = await asyncio.wait({task}, timeout=self._answer_timeout)
         except asyncio.CancelledError:
@@ -266,13 +269,23 @@ class Guarded:
         if not done:
             await self._abandon(task)
         elif task.exception() is not None:
-            self.broken = True
+            self._close()
+
+    async def _call(self, method: str, *args: object, **named: object) -> Any:
+        """A coroutine of the driver. Its methods raise when called, not when awaited, on a connection that has died."""
+        return await getattr(self._raw, method)(*args, **named)
+
+    def _close(self) -> None:
+        self.broken = True
+        with contextlib.suppress(asyncpg.InterfaceError):  # the pool has noticed before us
             self._raw.terminate()
 
     async def _told(self, query: str, work: Coroutine[Any, Any, T]) -> T:
         try:
             return await self.run(work)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except _FAILURES as error:
+            if not isinstance(error, asyncpg.PostgresError):
+                self._close()  # driver and server no longer agree on what this connection is doing
             raise translated(error, query.partition("\n")[0].removeprefix("-- ")) from error
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -292,8 +305,7 @@ class Guarded:
         return task.result()
 
     async def _abandon(self, task: asyncio.Future[Any]) -> None:
-        self.broken = True
-        self._raw.terminate()
+        self._close()
         # The task ends now with an error that nobody needs; awaiting it leaves no "never retrieved" behind.
         await asyncio.wait({task}, timeout=1)
         if task.done() and not task.cancelled():
