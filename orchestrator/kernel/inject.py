@@ -130,7 +130,7 @@ def _matching(
         if direct is not None and _shows(direct, source):
             yield source.path, direct
         return
-    prefix = _shared_prefix(program, activity, source.path, rounds=rounds)
+    prefix = shared_prefix(program, activity, source.path, rounds=rounds)
     for key, found in state.activities.items():
         if key.startswith(prefix) and node_path(key) == source.path and _shows(found, source):
             yield key, found
@@ -151,7 +151,7 @@ def _in_loop(program: Program, path: str) -> bool:
     return False
 
 
-def _shared_prefix(program: Program, activity: str, path: str, *, rounds: bool) -> str:
+def shared_prefix(program: Program, activity: str, path: str, *, rounds: bool) -> str:
     """The longest loop prefix of `activity` whose loop also contains `path`: `lines[2]` for lines/reserve."""
     here, best = activity, ""
     while True:

@@ -13,6 +13,7 @@ from typing import Any
 
 from orchestrator.kernel.fences import settle_unknown, withdrawn_inside
 from orchestrator.kernel.graph import DelayNode, ScopeNode, WaitNode, node_path
+from orchestrator.kernel.inject import shared_prefix
 from orchestrator.kernel.inputs import Arrived
 from orchestrator.kernel.places import enter_block
 from orchestrator.kernel.tasks import expire
@@ -36,8 +37,13 @@ def open_wait(turn: Turn, token: str, activity: str, node: WaitNode) -> None:
     """Starts to wait for an event."""
     key = turn.call(activity, "match") if node.match else turn.state.business_key
     since = turn.now if not node.early else earliest(turn)
-    if node.since:
-        asked = [found.requested_at for k, found in turn.state.activities.items() if node_path(k) == node.since]
+    if node.since:  # the step of this very round and item
+        prefix = shared_prefix(turn.program, activity, node.since, rounds=False)
+        asked = [
+            found.requested_at
+            for key, found in turn.state.activities.items()
+            if key.startswith(prefix) and node_path(key) == node.since
+        ]
         since = max(asked, default=turn.now)
     due = turn.due(activity, node.within)
     turn.emit("event.awaited", activity, takes=token, wants=[want(turn, node.event, key, since)], due=due)
