@@ -1,0 +1,176 @@
+"""Every verb's failure path: an exit code that says what kind, an error that says what next, and never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from orchestrator.cli.main import app, run
+
+# One failing command line per verb, and its exit code. `{tmp}` is an empty directory.
+FAILURES: dict[str, tuple[list[str], int]] = {
+    "demo": (["--data-dir", "/proc/nothing", "--once"], 7),
+    "init": (["Not A Name"], 2),
+    "serve": (["--roles", "nonsense"], 2),
+    "migrate": ([], 7),
+    "check": ([], 6),
+    "graph": (["nothing"], 3),
+    "emit": (["OrderPlaced", "--example"], 7),
+    "explain": (["ORC999"], 3),
+    "version": (["--nonsense"], 2),
+    "saga list": ([], 7),
+    "saga show": (["x"], 7),
+    "saga timeline": (["x"], 7),
+    "saga undo-plan": (["x"], 7),
+    "saga cancel": (["x"], 2),
+    "saga retry": (["x", "--reason", "r"], 7),
+    "saga take-over": (["x", "--reason", "r"], 7),
+    "saga give-back": (["x"], 2),
+    "saga skip": (["x", "--reason", "r"], 7),
+    "saga complete": (["x", "--reason", "r", "--data", "{"], 2),
+    "saga settle": (["x", "--reason", "r"], 2),
+    "task list": ([], 7),
+    "task show": (["x"], 7),
+    "task approve": (["x", "--reason", "r"], 2),
+    "task reject": (["x", "--reason", "r", "--confirm", "0" * 64], 7),
+    "letter list": ([], 7),
+    "letter show": (["0"], 2),
+    "letter redrive": (["1", "--reason", "r"], 7),
+    "bench orders": (["--concurrency", "many"], 2),
+    "bench limit": (["--sagas", "0"], 2),
+}
+
+
+def verbs(command: Any, prefix: str = "") -> Iterator[str]:
+    """All verbs that the command line has."""
+    for name, found in command.commands.items():
+        if hasattr(found, "commands"):
+            yield from verbs(found, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}"
+
+
+def environment(**more: str) -> dict[str, str]:
+    """An environment in which nothing answers."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ORCHESTRATOR_")}
+    return kept | {
+        "ORCHESTRATOR_API_URL": "http://127.0.0.1:9",
+        "ORCHESTRATOR_DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none",
+        "ORCHESTRATOR_SAGAS": "sagas",
+        "NO_COLOR": "1",
+        **more,
+    }
+
+
+def test_every_verb_has_a_failure_here() -> None:
+    """A new verb must bring its failure along."""
+    assert sorted(verbs(typer.main.get_command(app))) == sorted(FAILURES)
+
+
+@pytest.mark.parametrize("verb", sorted(FAILURES))
+def test_a_verb_that_fails_says_so(verb: str, tmp_path: Path) -> None:
+    """As the shell sees it: exit code, an error on stderr with the next step, nothing on stdout, no traceback."""
+    arguments, expected = FAILURES[verb]
+    more = {"ORCHESTRATOR_SAGAS": "no_such_module"} if verb == "check" else {}
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", *verb.split(), *arguments],
+        env=environment(**more), cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60, check=False,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    said = f"{done.stdout}\n{done.stderr}"
+    assert done.returncode == expected, said
+    assert "Traceback" not in said
+    assert "site-packages" not in said
+    assert done.stderr.strip() or verb == "check"
+    if verb != "check":
+        assert done.stdout == ""
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["saga", "list"], 7), (["saga", "cancel", "x"], 2)])
+def test_with_json_an_error_is_json_on_stderr(
+    arguments: list[str], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that a script reads the next step too."""
+    monkeypatch.setenv("ORCHESTRATOR_API_URL", "http://127.0.0.1:9")
+    assert run([*arguments, "--json"]) == code
+    captured = capsys.readouterr()
+    error = json.loads(captured.err)
+    assert (captured.out, error["exitCode"]) == ("", code)
+    assert error["do"]
+
+
+def test_a_bug_is_one_line_unless_somebody_debugs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever types a command is not the one who reads tracebacks."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("orchestrator.cli.client.Api.pages", broken)
+    assert run(["saga", "list"]) == 1
+    assert capsys.readouterr().err.splitlines()[0] == "error: ZeroDivisionError: a bug"
+    monkeypatch.setenv("ORCHESTRATOR_DEBUG", "1")
+    assert run(["saga", "list"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As every shell expects."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("orchestrator.cli.client.Api.pages", interrupted)
+    assert run(["saga", "list"]) == 130
+
+
+OTHER_PROGRAM = """
+import http.server
+server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+def test_another_program_on_the_port_is_recognised(tmp_path: Path) -> None:
+    """An answer that is not ours is no success."""
+    command = [sys.executable, "-c", OTHER_PROGRAM]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path
+    ) as server:
+        assert server.stdout is not None
+        url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
+        done = subprocess.run(
+            [sys.executable, "-m", "orchestrator", "saga", "list"],
+            env=environment(ORCHESTRATOR_API_URL=url),
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=Path(__file__).parents[2],
+        )
+        server.terminate()
+    assert (done.returncode, "another program" in done.stderr) == (7, True), done.stderr
+
+
+def test_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    """The table is where people look for it."""
+    assert run(["--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "0 done" in said
+    assert "130 interrupted" in said
+
+
+def test_a_misspelt_setting_is_found(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is guessed, nothing ignored."""
+    monkeypatch.setenv("ORCHESTRATOR_DATABASE_URI", "x")
+    assert run(["check"]) == 2
+    assert "ORCHESTRATOR_DATABASE_URL" in capsys.readouterr().err
