@@ -10,8 +10,10 @@ from typing import Any
 from orchestrator import (
     Command,
     Done,
+    Escalate,
     Event,
     Key,
+    Person,
     Reply,
     Retry,
     Role,
@@ -36,6 +38,7 @@ from orchestrator import (
     when,
 )
 from orchestrator.definition import DefinitionError
+from orchestrator.kernel.effects import Outgoing
 from orchestrator.testing.exploring import Scenario
 
 
@@ -52,6 +55,12 @@ class Call(Command[Done]):
     id: Key[str]
 
 
+class PivotCall(Command[Done]):
+    """Starts the random child that has a pivot."""
+
+    id: Key[str]
+
+
 class Nudge(Event):
     """An event that scopes and waits want."""
 
@@ -64,14 +73,32 @@ class Poke(Event):
     id: Key[str]
 
 
+class Prod(Event):
+    """Another one."""
+
+    id: Key[str]
+
+
+class Push(Event):
+    """Another one."""
+
+    id: Key[str]
+
+
 class Ended(Event):
     """What the saga publishes."""
 
     id: Key[str]
 
 
+class Fresh(Event):
+    """What amends a task."""
+
+    id: Key[str]
+
+
 class Worked(Reply):
-    """The reply of every step."""
+    """The reply of every step: `note` is "@" and the activity that it answers."""
 
     note: str = ""
 
@@ -96,15 +123,25 @@ class Shown(Reply):
 
 NODES_MAX = 40
 
-REPLIES = {Work.wire_name: {"note": "done"}, Unwork.wire_name: {}}
+THEMES = ("", "", "parts", "children", "tasks", "waits", "forks", "steps")
+
+
+def reply(message: Outgoing) -> dict[str, Any]:
+    """The reply to a message of these flows."""
+    return {"note": f"@{message.attributes['activity']}"} if message.type == Work.wire_name else {}
 
 
 class Maker:
-    """Makes one random flow. Depth and size are bounded; names are unique."""
+    """Makes one random flow. Depth and size are bounded; names are unique. `theme`: the kinds it prefers."""
 
-    def __init__(self, random: Random, *, child: Saga[Any] | None = None) -> None:
+    def __init__(self, random: Random, *, child: Saga[Any] | None = None, pivoted: Saga[Any] | None = None) -> None:
         self.random = random
         self.child = child
+        self.pivoted = pivoted
+        self.theme = random.choice(THEMES)
+        self.steps = 0
+        self.blocked: list[Any] = []  # events that a scope around, or a branch beside, takes already
+        self.branches = 0
         self.count = 0
         self.items_around = 0
         self.keys: list[str] = []
@@ -126,7 +163,8 @@ class Maker:
     def step(self, *, undo: bool = True) -> Any:
         """A step; after the pivot without undo."""
         random = self.random
-        build = self.function("s", lambda: Work(what=f"w{self.count}"), Work)
+        build = self.function("s", lambda: Work(what="w"), Work)
+        self.steps += 1
         policy = Retry(attempts=random.choice([1, 2, 3]))
         reads = random.random() < 0.1
         if undo and not reads and random.random() < 0.85:
@@ -148,7 +186,7 @@ class Maker:
         return [] if self.random.random() < 0.2 or depth < -1 else self.safe(depth, undo=undo)
 
     def node(self, depth: int, *, undo: bool = True) -> Any:
-        kinds = [self.plain, self.plain]
+        kinds = [self.plain, self.plain, *self.preferred(depth)]
         if depth > -2 and self.count < NODES_MAX:
             kinds += [self.refusable, self.decision]
             if not self.items_around:
@@ -158,6 +196,17 @@ class Maker:
             if self.child is not None:
                 kinds.append(self.called)
         return self.random.choice(kinds)(depth, undo)
+
+    def preferred(self, depth: int) -> list[Callable[[int, bool], Any]]:
+        """More of what the theme is about."""
+        if depth <= 0 or self.count >= NODES_MAX:
+            return []
+        themes = {
+            "parts": [self.part] * 6, "children": [self.called] * 6 if self.child else [], "tasks": [self.decision] * 6,
+            "waits": [] if self.items_around else [self.waiting] * 6, "forks": [self.side_by_side, self.items] * 3,
+            "steps": [self.refusable] * 6,
+        }  # fmt: skip
+        return list(themes.get(self.theme, []))
 
     def plain(self, depth: int, undo: bool) -> Any:
         kinds = [
@@ -181,9 +230,22 @@ class Maker:
         return made
 
     def decision(self, depth: int, undo: bool) -> Any:
-        made = task(to=Role("boss"), within=timedelta(hours=8), votes=self.random.choice([1, 1, 2]))(
-            self.function("t", lambda: Shown(text="see"), Shown)
-        )
+        random = self.random
+        exclude: list[Any] = []
+        if random.random() < 0.3:
+            exclude.append(self.function("x", lambda: Person("p1"), Person))
+        levels = [Escalate(timedelta(hours=hours), Role(f"level{hours}")) for hours in random.sample([1, 3, 5], 2)]
+        votes = random.choice([1, 1, 2])
+        some = self.function("to", lambda: [Role("boss"), Role("chief")], list[Role])
+        made = task(
+            to=random.choice([Role("boss"), some, Person("p2")] if votes == 1 else [Role("boss"), some]),
+            within=timedelta(hours=8),
+            votes=votes,
+            exclude=exclude,
+            escalate=sorted(levels, key=lambda level: level.after) if random.random() < 0.5 else [],
+        )(self.function("t", lambda: Shown(text="see"), Shown))
+        if random.random() < 0.3 and not self.items_around and not self.branches:
+            made = made.amend_on(Fresh)
         made = made.on_reject(*self.path(depth - 1, undo=undo))
         return made.on_timeout(*self.path(depth - 1, undo=undo))
 
@@ -192,6 +254,10 @@ class Maker:
         self.keys.append(key)
         match = self.function("m", lambda: key, str)
         made = wait_for(Nudge, match=match, within=timedelta(hours=2), early=self.random.random() < 0.5)
+        if self.random.random() < 0.3:
+            asked = step(undo=None)(self.function("s", lambda: Work(what="w"), Work))
+            waits = wait_for(Nudge, match=match, within=timedelta(hours=2), since=asked).named(self.name("w"))
+            return [asked, waits.on_timeout(*self.path(depth - 1, undo=undo))]
         made = made.named(self.name("w"))
         return made.on_timeout(*self.path(depth - 1, undo=undo))
 
@@ -208,9 +274,12 @@ class Maker:
         )
 
     def side_by_side(self, depth: int, undo: bool) -> Any:
-        return parallel(*(self.safe(depth - 1, undo=undo) for _ in range(self.random.choice([2, 3])))).named(
-            self.name("par")
-        )
+        blocked = list(self.blocked)
+        self.branches += 1
+        made = parallel(*(self.safe(depth - 1, undo=undo) for _ in range(self.random.choice([2, 3]))))
+        self.branches -= 1
+        self.blocked = blocked
+        return made.named(self.name("par"))
 
     def items(self, depth: int, undo: bool) -> Any:
         number = self.random.choice([0, 1, 3, 5])
@@ -231,7 +300,14 @@ class Maker:
         return made.otherwise(*self.path(depth - 1, undo=undo))
 
     def part(self, depth: int, undo: bool) -> Any:
+        free = [event for event in (Poke, Prod, Push) if event not in self.blocked]
+        event = self.random.choice(free) if free and not self.items_around and self.random.random() < 0.7 else None
+        self.blocked.append(event)
         body = self.safe(depth - 1, undo=undo)
+        if not self.branches:
+            self.blocked.remove(event)
+        if undo and not self.items_around and not self.branches and self.random.random() < 0.3:
+            body = [self.step(), *body, step(undo=None)(quoting(self.name("q")))]
         if self.random.random() < 0.2:
             body.append(keep())
         fails = undo and self.random.random() < 0.6
@@ -243,8 +319,9 @@ class Maker:
         made = scope(*body, within=within).named(self.name("sc"))
         if within is not None:
             made = made.on_timeout(*self.path(depth - 1, undo=undo))
-        if self.random.random() < 0.6:
-            made = made.on_event(Poke, *self.path(depth - 1, undo=undo))
+        if event is not None:
+            handler = [fail("asked for")] if fails and self.random.random() < 0.3 else self.path(depth - 1, undo=undo)
+            made = made.on_event(event, *handler)
         if fails:
             made = made.on_failed(*self.path(depth - 1, undo=undo))
         return made
@@ -259,7 +336,12 @@ class Maker:
     def saga(self, name: str, starts_on: Any) -> Saga[Any]:
         """A whole flow: compensatable, perhaps a pivot, then forward only."""
         flow = self.safe(3)
-        if self.random.random() < 0.4:
+        if self.random.random() < 0.5:
+            flow = [self.step(), *flow, step(undo=None)(quoting(self.name("q")))]
+        if self.pivoted is not None and self.random.random() < 0.4:
+            started = call(self.pivoted)(self.function("pc", lambda: PivotCall(id="pc"), PivotCall))
+            flow += [pivot(started), *self.path(2, undo=False)]
+        elif self.child is not None and self.random.random() < 0.4:
             pivoted = step(retry=Retry(attempts=2), undo=None)(self.function("pv", lambda: Work(what="pivot"), Work))
             flow += [pivot(pivoted), *self.path(2, undo=False)]
         if self.random.random() < 0.3:
@@ -269,24 +351,60 @@ class Maker:
         return Saga(name, version=1, starts_on=starts_on, flow=flow, on_failed=on_failed, within=within)
 
 
+def quoting(name: str) -> Callable[..., Any]:
+    """A step's function that quotes every reply that it may see."""
+
+    def made(seen: list[Worked]) -> Work:
+        return Work(what=" ".join(reply.note for reply in seen))
+
+    made.__name__ = made.__qualname__ = name
+    made.__annotations__ = {"seen": list[Worked], "return": Work}
+    return made
+
+
+def pivot_child(random: Random) -> Saga[Any]:
+    """A child that passes a pivot of its own."""
+
+    @step
+    def before() -> Work:
+        return Work(what="before")
+
+    @before.undo
+    def take_back() -> Unwork:
+        return Unwork(what="x")
+
+    @step(retry=Retry(attempts=2))
+    def turn() -> Work:
+        return Work(what="pivot")
+
+    @step
+    def behind() -> Work:
+        return Work(what="behind")
+
+    flow: list[Any] = [before, pivot(turn)]
+    return Saga("pivoted", version=1, starts_on=PivotCall, flow=[*flow, behind] if random.random() < 0.6 else flow)
+
+
 def scenario(random: Random) -> Scenario | None:
     """A random scenario, or None where the draw was no legal flow (the compiler says which rule it breaks)."""
     try:
         child_maker = Maker(random)
         child = child_maker.saga("child", Call)
-        maker = Maker(random, child=child)
+        pivoted = pivot_child(random)
+        maker = Maker(random, child=child, pivoted=pivoted)
         saga = maker.saga("parent", Go)
     except DefinitionError:
         return None
     return Scenario(
-        programs={"child": child.program, "parent": saga.program},
+        programs={"child": child.program, "pivoted": pivoted.program, "parent": saga.program},
         name="parent",
         start_type=Go.wire_name,
         start_data={"id": "k", "size": 3},
         business_key="k",
-        replies=lambda message: REPLIES[message.type],
+        replies=reply,
         events=(
-            (Poke.wire_name, "k", {"id": "k"}),
+            *((event.wire_name, "k", {"id": "k"}) for event in (Poke, Prod, Push)),
+            (Fresh.wire_name, "k", {"id": "k"}),
             *((Nudge.wire_name, key, {"id": key}) for key in child_maker.keys + maker.keys),
         ),
     )

@@ -18,6 +18,13 @@ def check_answers(seen: Seen, record: Record) -> None:
         check(seen, record)
 
 
+def effect_planned(seen: Seen, record: Record) -> None:
+    """An effect that was found while the saga goes back joins the plan (rule 15)."""
+    story, data = seen.story, record.data
+    if data["outcome"] == "ok" and story.phase == "compensating":
+        seen.demand(data.get("plans"), f"the effect of {record.activity} was found, and is not planned")
+
+
 def nothing_dropped(seen: Seen, before: dict[str, Fact]) -> None:
     """After a turn. `before`: the facts of the activity that the input was about, as they were."""
     given = seen.given
@@ -121,6 +128,17 @@ def _asked(seen: Seen, record: Record) -> None:
     story, data = seen.story, record.data
     fact = story.facts.get(record.activity)
     if "command" in data:
+        typed = [
+            r for r in story.records if r.activity == record.activity and "function" in r.data and "value" in r.data
+        ]
+        if typed and typed[-1].data["function"].endswith("#build"):
+            body, value = data["command"]["body"], typed[-1].data["value"]
+            seen.demand(body == value, f"{record.activity} asks {body}, typed by hand was {value} (rule 27)")
+        if fact is not None:
+            owed = {story.keys["do", record.activity, fact.round]} if fact.owed else set()
+            seen.demand(
+                owed <= set(data.get("earlier", ())), f"{record.activity}: earlier keys {owed} left out (rule 15)"
+            )
         seen.demand(data["attempt"] == 1, f"{record.activity}: a round begins with attempt {data['attempt']}")
         return
     assert fact is not None
@@ -194,6 +212,7 @@ def _handed(seen: Seen, record: Record) -> None:
 
 
 CHECKS = {
+    "effect.found": effect_planned,
     "step.succeeded": _by_answer,
     "step.refused": _by_answer,
     "step.failed": _attempt_over,

@@ -22,7 +22,7 @@ from orchestrator.testing.exploring.facts_back import learn
 from orchestrator.testing.exploring.flowing import check_flow
 from orchestrator.testing.exploring.participants import Effect
 from orchestrator.testing.exploring.story import BrokenInvariantError, Fact, Seen, Story, demand
-from orchestrator.testing.exploring.turning_back import check_back, settled_at_rest
+from orchestrator.testing.exploring.turning_back import check_back, goes_on, settled_at_rest
 
 __all__ = ["BrokenInvariantError", "Checker", "Story", "demand"]
 
@@ -56,6 +56,7 @@ class Checker:
         events_taken(seen, before, phase)
         story.more = turn.effects.resume
         settled_at_rest(seen)
+        goes_on(seen)
         self._messages(seen, turn.effects.outbox)
 
     def _record(self, seen: Seen, record: Record) -> None:
@@ -70,6 +71,10 @@ class Checker:
         check_back(seen, record)
         check_answers(seen, record)
         check_people(seen, record)
+        if record.type == "effect.found" and not record.data.get("plans"):
+            later = seen.records[seen.index + 1 :]
+            text = f"an effect of {record.activity} was found, and nobody is told (rule 15)"
+            seen.demand(any(r.data.get("cause") == "effect_found" for r in later), text)
         learn(seen, record)
 
     def _messages(self, seen: Seen, outbox: Sequence[Outgoing]) -> None:

@@ -30,7 +30,7 @@ HOSTILE_STEPS_MAX = 300
 HEALING_STEPS_MAX = 4000
 TAIL_LINES = 60
 AIMED_AT = (
-    "", "", "", "step.requested", "step.succeeded", "step.failed", "step.refused", "fence.requested", "fence.failed",
+    "", "", "", "pivot", "pivot", "step.requested", "step.succeeded", "step.failed", "step.refused", "fence.requested", "fence.failed",
     "undo.requested", "undo.failed", "undo.taken_over", "undo.handed", "undo.planned", "compensation.started",
     "scope.entered", "scope.interrupted", "scope.failing", "scope.undo_planned", "child.requested", "child.completed",
     "task.opened", "task.voted", "event.awaited", "saga.failing", "saga.stuck", "evidence.proposed",

@@ -136,6 +136,7 @@ def _fenced(seen: Seen, record: Record, data: Data) -> None:
     fact = seen.story.facts[record.activity]
     fact.fence, fact.fence_attempt, fact.after = "asked", data["attempt"], data.get("after", "")
     fact.proposal = None
+    seen.story.stuck.pop(f"!{record.activity}", None)
 
 
 @learns("fence.failed")

@@ -137,6 +137,8 @@ def value(world: World, saga: str, place: str) -> bool:
         plain = made.plain() if isinstance(made, Contract) else program.codecs[function.returns].dump(made)
     except KeyError:
         return False
+    if isinstance(plain, dict) and isinstance(plain.get("what"), str):
+        plain = dict(plain, what="typed by hand")
     return operate(world, saga, place, "value", data=plain)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.kernel.graph import CallNode, KeepNode, StepNode
+from orchestrator.kernel.graph import CallNode, KeepNode, ScopeNode, StepNode
 from orchestrator.kernel.inputs import TimerDue
 from orchestrator.kernel.records import Record
 from orchestrator.testing.exploring.story import BODY, HELD, Seen, Story
@@ -169,11 +169,15 @@ def _kept(seen: Seen, record: Record) -> None:
     expected = {
         key
         for key, fact in story.facts.items()
-        if fact.state == "done" and fact.kind in ("step", "call") and story.undoable(key)
+        if fact.state == "done" and fact.undo not in ("done", "by_hand") and _undoable(story, key)
         and _lies(story, key, owner, index) and not _inner_closing(story, key, owner)
     }  # fmt: skip
-    kept = set(record.data["kept"])
+    kept = {key for key in record.data["kept"] if _undoable(story, key)}
     seen.demand(kept == expected, f"{activity} keeps {kept}, must keep {expected} (S5a)")
+
+
+def _undoable(story: Story, key: str) -> bool:
+    return story.facts[key].kind in ("step", "call") and story.undoable(key)
 
 
 def _keeper(story: Story, activity: str, path: str) -> tuple[str, int | None]:
@@ -220,10 +224,37 @@ def settled_at_rest(seen: Seen) -> None:
         seen.demand(not gave_up or stuck, f"{key} waits for nothing: no timer, no fence, not stuck (V30)")
 
 
+def goes_on(seen: Seen) -> None:
+    """After a turn that was not cut short: the way back goes on as soon as it may, and asks what nothing holds."""
+    story = seen.story
+    if story.more or story.phase not in ("forward", "compensating", "on_failed"):
+        return
+    if story.phase == "compensating" and "" not in story.plans:
+        waits = [key for key, fact in story.facts.items() if fact.unknown and story.undoable(key) and not fact.reads]
+        seen.demand(waits, "nothing undoable is unknown, and nothing is planned (rule 17)")
+    for scope, plan in story.plans.items():
+        inside = list(story.within(scope))
+        nested = [k for k, f in inside if k != scope and f.mode not in ("", "open")]
+        if not plan or nested or any(fact.undo == "open" for _, fact in inside):
+            continue
+        held = [key for key, fact in inside if fact.undo in HELD]
+        free = [key for key in plan if all(story.apart(key, other) for other in held)]
+        seen.demand(not free, f"{free} wait for their undo, and nothing holds them back (rule 18)")
+
+
+def _interrupted(seen: Seen, record: Record) -> None:
+    story, scope = seen.story, record.activity
+    node = story.node(scope)
+    block = f"on/{record.data['type']}" if "event" in record.data else "on_timeout"
+    own = isinstance(node, ScopeNode) and block in node.own_failures
+    seen.demand(not own, f"{block} of {scope} is its own failure (S5)")
+    _closing(seen, record)
+
+
 CHECKS = {
     "compensation.started": _started,
     "saga.failing": _failing,
-    "scope.interrupted": _closing,
+    "scope.interrupted": _interrupted,
     "scope.failing": _closing,
     "undo.planned": _plan,
     "scope.undo_planned": _plan,

@@ -62,6 +62,10 @@ class Aim:
     record: str = ""
     act: str = ""
 
+    def hits(self, record: Record) -> bool:
+        """ "pivot" means: the pivot is asked."""
+        return record.type == self.record or (self.record == "pivot" and bool(record.data.get("pivot")))
+
 
 @dataclass(slots=True)
 class World:
@@ -140,7 +144,7 @@ class World:
         self._carry_out(saga_id, turn)
         self._tables(saga_id)
         self.checker.between(saga_id, given, self.parents)
-        if any(record.type == self.aim.record for record in turn.records):
+        if any(self.aim.hits(record) for record in turn.records):
             self.struck.append((saga_id, self.aim.act))
 
     def _carry_out(self, saga_id: str, turn: Turn) -> None:
