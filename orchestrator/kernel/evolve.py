@@ -257,6 +257,7 @@ def _fence_requested(state: State, activity: str, data: Data) -> None:
     found.fence_base = data.get("base", found.fence_base)
     found.after = data.get("after", found.after)
     found.proposal = None
+    state.stuck.pop(f"!{activity}", None)  # it is being settled: nobody asks for it again
     set_timer(state, found, data.get("due"))
 
 
