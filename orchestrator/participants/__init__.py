@@ -13,12 +13,13 @@ Any other exception stores nothing and is answered `error`; the coordinator asks
 from orchestrator.messages import Refused
 from orchestrator.participants.own_schema import OwnSchema
 from orchestrator.participants.participant import Participant
+from orchestrator.participants.pool import open_pool
 from orchestrator.participants.settings import ParticipantSettings
-from orchestrator.participants.work import Asked, LeaseOver, ManyWork, NotSent, ParticipantError, Work
+from orchestrator.participants.work import Asked, Connection, LeaseOver, ManyWork, NotSent, ParticipantError, Pool, Work
 from orchestrator.participants.worker import Handled, Worker
 from orchestrator.store.sql import load_queries
 
 __all__ = [
-    "Asked", "Handled", "LeaseOver", "ManyWork", "NotSent", "OwnSchema", "Participant", "ParticipantError",
-    "ParticipantSettings", "Refused", "Work", "Worker", "load_queries",
+    "Asked", "Connection", "Handled", "LeaseOver", "ManyWork", "NotSent", "OwnSchema", "Participant",
+    "ParticipantError", "ParticipantSettings", "Pool", "Refused", "Work", "Worker", "load_queries", "open_pool",
 ]  # fmt: skip

@@ -9,6 +9,8 @@ Rules of this file
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -17,7 +19,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
-from orchestrator.participants.work import ParticipantError, Pool
+from orchestrator.participants.work import Connection, ParticipantError, Pool
 from orchestrator.store.migrate import CONNECT_SECONDS_MAX, MIGRATIONS, MigrationError, check_schema, migrate
 from orchestrator.store.sql import load_queries
 
@@ -67,14 +69,21 @@ class OwnSchema:
 
     async def check(self, pool: Pool) -> None:
         """Returns when the schema has all that this code knows. Raises SchemaBehindError, MigrationChangedError."""
-        queries = load_queries("orchestrator.participants", "inbox.sql")
-        async with pool.acquire() as connection, connection.transaction():
-            await connection.fetchrow(queries["enter"], self.name, "0", "0", "0")
+        async with self.transaction(pool) as connection:
             for folder in self.folders():
                 try:
                     await check_schema(connection, folder)
                 except MigrationError as error:
                     raise type(error)(f"schema {self.name}: {error}") from error
+
+    @asynccontextmanager
+    async def transaction(self, pool: Pool, *, seconds_max: float = 10.0) -> AsyncIterator[Connection]:
+        """A transaction in this schema, for code that is no handler. `seconds_max`: of one statement, or one wait."""
+        queries = load_queries("orchestrator.participants", "inbox.sql")
+        limit = f"{int(seconds_max * 1000)}ms"
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.fetchrow(queries["enter"], self.name, limit, limit, limit)
+            yield connection
 
     async def _run(self, url: str, *statements: str) -> None:
         """Some statements in one transaction."""

@@ -424,6 +424,23 @@ async def test_an_effect_found_after_the_key_was_closed_is_never_dropped(looking
     assert code(await looking.fence(Pay(amount=5))) == ("ok", 1)
 
 
+async def test_an_outcome_that_somebody_else_finds_first_is_recorded_once(looking: Trial, world: World) -> None:
+    """The call has done its work and is slow to come back; a fence looks it up meanwhile."""
+    come_back = asyncio.Event()
+
+    async def slow(work: Work) -> None:
+        world.arrive(work.key)
+        await come_back.wait()
+
+    world.on_call = slow
+    paying = asyncio.create_task(looking.ask(Pay(amount=5)))
+    await asyncio.sleep(0.1)
+    fenced = await looking.fence(Pay(amount=5))
+    come_back.set()
+    assert (code(fenced), code(await paying)) == (("ok", 1), ("ok", 1))
+    assert len(world.recorded) == 1
+
+
 # --- other keys -------------------------------------------------------------------------------------------------------
 
 

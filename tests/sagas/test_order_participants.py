@@ -23,9 +23,7 @@ from events.orders import (
     ReserveInventory,
     ShipOrder,
 )
-from orchestrator.broker.contract import IncomingMessage
 from orchestrator.participants import load_queries
-from orchestrator.participants.inbox import InboxConflict
 from orchestrator.participants.testing import Answered, Trial, command_message, incoming, trial
 from orchestrator.participants.work import Pool
 from sagas.orders.participants import inventory, payments, shipping
@@ -114,18 +112,10 @@ async def test_many_processes_at_once_never_promise_more_than_there_is(warehouse
             lines = [(sku, chance.randint(1, 2)) for sku in chance.sample(["chair", "desk", "lamp"], 2)]
             wishes.append(incoming(command_message(order(*lines), saga=f"s-{batch}-{number}")))
         batches.append(wishes)
-    answers = [one for batch in await asyncio.gather(*(_settled(warehouse, b) for b in batches)) for one in batch]
+    answers = [one for batch in await asyncio.gather(*map(warehouse.deliver, batches)) for one in batch]
     assert {answer.outcome for answer in answers} == {"ok", "refused"}
     assert await free(warehouse, "chair") >= 0
     assert await proved(warehouse, "inventory.sql")
-
-
-async def _settled(tried: Trial, batch: list[IncomingMessage]) -> list[Answered]:
-    while True:
-        try:
-            return await tried.deliver(batch)
-        except InboxConflict:
-            continue
 
 
 async def test_a_reservation_nobody_knows_is_refused_and_none_comes_back_twice(warehouse: Trial) -> None:

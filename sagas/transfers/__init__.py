@@ -1,0 +1,1 @@
+"""Money transfers with approval: "Transfer 6000 to Kiran"."""
