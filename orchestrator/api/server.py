@@ -40,6 +40,13 @@ class _Uvicorn(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        except SystemExit as error:  # uvicorn ends the whole program where the application's lifespan has failed
+            self.should_exit = True
+            raise ServerError("the HTTP application did not start; see the log above") from error
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._stopping.set()
         super().handle_exit(sig, frame)
@@ -118,3 +125,12 @@ def _bind(host: str, port: int) -> socket.socket:
             "Stop what uses it, or choose another port: ORCHESTRATOR_API_PORT, 0 takes a free one."
         ) from error
     return listening
+
+
+def port_is_free(host: str, port: int) -> bool:
+    """True where a server could listen there now."""
+    try:
+        _bind(host, port).close()
+    except ServerError:
+        return False
+    return True

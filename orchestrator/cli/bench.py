@@ -20,7 +20,7 @@ Concurrency = Annotated[str, typer.Option("--concurrency", help="Sagas under way
 def orders(
     sagas: Sagas = 2_000, broker: Broker = "kafka", concurrency: Concurrency = "open", as_json: Json = False
 ) -> None:
-    """Orders through the shipped `serve`: real broker, real PostgreSQL, one in ten compensating; results are checked."""
+    """Orders through the shipped `serve`: real broker and PostgreSQL, one in ten compensating; results are checked."""
     from orchestrator.bench.orders import OrdersOptions, bench_orders
     from orchestrator.cli.run import run_async
 

@@ -45,7 +45,7 @@ def migrate(as_json: Json = False) -> None:
 
 def demo(
     once: Annotated[bool, typer.Option("--once", help="End when the sample has been played.")] = False,
-    sagas: Annotated[int, typer.Option("--sagas", min=1, max=100_000, help="How many; default: the sample.")] = 0,
+    sagas: Annotated[int, typer.Option("--sagas", min=0, max=100_000, help="How many; 0: the sample as it is.")] = 0,
     kafka: Annotated[bool, typer.Option("--kafka", help="Over a real Kafka instead of the log in PostgreSQL.")] = False,
     port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="Port of the API; 0 takes a free one.")] = 8080,
     data_dir: Annotated[Path, typer.Option("--data-dir", help="Where the data is kept between runs.")] = Path(".data"),

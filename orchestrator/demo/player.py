@@ -1,0 +1,243 @@
+"""Plays samples against a running product, from outside: events through the broker, people through the HTTP API.
+
+Rules of this file
+- Nothing is assumed to have worked: what became of a saga is read from the API and compared with its sample's `expect`.
+- One copy of each of an area's samples is under way at a time, so that accounts suffice however many are played.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+
+from orchestrator.api.contracts import named
+from orchestrator.broker.contract import Broker, OutgoingMessage
+from orchestrator.demo.samples import Sample
+from orchestrator.messages import Envelope, Event
+from orchestrator.messages.envelope import schema_urn
+from orchestrator.messages.protocol import events_topic
+from orchestrator.runtime.catalog import Catalog
+
+SAGA_SECONDS_MAX = 60.0  # for one saga, from its event to its end
+POLL_SECONDS = 0.1
+ENDED = ("completed", "compensated")
+SOURCE = "/demo"
+_OURS = re.compile(r".+-demo[0-9a-z]{8}\Z")
+
+
+@dataclass
+class Played:
+    """One saga. `state`: in words, as last read. `wrong`: why it is not as expected, "" where it is."""
+
+    sample: Sample
+    key: str
+    state: str = "not started"
+    phase: str = ""
+    stuck: int = 0
+    saga_id: str = ""
+    wrong: str = ""
+    over: bool = False
+
+
+@dataclass
+class Run:
+    """One run: its suffix, everything played, and who is told about changes."""
+
+    suffix: str
+    played: list[Played] = field(default_factory=list)
+    changed: Callable[[], None] = lambda: None
+
+    @property
+    def ok(self) -> bool:
+        """Everything has ended, and as expected."""
+        return bool(self.played) and all(item.over and not item.wrong for item in self.played)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many sagas ended how, by area."""
+        found: dict[str, dict[str, int]] = {}
+        for item in self.played:
+            area = found.setdefault(item.sample.area, {"completed": 0, "compensated": 0, "stuck": 0, "unfinished": 0})
+            place = item.phase if item.phase in ENDED else "stuck" if item.stuck else "unfinished"
+            area[place] += 1
+        return found
+
+
+def new_suffix() -> str:
+    """What makes the business keys of one run its own."""
+    return f"-demo{uuid.uuid4().hex[:8]}"
+
+
+class Player:
+    """Plays samples. `client` calls the product's API."""
+
+    def __init__(self, broker: Broker, catalog: Catalog, client: httpx2.AsyncClient) -> None:
+        self._producer = broker.producer("demo")
+        self._catalog = catalog
+        self._client = client
+
+    async def play(self, samples: Sequence[Sample], sagas: int, run: Run) -> None:
+        """Plays every sample once, or `sagas` sagas by going round. Mistakes are in `Played.wrong`."""
+        await self._producer.start()
+        try:
+            await self._clear_leftovers()
+            areas: dict[str, list[Sample]] = {}
+            mixed = _mixed(samples)
+            for number in range(sagas or len(samples)):
+                sample = mixed[number % len(samples)]
+                round_ = number // len(samples)
+                areas.setdefault(sample.area, []).append(self._own(sample, run.suffix, round_))
+            plans = {area: [Played(s, self._key(s)) for s in found] for area, found in areas.items()}
+            run.played = [item for plan in plans.values() for item in plan]
+            at_once = {area: sum(sample.area == area for sample in samples) for area in plans}
+            async with asyncio.TaskGroup() as group:
+                for area, plan in plans.items():
+                    group.create_task(self._rounds(plan, at_once[area], run))
+        finally:
+            await self._producer.stop()
+
+    async def _rounds(self, plan: list[Played], at_once: int, run: Run) -> None:
+        for first in range(0, len(plan), at_once):
+            await asyncio.gather(*(self._one(item, run) for item in plan[first : first + at_once]))
+
+    async def _one(self, item: Played, run: Run) -> None:
+        """One saga from its first event to the comparison with what was expected."""
+        try:
+            async with asyncio.timeout(SAGA_SECONDS_MAX):
+                await self._send(item.sample)
+                await self._until(item, run, lambda detail: True)
+                for act in item.sample.then:
+                    await self._act(item, act, run)
+                detail = await self._until(item, run, lambda d: d["saga"]["phase"] in ENDED or d["stuckPlaces"])
+                item.wrong = await self._compare(item.sample.expect, detail)
+        except TimeoutError:
+            item.wrong = f"not over after {SAGA_SECONDS_MAX:.0f} s: {item.state}"
+        except (httpx2.HTTPError, RuntimeError) as error:
+            item.wrong = f"{type(error).__name__}: {error}"
+        item.over = True
+        run.changed()
+
+    async def _send(self, sample: Sample) -> None:
+        """All events of a sample in one batch, as an upstream service would publish them."""
+        messages = []
+        for sent in sample.events:
+            event = self._event(sent["type"]).from_plain(sent["data"])
+            envelope = Envelope(
+                id=str(uuid.uuid4()),
+                source=SOURCE,
+                type=event.wire_name,
+                dataschema=schema_urn(event.wire_name, event.wire_version),
+            )
+            topic = events_topic(event.context)
+            messages.append(OutgoingMessage(topic, event.key().encode(), event.canonical(), envelope.headers()))
+        for error in await self._producer.send(messages):
+            if error is not None:
+                raise RuntimeError(str(error))
+
+    async def _act(self, item: Played, act: Mapping[str, Any], run: Run) -> None:
+        """A person decides a task, or an operator cancels, as soon as that is possible."""
+        if "cancel" in act:
+            cancel = act["cancel"]
+            await self._until(item, run, lambda detail: bool(detail["undoPlan"]))
+            path, body, by, roles = f"/v1/sagas/{item.saga_id}/cancel", {"reason": cancel["reason"]}, cancel["by"], []
+        else:
+            task = await self._task(item, act["task"], run)
+            body = {"outcome": act["outcome"], "reason": act.get("reason", ""), "subjectHash": task["subjectHash"]}
+            path, by, roles = f"/v1/tasks/{task['id']}/decide", act["by"], act.get("roles", [])
+        answer = await self._client.post(path, json=body, headers={"X-Actor": by, "X-Actor-Roles": ",".join(roles)})
+        if not answer.is_success:
+            raise RuntimeError(f"{path}: {answer.status_code} {answer.text[:200]}")
+
+    async def _task(self, item: Played, name: str, run: Run) -> dict[str, Any]:
+        """The open task of this name, once it is there."""
+        while True:
+            await self._until(item, run, lambda detail: True)
+            found = (await self._get("/v1/tasks", saga=item.saga_id))["items"]
+            for task in found:
+                if task["activity"].rpartition("/")[2] == name:
+                    shown: dict[str, Any] = task
+                    return shown
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _until(self, item: Played, run: Run, there: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+        """The saga's detail once `there` says so; keeps `item` up to date."""
+        reference = item.saga_id or item.key
+        while True:
+            answer = await self._client.get(f"/v1/sagas/{reference}", headers={"X-Actor": "demo"})
+            if answer.status_code == 200:
+                detail: dict[str, Any] = answer.json()
+                item.saga_id, item.phase = detail["saga"]["sagaId"], detail["saga"]["phase"]
+                item.state, item.stuck = detail["state"], len(detail["stuckPlaces"])
+                run.changed()
+                if there(detail):
+                    return detail
+            elif answer.status_code != 404:
+                raise RuntimeError(f"/v1/sagas/{reference}: {answer.status_code} {answer.text[:200]}")
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _compare(self, expect: Mapping[str, Any], detail: Mapping[str, Any]) -> str:
+        """What is not as expected; "" where all is."""
+        saga, failure = detail["saga"], detail["failure"] or {}
+        if saga["phase"] != expect["phase"]:
+            return f"expected {expect['phase']}, it is {saga['phase']}: {detail['state']}"
+        if "reason" in expect and expect["reason"] not in failure.get("reason", ""):
+            return f"expected the reason {expect['reason']!r}, it is {failure.get('reason', '')!r}"
+        if "outcome" in expect and saga["outcome"] != expect["outcome"]:
+            return f"expected the outcome {expect['outcome']!r}, it is {saga['outcome']!r}"
+        if "records" in expect:
+            records = (await self._get(f"/v1/sagas/{saga['sagaId']}/records"))["items"]
+            missing = set(expect["records"]) - {record["type"] for record in records}
+            if missing:
+                return f"its records lack {', '.join(sorted(missing))}"
+        return ""
+
+    async def _clear_leftovers(self) -> None:
+        """Sagas that an interrupted demonstration left waiting for a person hold money: they are cancelled."""
+        cursor = ""
+        while True:
+            page = await self._get("/v1/sagas", waitingFor="task", limit=500, **({"cursor": cursor} if cursor else {}))
+            for saga in page["items"]:
+                if _OURS.fullmatch(saga["businessKey"]):
+                    body = {"reason": "left over from an earlier demonstration"}
+                    headers = {"X-Actor": "demo"}
+                    await self._client.post(f"/v1/sagas/{saga['sagaId']}/cancel", json=body, headers=headers)
+            cursor = page["next"]
+            if not cursor:
+                return
+
+    async def _get(self, path: str, **params: Any) -> dict[str, Any]:
+        answer = await self._client.get(path, params=params, headers={"X-Actor": "demo"})
+        if not answer.is_success:
+            raise RuntimeError(f"{path}: {answer.status_code} {answer.text[:200]}")
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def _own(self, sample: Sample, suffix: str, round_: int) -> Sample:
+        """The sample with business keys of this run (and round)."""
+        fields = {sent["type"]: self._event(sent["type"]).key_fields for sent in sample.events}
+        return sample.with_keys(f"-{round_}{suffix}" if round_ else suffix, fields)
+
+    def _key(self, sample: Sample) -> str:
+        first = sample.events[0]
+        return self._event(first["type"]).from_plain(first["data"]).key()
+
+    def _event(self, type_: str) -> type[Event]:
+        contract = named(self._catalog, type_)
+        if not issubclass(contract, Event):
+            raise RuntimeError(f"{type_} is not an event")
+        return contract
+
+
+def _mixed(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples with the areas in turn, so that a few of them show something of each."""
+    numbers: dict[str, int] = {}
+    order = []
+    for sample in samples:
+        numbers[sample.area] = numbers.get(sample.area, 0) + 1
+        order.append((numbers[sample.area], sample.area, sample))
+    return [sample for _, _, sample in sorted(order, key=lambda item: item[:2])]
