@@ -328,15 +328,14 @@ def choices(node: Placed) -> list[tuple[str, str]]:
     """(value, block) of every value of a choose, or outcome of a task: its own block, else `otherwise`."""
     word = node.word
     prefix = "on/" if isinstance(word, Task) else ""
-    written = [key.removeprefix(prefix) for key in node.blocks if key.startswith(prefix) and key not in _PLAIN]
-    values = list(outcomes_of(word.answer)) if isinstance(word, Task) else written
+    written = [key for key in node.blocks if key != "otherwise"]
+    values = outcomes_of(word.answer) if isinstance(word, Task) else written
     found = [(value, prefix + value if prefix + value in node.blocks else "otherwise") for value in values]
     if isinstance(word, Choose) and "otherwise" in node.blocks:
         found.append(("another value", "otherwise"))
     return found
 
 
-_PLAIN = {"otherwise", "on_timeout", "then"}
 _STAYS = (Step, Call, Task, Wait, Delay, Compute, Publish, When, Choose, ForEach)
 
 

@@ -55,10 +55,6 @@ class Word:
     def _with(self, key: str, path: tuple[Path, ...]) -> Self:
         return replace(self, blocks=(*self.blocks, Block(key=key, path=path)))
 
-    def block(self, key: str) -> Block | None:
-        """The path that was written under this key, or None."""
-        return next((block for block in self.blocks if block.key == key), None)
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Compute(Word):

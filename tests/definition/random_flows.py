@@ -162,7 +162,7 @@ class Drawer:
     def _scope(self, depth: int) -> list[Any]:
         inner = self._path(depth - 1)
         if self._random.random() < 0.3:
-            inner.insert(self._random.randrange(len(inner)) + 1, keep().named(self._name("keep")))
+            inner.insert(self._random.randint(0, len(inner)), keep().named(self._name("keep")))
         word = scope(*inner).named(self._name("scope"))
         if self._random.random() < 0.6:
             word = word.on_event(Cancelled, *self._watch())

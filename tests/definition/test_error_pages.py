@@ -61,6 +61,35 @@ def test_every_code_in_the_source_has_a_page_and_every_page_a_code() -> None:
     assert set(re.findall(r'"(ORC\d{3})"', source)) == set(CODES)
 
 
+GROUPS = {
+    "10": "Injection", "11": "Injection", "20": "Structure", "21": "Choices", "22": "Waiting", "23": "Loops",
+    "24": "Contracts", "30": "Turning back", "40": "Life cycle, children, people",
+}  # fmt: skip
+
+
+def index() -> str:
+    """The list of all codes, as docs/errors shows it."""
+    pages = "../../orchestrator/definition/errors"
+    lines = [
+        "# Errors of a saga definition",
+        "",
+        "What the check at import refuses. `orchestrator explain CODE` prints a page; each has a broken and a mended",
+        f"example, which a test runs, on top of [these contracts]({pages}/PRELUDE.md).",
+    ]
+    group = ""
+    for code, entry in explanations().items():
+        if GROUPS[code[3:5]] != group:
+            group = GROUPS[code[3:5]]
+            lines += ["", f"## {group}", "", "| code | what |", "|---|---|"]
+        lines.append(f"| [{code}]({pages}/{code}.md) | {entry.title} |")
+    return "\n".join(lines) + "\n"
+
+
+def test_the_list_of_codes_is_complete() -> None:
+    """It is generated: write `index()` to the file when this fails."""
+    assert (PACKAGE.parents[1] / "docs" / "errors" / "README.md").read_text(encoding="utf-8") == index()
+
+
 def test_explaining_a_code_gives_its_page() -> None:
     assert (explain("orc104") or "").startswith("# ORC104: a result that is not there on every path")
     assert explain("ORC999") is None

@@ -120,5 +120,5 @@ def test_the_random_flows_are_worth_running() -> None:
         for param in function.params
     )
     assert len(accepted) > RANDOM_FLOWS // 3
-    assert wants["one"] > 50
-    assert wants["many"] > 10
+    assert wants["one"] > 40
+    assert wants["many"] > 3
