@@ -119,9 +119,14 @@ class Settings(BaseSettings):
     early_events_max_per_key: Annotated[
         int, _number(100, 1, 10_000, "Early events kept for one key; more are dead letters.")
     ]
-    trim_rows_max: Annotated[int, _number(10_000, 1, 1_000_000, "Old rows deleted in one pass.")]
+    trim_ms: Annotated[int, _number(1_000, 50, 3_600_000, "Pause between two passes that delete old rows.")]
+    trim_blocks: Annotated[int, _number(1_024, 1, 1_000_000, "Blocks (8 KiB) of each table that one pass looks at.")]
+    inbox_keep_ms: Annotated[
+        int,
+        _number(2_592_000_000, 60_000, 315_360_000_000, "How long messages are known again; not less than topics."),
+    ]
     outbox_keep_ms: Annotated[
-        int, _number(604_800_000, 0, 31_536_000_000, "How long sent rows are kept to send again.")
+        int, _number(604_800_000, 1, 31_536_000_000, "How long sent rows are kept to send again.")
     ]
 
     relay_shard: Annotated[int, _number(0, 0, 1_023, "Which part of the sagas this process looks for in the outbox.")]
@@ -189,6 +194,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}OUTBOX_BACKLOG_ROWS_MAX ({self.outbox_backlog_rows_max}) must not be more than "
                 f"{PREFIX}OUTBOX_MEMORY_ROWS_MAX ({self.outbox_memory_rows_max}): intake would never pause"
+            )
+        if self.inbox_keep_ms < self.topic_retention_ms:
+            raise ValueError(
+                f"{PREFIX}INBOX_KEEP_MS ({self.inbox_keep_ms}) must not be less than {PREFIX}TOPIC_RETENTION_MS "
+                f"({self.topic_retention_ms}): a message read again after that would be taken for a new one"
             )
         if self.relay_shard >= self.relay_shards:
             raise ValueError(

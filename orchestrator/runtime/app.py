@@ -39,6 +39,7 @@ from orchestrator.runtime.timers import Timers
 from orchestrator.runtime.work import Item, Outcome
 from orchestrator.store.migrate import check_schema
 from orchestrator.store.postgres import PostgresStore
+from orchestrator.store.queries import ReadQueries
 
 DECIDING = frozenset({"coordinator", "timers", "api", "relay"})  # a relay gives refused messages back to their sagas
 PARTICIPANT_BEAT_MS = 200
@@ -88,6 +89,7 @@ class Runtime:
         self.broker: Broker = open_broker(
             settings.resolved_broker_url(self.database_url), settings=settings.broker_settings()
         )
+        self.queries = ReadQueries(self.store.pools)
         self.router: Router = parts.router(settings, self.catalog)
         self.coordinator: Coordinator = parts.coordinator(settings, self.catalog, self.store, self.hints)
         self.submitter = Submitter(
@@ -112,7 +114,7 @@ class Runtime:
             opening.push_async_callback(self.broker.close)
             await self._check_schema()
             if self.roles & DECIDING:
-                await self.catalog.register(self.store)
+                await self.catalog.register(self.store, self._stored_definition)
             if self.settings.topic_create:
                 await self.broker.ensure_topics(parts.topics(self.settings, self.catalog))
             await self._make_workers(opening)
@@ -175,6 +177,10 @@ class Runtime:
         finally:
             await connection.close()
 
+    async def _stored_definition(self, name: str, version: int) -> Any:
+        found = await self.queries.definition(name, version)
+        return found.data if found is not None else None
+
     # --- wiring -------------------------------------------------------------------------------------------------------
 
     def _make_loops(self) -> None:
@@ -209,10 +215,13 @@ class Runtime:
         self._beating("checks", reconciler.checks)
 
     def _timer_loops(self) -> None:
-        self.timers = parts.timers(self.settings, self.store, self.coordinator, self.hints)
+        self.timers = parts.timers(
+            self.settings, self.store, self.coordinator, self.hints, self.router.topics, self.queries
+        )
         self._beating("timers", self.timers.run)
-        stall_ms = self.settings.stall_ms_max + self.settings.reconcile_report_ms
-        self._beating("report", self._reconciler().report, stall_ms)
+        settings, reconciler = self.settings, self._reconciler()
+        self._beating("report", reconciler.report, settings.stall_ms_max + settings.reconcile_report_ms)
+        self._beating("trim", reconciler.trimming, settings.stall_ms_max + settings.trim_ms)
 
     def _reconciler(self) -> Reconciler:
         if self.reconciler is None:

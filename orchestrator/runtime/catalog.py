@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from orchestrator.messages.protocol import SAGAS_TOPIC, commands_topic, events_t
 from orchestrator.messages.registry import Registry
 
 _SUBMODULES = ("definition", "participants")
+DIFFERENCES_MAX = 12
 
 
 class CatalogError(Exception):
@@ -60,6 +61,10 @@ class InstalledSaga(Protocol):
     @property
     def children(self) -> Iterable[Any]:
         """The sagas that it calls."""
+
+
+Stored = Callable[[str, int], Awaitable[Any]]
+"""Gives the JSON of a definition as it was stored, or None."""
 
 
 class DefinitionStore(Protocol):
@@ -147,17 +152,20 @@ class Catalog:
         """The installed program of a version, or None: then its sagas are parked as stuck until it is installed."""
         return self.programs.get((name, version))
 
-    async def register(self, store: DefinitionStore) -> None:
+    async def register(self, store: DefinitionStore, stored: Stored | None = None) -> None:
         """Stores every definition. Raises DefinitionChangedError for all whose shape was changed under a version."""
         changed = []
         for saga in self.sagas.values():
-            stored = await store.register_definition(saga.name, saga.version, saga.graph.hash, saga.graph.data)
-            if stored != saga.graph.hash:
-                changed.append(
+            hash_ = await store.register_definition(saga.name, saga.version, saga.graph.hash, saga.graph.data)
+            if hash_ != saga.graph.hash:
+                text = (
                     f"saga {saga.name} v{saga.version}: the shape of this version was changed after it had been stored "
-                    f"(stored {stored[:12]}, installed {saga.graph.hash[:12]}). Sagas may be running on it: give the "
+                    f"(stored {hash_[:12]}, installed {saga.graph.hash[:12]}). Sagas may be running on it: give the "
                     f"new shape version={saga.version + 1} and leave v{saga.version} as it was."
                 )
+                before = await stored(saga.name, saga.version) if stored is not None else None
+                lines = list(_difference("", before, saga.graph.data)) if before is not None else []
+                changed.append("\n  ".join([text, *lines[:DIFFERENCES_MAX]]))
         if changed:
             raise DefinitionChangedError("\n".join(changed))
 
@@ -183,6 +191,21 @@ class Catalog:
                 raise CatalogError(f"saga {saga.name} v{saga.version}: {error}") from error
         for child in saga.children:
             self._add(child)
+
+
+def _difference(place: str, before: Any, after: Any) -> Iterator[str]:
+    """What differs between two JSON values, one line per place."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted(before.keys() | after.keys()):
+            here = f"{place}/{key}"
+            if key not in before:
+                yield f"{here}: new"
+            elif key not in after:
+                yield f"{here}: gone"
+            else:
+                yield from _difference(here, before[key], after[key])
+    elif before != after:
+        yield f"{place}: {str(before)[:80]} before, {str(after)[:80]} now"
 
 
 def _modules(name: str) -> Iterator[ModuleType]:

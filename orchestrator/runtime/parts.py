@@ -5,6 +5,8 @@ Rules of this file: only wiring. Which settings feed which argument stands here 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from orchestrator.broker.contract import Broker, TopicSpec
 from orchestrator.config import Settings
 from orchestrator.kernel.api import Limits
@@ -20,6 +22,9 @@ from orchestrator.runtime.stream import Fixed
 from orchestrator.runtime.timers import Timers
 from orchestrator.store.connections import ConnectionLimits
 from orchestrator.store.contract import Store
+from orchestrator.store.maintenance import Kept, Maintenance
+from orchestrator.store.postgres import PostgresStore
+from orchestrator.store.queries import ReadQueries
 
 # What headers and framing may add to a body: a body that the kernel lets through must fit the broker's limit with them.
 BODY_SHARE_PERCENT = 85
@@ -119,8 +124,22 @@ def intake(
     )
 
 
-def timers(settings: Settings, store: Store, coordinator: Coordinator, hints: Hints) -> Timers:
-    """Fires timers."""
+def timers(
+    settings: Settings,
+    store: Store,
+    coordinator: Coordinator,
+    hints: Hints,
+    wanted: Sequence[str],
+    queries: ReadQueries,
+) -> Timers:
+    """Fires timers. `wanted`: the topics that the installed sagas read."""
+
+    async def read_until() -> int | None:
+        rows = [row for row in await queries.positions() if row.group == settings.consumer_group]
+        if not set(wanted) <= {row.topic for row in rows}:
+            return None  # one of them was never read: nobody knows what lies there
+        return min((row.read_until for row in rows if row.topic in wanted), default=None)
+
     return Timers(
         store,
         coordinator,
@@ -130,11 +149,19 @@ def timers(settings: Settings, store: Store, coordinator: Coordinator, hints: Hi
         poll_ms=settings.timer_poll_ms,
         batch_rows=settings.timer_batch_rows,
         behind_ms=settings.intake_health_ms,
+        read_until=read_until,
     )
 
 
-def reconciler(settings: Settings, store: Store, coordinator: Coordinator, hints: Hints) -> Reconciler:
-    """Drives resumes and checks."""
+def reconciler(settings: Settings, store: PostgresStore, coordinator: Coordinator, hints: Hints) -> Reconciler:
+    """Drives resumes and checks, looks for orphans and trims."""
+    kept = Kept(
+        inbox_ms=settings.inbox_keep_ms,
+        outbox_ms=settings.outbox_keep_ms,
+        early_events_ms=settings.early_age_ms,
+        consumed_events_ms=max(settings.inbox_keep_ms, settings.early_age_ms * 2),
+    )
+    maintenance = Maintenance(store.pools, kept, blocks_per_pass=settings.trim_blocks)
     return Reconciler(
         store,
         coordinator,
@@ -143,6 +170,9 @@ def reconciler(settings: Settings, store: Store, coordinator: Coordinator, hints
         poll_ms=settings.reconcile_poll_ms,
         batch_rows=settings.reconcile_batch_rows,
         report_ms=settings.reconcile_report_ms,
+        trim_ms=settings.trim_ms,
+        orphans=maintenance.orphans,
+        trim=maintenance.trim,
     )
 
 

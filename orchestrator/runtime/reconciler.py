@@ -21,7 +21,8 @@ from orchestrator.runtime.work import Cause, EarlyCheck, Item, SagaInput
 from orchestrator.store.contract import Store, StoreError
 
 RETRY_MS = 200
-NAMED_ORPHANS_MAX = 10
+IDLE_US_MIN = 60_000_000
+NAMED_MAX = 1_000
 
 log = structlog.get_logger("orchestrator.reconciler")
 
@@ -29,7 +30,8 @@ log = structlog.get_logger("orchestrator.reconciler")
 class Reconciler:
     """Drives resumes and checks, reports orphans and trims old rows.
 
-    orphans: gives ids of live sagas that wait for nothing. trim: deletes old rows, gives how many.
+    orphans: looks at some sagas, other ones each time; gives ids of live ones that wait for nothing now. trim: one pass
+    over old rows; how many went.
     """
 
     def __init__(
@@ -42,14 +44,17 @@ class Reconciler:
         poll_ms: int,
         batch_rows: int,
         report_ms: int,
+        trim_ms: int = 1_000,
         orphans: Callable[[], Awaitable[list[str]]] | None = None,
         trim: Callable[[], Awaitable[int]] | None = None,
     ) -> None:
         self._store, self._coordinator, self._hints = store, coordinator, hints
         self._tenant = tenant
-        self._poll_ms, self._batch_rows, self._report_ms = poll_ms, batch_rows, report_ms
+        self._poll_ms, self._batch_rows = poll_ms, batch_rows
+        self._report_ms, self._trim_ms = report_ms, trim_ms
         self._orphans, self._trim = orphans, trim
         self.orphans: list[str] = []
+        self.trimmed_rows = 0
 
     async def resumes(self, stopping: Stopping, pulse: Pulse) -> None:
         """Goes on with sagas that stopped at the record limit of a turn."""
@@ -72,30 +77,49 @@ class Reconciler:
         return await self._process(items)
 
     async def report(self, stopping: Stopping, pulse: Pulse) -> None:
-        """Counts orphans and trims old rows, now and then."""
+        """Looks for orphans, now and then."""
+        await self._now_and_then(stopping, pulse, self._report_ms, self.report_now)
+
+    async def trimming(self, stopping: Stopping, pulse: Pulse) -> None:
+        """Deletes old rows, a pass now and then."""
+        await self._now_and_then(stopping, pulse, self._trim_ms, self.trim_now)
+
+    async def report_now(self) -> None:
+        """Looks for orphans once."""
+        if self._orphans is None:
+            return
+        suspects = await self._orphans()
+        found = await self._idle(suspects) if suspects else []
+        for saga_id in found:
+            if saga_id not in self.orphans:
+                log.error("a live saga waits for nothing: a bug", saga=saga_id)
+        # A look covers a part of the sagas: what earlier looks found stays until a look finds nothing at all.
+        self.orphans = list(dict.fromkeys((*self.orphans, *found)))[:NAMED_MAX] if suspects else []
+
+    async def _idle(self, suspects: list[str]) -> list[str]:
+        """Those that nobody has written to for a while: a message between two sagas is in no table for a moment."""
+        async with self._store.batch() as batch:
+            heads, _ = await batch.claim(suspects, [], [])
+            oldest = batch.now - IDLE_US_MIN
+        return [head.saga_id for head in heads.values() if not head.ended and head.recorded_at < oldest]
+
+    async def trim_now(self) -> None:
+        """One pass over old rows."""
+        if self._trim is not None:
+            self.trimmed_rows += await self._trim()
+
+    async def _now_and_then(
+        self, stopping: Stopping, pulse: Pulse, pause_ms: int, once: Callable[[], Awaitable[None]]
+    ) -> None:
         while not stopping:
-            await stopping.sleep(self._report_ms)
-            if stopping:
-                return
             try:
-                await self.report_now()
+                await once()
+                pulse.beat()
             except StoreError as error:
                 if not error.retriable:
                     raise
                 pulse.trouble(f"store: {error}")
-                continue
-            pulse.beat()
-
-    async def report_now(self) -> None:
-        """Looks for orphans and trims, once."""
-        if self._orphans is not None:
-            found = await self._orphans()
-            if found and found != self.orphans:
-                log.error("live sagas wait for nothing: a bug", sagas=found[:NAMED_ORPHANS_MAX], count=len(found))
-            self.orphans = found
-        if self._trim is not None:
-            while await self._trim():
-                pass
+            await stopping.sleep(pause_ms)
 
     async def _process(self, items: Sequence[Item]) -> bool:
         if items:

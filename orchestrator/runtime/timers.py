@@ -9,6 +9,8 @@ Rules of this file
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import structlog
 
 from orchestrator.kernel.inputs import TimerDue
@@ -19,13 +21,19 @@ from orchestrator.runtime.work import Cause, SagaInput
 from orchestrator.store.contract import Store, StoreError
 
 RETRY_MS = 200
+ASK_AGAIN_BEHIND_US = 1_000_000
 SOON_MS = 5  # a timer hinted at is looked for this much after its instant, so that one look is enough
 
 log = structlog.get_logger("orchestrator.timers")
 
 
 class Timers:
-    """Fires due timers. `behind_ms`: intake further behind than this is reported as trouble."""
+    """Fires due timers. `behind_ms`: intake further behind than this is reported as trouble.
+
+    read_until: the instant up to which the topics that are wanted today are read. It is asked only where the store's
+    own answer (over everything the group ever read) is behind: a topic that no installed saga wants any more stands
+    still for ever, and must not hold every timer back.
+    """
 
     def __init__(
         self,
@@ -38,9 +46,11 @@ class Timers:
         poll_ms: int,
         batch_rows: int,
         behind_ms: int,
+        read_until: Callable[[], Awaitable[int | None]] | None = None,
     ) -> None:
         self._store, self._coordinator, self._hints = store, coordinator, hints
         self._group, self._tenant = group, tenant
+        self._wanted_read_until = read_until
         self._poll_ms, self._batch_rows, self._behind_ms = poll_ms, batch_rows, behind_ms
         self.fired = 0
         self.behind_us = 0  # how far intake is behind the database's clock, as last seen
@@ -67,6 +77,8 @@ class Timers:
         """Fires what is due now; True where more may be due. Raises StoreError."""
         until = await self._store.read_until(self._group)
         now = self._hints.clock.now()
+        if until is not None and now - until > ASK_AGAIN_BEHIND_US and self._wanted_read_until is not None:
+            until = await self._wanted_read_until()
         # Never read at all means that nobody knows what arrived in time: no timer may act yet.
         self.behind_us = now - until if until is not None and now else 0
         if until is None:

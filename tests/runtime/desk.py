@@ -16,7 +16,7 @@ from orchestrator.config import Settings
 from orchestrator.kernel.inputs import TimerDue
 from orchestrator.messages import Contract
 from orchestrator.messages.canonical import canonical_bytes
-from orchestrator.messages.envelope import Envelope, schema_urn
+from orchestrator.messages.envelope import Envelope, read, schema_urn
 from orchestrator.messages.protocol import (
     REFUSED_TYPE,
     CommandHeader,
@@ -25,7 +25,6 @@ from orchestrator.messages.protocol import (
     replies_topic,
     reply_envelope,
 )
-from orchestrator.messages.envelope import read
 from orchestrator.runtime import parts
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.hints import Hints

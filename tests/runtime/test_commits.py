@@ -31,7 +31,7 @@ async def faulty(database: Database) -> AsyncIterator[FaultyStore]:
 @pytest_asyncio.fixture
 async def shaky(database: Database, faulty: FaultyStore) -> AsyncIterator[Desk]:
     """A desk whose store can be made to fail."""
-    async with at_desk(database.url, store=faulty, conflict_retries_max=3) as desk:  # type: ignore[arg-type]
+    async with at_desk(database.url, store=faulty, conflict_retries_max=3) as desk:
         yield desk
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from orchestrator.messages import Done
+from orchestrator.broker.contract import IncomingMessage
+from orchestrator.messages import Done, Reply
+from orchestrator.messages.envelope import schema_urn
+from orchestrator.messages.protocol import CommandHeader, replies_topic, reply_envelope
 from orchestrator.runtime.identity import saga_id_of
-from tests.runtime.desk import Desk, Eyes, event, header_of, reply
+from tests.runtime.desk import Desk, Eyes, event, header_of, incoming, reply
 from tests.runtime.shop import Charged, OrderPlaced, Reserved
 
 ORDER = saga_id_of("main", "order", "o-1")
@@ -53,7 +56,7 @@ async def test_a_command_says_who_asks_for_what(desk: Desk) -> None:
 async def test_all_messages_of_a_saga_are_in_one_trace(desk: Desk, eyes: Eyes) -> None:
     placed = event(OrderPlaced(order_id="o-1"))
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-    traced = placed.headers + (("traceparent", f"00-{trace}-00f067aa0ba902b7-01".encode()),)
+    traced = (*placed.headers, ("traceparent", f"00-{trace}-00f067aa0ba902b7-01".encode()))
     await desk.take(type(placed)(placed.topic, 0, placed.offset, placed.key, placed.value, traced, 0))
     desk.coordinator.cache.clear()  # the trace is found again in the stream
     await desk.take(reply(desk.newest("inventory"), Reserved(hold="h")))
@@ -94,34 +97,23 @@ async def test_a_start_with_the_same_id_and_another_body_is_kept_and_changes_not
 
 async def test_a_whole_saga_in_one_batch_is_one_append(desk: Desk, eyes: Eyes) -> None:
     """A start and its answers read at once: effects of several turns are folded into what is true at the end."""
-    async with _shadow(desk, eyes) as answers:
-        await desk.take(event(OrderPlaced(order_id="o-1"), id="e-1"), *answers)
+    await desk.take(event(OrderPlaced(order_id="o-1"), id="e-1"), *foreseen_answers())
     assert (await eyes.stream(ORDER))[-1] == "saga.completed"
     assert await eyes.count("timers") == 0
+    assert desk.coordinator.counts["batches"] == 1
 
 
-class _shadow:
-    """Knows what the answers will be: ids and keys are functions of the saga's id and versions."""
-
-    def __init__(self, desk: Desk, eyes: Eyes) -> None:
-        self.desk, self.eyes = desk, eyes
-
-    async def __aenter__(self) -> list:  # type: ignore[type-arg]
-        from orchestrator.messages.envelope import schema_urn
-        from orchestrator.messages.protocol import CommandHeader, replies_topic, reply_envelope
-        from tests.runtime.desk import incoming
-
-        found = []
-        for version, activity, participant, body in (
-            (2, "reserve", "inventory", Reserved(hold="h")),
-            (4, "charge", "payment", Charged(receipt="r")),
-            (6, "ship", "shipping", Done()),
-        ):
-            header = CommandHeader(f"{ORDER}/{version}", "main", ORDER, activity, 1, 1, "do", "k", "t")
-            schema = schema_urn(body.wire_name, 1)
-            envelope = reply_envelope(header, participant, "ok", body.wire_name, dataschema=schema)
-            found.append(incoming(replies_topic(participant), ORDER, envelope.headers(), body.canonical()))
-        return found
-
-    async def __aexit__(self, *_: object) -> None:
-        return None
+def foreseen_answers() -> list[IncomingMessage]:
+    """What participants will answer: ids are functions of the saga's id and the versions of its records."""
+    found = []
+    answers: tuple[tuple[int, str, str, Reply], ...] = (
+        (2, "reserve", "inventory", Reserved(hold="h")),
+        (4, "charge", "payment", Charged(receipt="r")),
+        (6, "ship", "shipping", Done()),
+    )
+    for version, activity, participant, body in answers:
+        header = CommandHeader(f"{ORDER}/{version}", "main", ORDER, activity, 1, 1, "do", "k", "t")
+        schema = schema_urn(body.wire_name, 1)
+        envelope = reply_envelope(header, participant, "ok", body.wire_name, dataschema=schema)
+        found.append(incoming(replies_topic(participant), ORDER, envelope.headers(), body.canonical()))
+    return found

@@ -1,4 +1,4 @@
-"""Events and waits: whoever comes first, and whichever process handles them, nobody is missed and nothing taken twice."""
+"""Events and waits: whoever comes first, and in whichever process, nobody is missed and nothing is taken twice."""
 
 from __future__ import annotations
 

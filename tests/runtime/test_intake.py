@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -44,7 +44,13 @@ def intake_of(desk: Desk, broker: Broker, overloaded: Callable[[], bool] = lambd
     consumer = broker.consumer(
         "orchestrator", TOPICS, lambda wanted: desk.store.positions("orchestrator", list(wanted))
     )
-    settings = {"group": "orchestrator", "batch_messages": 20, "wait_ms": 5, "heartbeat_ms": 20, "lanes": 2} | options
+    settings: dict[str, Any] = {
+        "group": "orchestrator",
+        "batch_messages": 20,
+        "wait_ms": 5,
+        "heartbeat_ms": 20,
+        "lanes": 2,
+    } | options
     return Intake(consumer, desk.coordinator, desk.router, desk.hints.clock, overloaded=overloaded, **settings)
 
 
@@ -52,14 +58,14 @@ def intake_of(desk: Desk, broker: Broker, overloaded: Callable[[], bool] = lambd
 async def reading(intake: Intake) -> AsyncIterator[dict[str, Pulse]]:
     """Runs an intake's loops; leaving stops them as the supervisor does. Gives the pulses by loop."""
     pulses = {name: Pulse(name, 500) for name in ("intake", "heartbeat", "lane0", "lane1")}
-    loops = [
+    loops: list[Callable[[Stopping], Awaitable[None]]] = [
         (lambda s: intake.lane(intake.lanes[0], s, pulses["lane0"])),
         (lambda s: intake.lane(intake.lanes[-1], s, pulses["lane1"])),
         (lambda s: intake.heartbeat(s, pulses["heartbeat"])),
         (lambda s: intake.run(s, pulses["intake"])),
     ]
     stops = [Stopping() for _ in loops]
-    tasks = [asyncio.create_task(loop(stop)) for loop, stop in zip(loops, stops, strict=True)]
+    tasks = [asyncio.ensure_future(loop(stop)) for loop, stop in zip(loops, stops, strict=True)]
     try:
         yield pulses
     finally:
@@ -136,10 +142,9 @@ async def test_two_processes_share_the_partitions_and_double_nothing(
     desk: Desk, broker: Broker, eyes: Eyes, database: Database
 ) -> None:
     await publish(broker, placed(60))
-    async with reading(intake_of(desk, broker)):
-        async with reading(intake_of(desk, broker)):
-            await publish(broker, placed(60, first=60))
-            await until(lambda: _has(eyes, "saga_heads", 120), "120 sagas")
+    async with reading(intake_of(desk, broker)), reading(intake_of(desk, broker)):
+        await publish(broker, placed(60, first=60))
+        await until(lambda: _has(eyes, "saga_heads", 120), "120 sagas")
     assert len({(row.saga_id, row.version) for row in desk.sent}) == len(desk.sent) == 120
 
 

@@ -29,6 +29,8 @@ def changed(message: IncomingMessage, value: bytes | None = b"", **headers: byte
 
 PLACED = event(OrderPlaced(order_id="bad"))
 
+STRUCTURED = b"application/cloudevents+json"
+NO_DATA = b'{"specversion":"1.0","id":"1","source":"s","type":"t"}'
 UNREADABLE: list[tuple[str, IncomingMessage, str]] = [
     ("tombstone", changed(PLACED, None), "null_value"),
     ("no CloudEvent", incoming("orders.events", "k", [], b"{}"), "unreadable"),
@@ -44,7 +46,7 @@ UNREADABLE: list[tuple[str, IncomingMessage, str]] = [
     ("wrong tenant", changed(PLACED, ce_tenant=b"strangers"), "wrong_tenant"),
     ("too large", changed(PLACED, b"x" * 2_000_000), "oversized"),
     ("too many headers", incoming("orders.events", "k", [(f"h{n}", b"") for n in range(100)], b"{}"), "oversized"),
-    ("structured without data", incoming("orders.events", "k", [("content-type", b"application/cloudevents+json")], b'{"specversion":"1.0","id":"1","source":"s","type":"t"}'), "unreadable"),
+    ("structured without data", incoming("orders.events", "k", [("content-type", STRUCTURED)], NO_DATA), "unreadable"),
     ("reply to nobody", incoming("inventory.replies", "k", event(OrderPlaced(order_id="x")).headers, b"{}"), "invalid"),
     ("no message between sagas", incoming("orchestrator.sagas", "k", PLACED.headers, b"{}"), "unknown_type"),
 ]  # fmt: skip

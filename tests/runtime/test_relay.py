@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -82,8 +83,8 @@ def relay_of(table: Table, log: Log, given: list[Item] | None = None, **options:
         return [Outcome("applied") for _ in items]
 
     settings: dict[str, Any] = {
-        "tenant": "main", "batch_rows": 10, "memory_rows_max": 100, "backlog_rows_max": 50, "mark_ms": 5, "sweep_ms": 20,
-        "poll_ms": 2, "retry_ms": 2,
+        "tenant": "main", "batch_rows": 10, "memory_rows_max": 100, "backlog_rows_max": 50,
+        "mark_ms": 5, "sweep_ms": 20, "poll_ms": 2, "retry_ms": 2,
     }  # fmt: skip
     return Relay(table, log, process, **(settings | options))  # type: ignore[arg-type]
 
@@ -108,9 +109,14 @@ class Running:
 
 async def settled(table: Table) -> None:
     """Waits until nothing is unsent."""
-    async with asyncio.timeout(5):
-        while table.unsent_rows:
-            await asyncio.sleep(0.002)
+    await until(lambda: not table.unsent_rows, 5)
+
+
+async def until(check: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.002)
 
 
 def first_occurrences(taken: Sequence[tuple[str, int]]) -> dict[str, list[int]]:
@@ -155,9 +161,7 @@ async def test_a_row_that_is_not_taken_for_now_holds_back_its_own_saga_alone() -
             relay.accept("a", [row("a", version)], foreign=False)
             relay.accept("b", [row("b", version)], foreign=False)
             await asyncio.sleep(0.005)
-        async with asyncio.timeout(2):
-            while len([taken for taken in log.taken if taken[0] == "b"]) < 5:
-                await asyncio.sleep(0.002)
+        await until(lambda: len([taken for taken in log.taken if taken[0] == "b"]) == 5, 2)
         assert {saga for saga, _ in log.taken} == {"b"}
         broken = False
         await settled(table)
@@ -171,9 +175,7 @@ async def test_many_blocked_rows_do_not_hide_the_rows_behind_them() -> None:
     table.commit(row("b", 1))
     log.refuse = lambda message: UNAVAILABLE if message.key.startswith(b"a") else None
     async with Running(relay_of(table, log)):
-        async with asyncio.timeout(3):
-            while not log.taken:
-                await asyncio.sleep(0.002)
+        await until(lambda: bool(log.taken), 3)
     assert log.taken[0] == ("b", 1)
 
 
@@ -225,9 +227,7 @@ async def test_dying_between_publishing_and_marking_sends_again_the_same_bytes()
 
     real, table.mark_sent = table.mark_sent, never  # type: ignore[method-assign]
     async with Running(relay_of(table, log, owner=True)):
-        async with asyncio.timeout(2):
-            while len(log.taken) < 2:
-                await asyncio.sleep(0.002)
+        await until(lambda: len(log.taken) == 2, 2)
     table.mark_sent = real  # type: ignore[method-assign]
     async with Running(relay_of(table, log, owner=True)):
         await settled(table)
@@ -327,7 +327,7 @@ async def test_a_refused_command_makes_its_place_stuck(database: Database, eyes:
         log = Log()
         log.refuse = lambda message: TOO_LARGE
         relay = Relay(
-            desk.store, log, desk.coordinator.process, tenant="main", batch_rows=10, memory_rows_max=100,  # type: ignore[arg-type]
+            desk.store, log, desk.coordinator.process, tenant="main", batch_rows=10, memory_rows_max=100,
             backlog_rows_max=50, mark_ms=5, sweep_ms=20, poll_ms=2, retry_ms=2, owner=True,
         )  # fmt: skip
         await relay.sweep_now()

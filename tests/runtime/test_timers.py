@@ -7,12 +7,15 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from orchestrator.kernel.inputs import Vote
+from orchestrator.runtime import parts
 from orchestrator.runtime.identity import saga_id_of
 from orchestrator.runtime.reconciler import Reconciler
 from orchestrator.runtime.supervisor import Pulse, Stopping
 from orchestrator.runtime.timers import Timers
 from orchestrator.runtime.work import Cause, SagaInput
-from orchestrator.kernel.inputs import Vote
+from orchestrator.store.maintenance import Maintenance
+from orchestrator.store.queries import ReadQueries
 from tests.databases import Database
 from tests.runtime.desk import Desk, Eyes, at_desk, event
 from tests.runtime.shop import CaseOpened, NapTaken, OrderPlaced
@@ -22,7 +25,8 @@ GROUP = "orchestrator"
 
 def timers_of(desk: Desk) -> Timers:
     return Timers(
-        desk.store, desk.coordinator, desk.hints, group=GROUP, tenant="main", poll_ms=100, batch_rows=500, behind_ms=1_000
+        desk.store, desk.coordinator, desk.hints, group=GROUP, tenant="main",
+        poll_ms=100, batch_rows=500, behind_ms=1_000,
     )  # fmt: skip
 
 
@@ -176,3 +180,43 @@ async def test_a_saga_stopped_at_its_record_limit_goes_on(database: Database, ey
             await task
             assert await eyes.count("resumes") == 0
             assert desk.coordinator.counts["batches"] > 5
+
+
+async def test_a_live_saga_that_waits_for_nothing_is_reported_as_a_bug(desk: Desk, eyes: Eyes) -> None:
+    """Kernel rule 29. One that was written to a moment ago may be waiting for a message that is on its way."""
+    await desk.take(event(OrderPlaced(order_id="o-1")), event(OrderPlaced(order_id="o-2")))
+    maintenance = Maintenance(desk.store.pools)  # type: ignore[attr-defined]
+    reconciler = Reconciler(
+        desk.store, desk.coordinator, desk.hints, tenant="main", poll_ms=50, batch_rows=10, report_ms=1_000,
+        orphans=maintenance.orphans, trim=maintenance.trim,
+    )  # fmt: skip
+    await reconciler.report_now()
+    assert reconciler.orphans == []
+    lost = saga_id_of("main", "order", "o-1")
+    await eyes.rows("DELETE FROM timers WHERE saga_id = $1", lost)
+    await eyes.rows("DELETE FROM outbox_unsent")
+    await reconciler.report_now()
+    assert reconciler.orphans == [], "written just now"
+    await eyes.rows("UPDATE saga_heads SET recorded_at = recorded_at - 61000000")
+    await reconciler.report_now()
+    assert reconciler.orphans == [lost]
+    await reconciler.trim_now()
+    assert reconciler.trimmed_rows == 0
+
+
+async def test_a_topic_that_nobody_reads_any_more_does_not_hold_timers_back(database: Database, eyes: Eyes) -> None:
+    """A retired saga's topic keeps its last instant for ever; only the topics wanted today count."""
+    async with at_desk(database.url) as desk:
+        long_ago = 1_000_000
+        await desk.coordinator.process([], {(GROUP, "retired.events", 0): (1, long_ago)})
+        await desk.take(event(NapTaken(nap_id="n-1")))
+        await asyncio.sleep(0.4)
+        wanted = [*desk.router.topics]
+        timers = parts.timers(
+            desk.settings, desk.store, desk.coordinator, desk.hints, wanted, ReadQueries(desk.store.pools)  # type: ignore[attr-defined]
+        )  # fmt: skip
+        await timers.fire()
+        assert timers.fired == 0, "the wanted topics were never read"
+        await desk.coordinator.process([], {(GROUP, topic, 0): (1, 2**60) for topic in wanted})
+        await timers.fire()
+        assert timers.fired == 1
