@@ -68,7 +68,7 @@ def _complete(turn: Turn, token: str, outcome: str, result: Any = None) -> None:
 def fail_here(turn: Turn, token: str, activity: str, node: FailNode) -> None:
     """Turns to compensation, of the innermost scope with on_failed, else of the saga."""
     reason = str(turn.call(activity, "reason")) if node.function else node.reason
-    fail(turn, activity, "failed", reason)
+    fail(turn, activity, "failed", reason, place=token)
 
 
 OPENERS: dict[str, Callable[..., None]] = {

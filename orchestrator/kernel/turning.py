@@ -20,8 +20,8 @@ from orchestrator.kernel.state import Activity, State, UndoState, in_body
 from orchestrator.kernel.turn import MS, StuckError, Turn, backoff_ms
 
 
-def fail(turn: Turn, activity: str, kind: str, reason: str) -> None:
-    """A node failed and has no path of its own for it."""
+def fail(turn: Turn, activity: str, kind: str, reason: str, place: str = "") -> None:
+    """A node failed and has no path of its own for it. `place`: what is stuck where only forward is left."""
     failure = {"step": activity, "kind": kind, "reason": reason}
     for scope in enclosing_scopes(turn.program.graph, activity):
         entry = turn.state.scopes.get(scope)
@@ -29,7 +29,7 @@ def fail(turn: Turn, activity: str, kind: str, reason: str) -> None:
             fail_scope(turn, scope, failure)
             return
     if turn.state.phase == "on_failed" or _past_return(turn):
-        turn.stick(f"!{activity}", kind, reason)
+        turn.stick(place or f"!{activity}", kind, reason)
         return
     fail_saga(turn, failure)
 
