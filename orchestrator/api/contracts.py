@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.api.examples import example_of
 from orchestrator.api.problems import ProblemError
 from orchestrator.messages import Command, Contract, ContractError, Event
+from orchestrator.messages.examples import example_of
 from orchestrator.runtime.catalog import Catalog
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from orchestrator.messages import Contract
+from orchestrator.messages.contract import Contract
 
 _TEXTS: Mapping[str, Callable[[], str]] = {
     "date-time": lambda: datetime.now(UTC).isoformat(),
