@@ -224,11 +224,19 @@ def test_not_done_of_a_known_outcome_is_refused() -> None:
     )
 
 
-def test_a_pivot_done_by_hand_refuses_the_cancel_that_waited_for_it() -> None:
+def test_a_pivot_settled_as_done_by_evidence_refuses_the_cancel_that_waited_for_it() -> None:
     """Rule 16b, rule 20: past the pivot nothing is undone."""
-    spec = given(PIVOT, WANTED, ROOM)
-    spec.world.give(spec.world.main, SendRefused(len(spec.records), "too large"))
-    spec.when(CANCEL).then(settling(charge))
-    spec.when(operated("done", charge, data=Charged(receipt="B"))).then(asked(SEND_TICKET))
+    spec = given(PIVOT, WANTED, ROOM, CANCEL, unanswered(charge))
+    receipt = Charged(receipt="B")
+    spec.when(operated("settle", charge, by="ann", outcome="done", data=receipt)).then_nothing()
+    spec.when(operated("settle", charge, by="bob", outcome="done", data=receipt)).then(asked(SEND_TICKET))
     assert spec.state.pivot == "passed"
     assert spec.state.pending is None
+
+
+def test_a_pivot_that_was_never_sent_is_done_by_hand_and_passes() -> None:
+    """Rule 27, rule 30: the broker refused the command for good."""
+    spec = given(PIVOT, WANTED, ROOM)
+    spec.world.give(spec.world.main, SendRefused(len(spec.records), "too large"))
+    spec.when(operated("done", charge, data=Charged(receipt="B"))).then(asked(SEND_TICKET))
+    assert spec.undo_plan() == []
