@@ -87,8 +87,12 @@ JOIN broker_head h ON h.topic_id = p.topic_id AND h.partition = p.partition;
 
 -- name: take_place
 -- A restarted process takes over the membership of its former self. $1 group, $2 member, $3 instance.
+-- The row changes hands, it is never gone: else the former self could join again in between.
 WITH former AS (
-    DELETE FROM broker_member WHERE group_name = $1 AND instance_id = $3 AND member_id <> $2 RETURNING member_id
+    SELECT member_id FROM broker_member WHERE group_name = $1 AND instance_id = $3 AND member_id <> $2 FOR UPDATE
+), taken AS (
+    UPDATE broker_member m SET member_id = $2
+    FROM former WHERE m.group_name = $1 AND m.member_id = former.member_id
 )
 UPDATE broker_ownership o
 SET member_id = $2, epoch = o.epoch + 1
@@ -102,7 +106,8 @@ WITH dead AS (
 )
 INSERT INTO broker_member (group_name, member_id, instance_id, topic_ids, expires_at)
 VALUES ($1, $2, $3, $4::integer[], clock_us() + $5::bigint * 1000)
-ON CONFLICT (group_name, member_id) DO UPDATE SET expires_at = EXCLUDED.expires_at;
+ON CONFLICT (group_name, member_id) DO UPDATE
+SET expires_at = EXCLUDED.expires_at, topic_ids = EXCLUDED.topic_ids;
 
 -- name: members
 SELECT member_id, topic_ids FROM broker_member WHERE group_name = $1 AND expires_at > clock_us();

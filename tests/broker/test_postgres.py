@@ -20,6 +20,7 @@ from orchestrator.broker.contract import (
 )
 from orchestrator.broker.partition import partition_of
 from orchestrator.broker.postgres_database import SQL
+from orchestrator.broker.postgres_database import Database as LogDatabase
 from orchestrator.broker.settings import BrokerSettings
 from tests.contracts.brokers import (
     QUICK,
@@ -140,6 +141,33 @@ async def test_an_append_that_waits_too_long_for_a_lock_is_retriable(
         assert error is not None
         assert (error.code, error.retriable) == ("unavailable", True)
         assert await broker.producer("p").send(numbered(topic, 1)) == [None]
+
+
+async def test_a_failed_statement_holds_back_the_rest_of_its_batch(
+    site: PostgresSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large batch goes in several statements; a later one must not overtake the one that has to be sent again."""
+    async with opened(site, replace(QUICK, message_bytes_max=4_000, send_batch_bytes=250)) as broker:
+        topic = await new_topic(broker, partitions=1)
+        asked, rows = 0, LogDatabase.rows
+
+        async def failing(self: LogDatabase, query: str, *arguments: object) -> list[asyncpg.Record]:
+            nonlocal asked
+            asked += query == "append"
+            if query == "append" and asked == 2:
+                raise BrokerUnavailableError("cut")
+            return await rows(self, query, *arguments)
+
+        monkeypatch.setattr(LogDatabase, "rows", failing)
+        batch = [OutgoingMessage(topic, b"k", bytes([n]) * 2_000) for n in range(8)]
+        results = await broker.producer("p").send(batch)
+        assert [error.code if error else None for error in results] == [None] * 2 + ["unavailable"] * 2 + [
+            "held_back"
+        ] * 4
+        assert all(error.retriable for error in results if error)
+        assert await broker.producer("p").send(batch[2:]) == [None] * 6
+        async with consuming(broker, [topic]) as consumer:
+            assert [m.value for m in await read(consumer, 8)] == [m.value for m in batch]
 
 
 async def test_cut_connections_lose_nothing(site: PostgresSite) -> None:
@@ -301,6 +329,19 @@ async def test_a_restart_under_the_same_instance_takes_its_place_at_once(site: P
                 assert former.assignment() == frozenset()
                 await send(restarted, numbered(topic, 3))
                 assert len(await read(latter, 3)) == 3
+
+
+async def test_the_former_self_cannot_slip_in_while_its_place_is_taken(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    """It may beat at any moment, also between the two statements of who restarts."""
+    former, latter = uuid.uuid4(), uuid.uuid4()
+    await connection.execute(SQL["beat"], "g", former, "pod-0", [1], 60_000)
+    await connection.execute(SQL["take_place"], "g", latter, "pod-0")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await connection.execute(SQL["beat"], "g", former, "pod-0", [1], 60_000)
+    await connection.execute(SQL["beat"], "g", latter, "pod-0", [1, 2], 60_000)
+    assert [tuple(row) for row in await connection.fetch(SQL["members"], "g")] == [(latter, [1, 2])]
 
 
 async def test_a_database_without_the_tables_names_its_next_step(empty_database: Database) -> None:
