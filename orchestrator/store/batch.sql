@@ -150,13 +150,10 @@ SELECT $8, * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::t
 ON CONFLICT (tenant, type, key, event_id) DO NOTHING
 
 -- name: open_tasks
--- barred: names joined by line breaks, since an array of arrays must be rectangular.
-INSERT INTO tasks (opened_at, due, saga_id, activity, tenant, barred, data)
-SELECT $7, due, saga_id, activity, tenant, string_to_array(barred, E'\n'), data
-FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[])
-     AS t (due, saga_id, activity, tenant, barred, data)
-ON CONFLICT (saga_id, activity) DO UPDATE
-SET due = excluded.due, barred = excluded.barred, data = excluded.data, closed_at = NULL, closed = ''
+INSERT INTO tasks (opened_at, due, saga_id, activity, tenant, data)
+SELECT $6, due, saga_id, activity, tenant, data
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bytea[]) AS t (due, saga_id, activity, tenant, data)
+ON CONFLICT (saga_id, activity) DO UPDATE SET due = excluded.due, data = excluded.data, closed_at = NULL, closed = ''
 
 -- name: close_tasks
 UPDATE tasks t SET closed_at = $4, closed = c.how
@@ -169,8 +166,11 @@ USING unnest($1::text[], $2::text[]) AS c (saga_id, activity)
 WHERE t.saga_id = c.saga_id AND t.activity = c.activity
 
 -- name: add_candidates
-INSERT INTO task_candidates (due, tenant, candidate, saga_id, activity)
-SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[])
+-- barred: names joined by line breaks, since an array of arrays must be rectangular.
+INSERT INTO task_candidates (due, tenant, candidate, saga_id, activity, barred)
+SELECT due, tenant, candidate, saga_id, activity, string_to_array(barred, E'\n')
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
+     AS c (due, tenant, candidate, saga_id, activity, barred)
 ON CONFLICT DO NOTHING
 
 -- name: keep_dead_letters

@@ -226,13 +226,13 @@ class Rows:
                 "open_tasks",
                 (
                     [task.due for _, _, task in rows],
-                    *_text_columns([(*key, tenant, barred(task.data)) for key, tenant, task in rows]),
+                    *_text_columns([(*key, tenant) for key, tenant, _ in rows]),
                     [self._tasks_data[key] for key, _, _ in rows],
                     self._now,
                 ),
             )
             people = [
-                (task.due, (tenant, candidate, *key))
+                (task.due, (tenant, candidate, *key, barred(task.data)))
                 for key, tenant, task in rows
                 for candidate in candidates(task.data)
             ]

@@ -52,8 +52,9 @@ _PLANS = {
 }
 
 
-# Lists have filters that mostly do not count: planned for the values at hand, those vanish.
-_PAGE_PLANS = {"plan_cache_mode": "force_custom_plan", "jit": "off"}
+# Lists have filters that mostly do not count: planned for the values at hand, those vanish. A page is some fifty rows,
+# whatever they are joined with is looked up one by one.
+_PAGE_PLANS = {"enable_hashjoin": "off", "enable_mergejoin": "off", "plan_cache_mode": "force_custom_plan", "jit": "off"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +285,7 @@ class Guarded:
         try:
             return await self.run(work)
         except _FAILURES as error:
-            if not isinstance(error, asyncpg.PostgresError):
+            if not isinstance(error, (asyncpg.PostgresError, ValueError)):
                 self._close()  # driver and server no longer agree on what this connection is doing
             raise translated(error, query.partition("\n")[0].removeprefix("-- ")) from error
 
@@ -316,7 +317,9 @@ def translated(error: Exception, doing: str) -> StoreError:
     """A driver's error as one of the store's, which says whether trying again may help."""
     if isinstance(error, StoreError):
         return error
-    kind = StoreUnavailableError if isinstance(error, _TRANSIENT) else StoreError
+    # A ValueError is the driver refusing an argument, which it does again however often one tries.
+    transient = isinstance(error, _TRANSIENT) and not isinstance(error, ValueError)
+    kind = StoreUnavailableError if transient else StoreError
     hint = ""
     if isinstance(error, asyncpg.OutOfMemoryError):
         hint = ". If it speaks of shared memory: raise max_locks_per_transaction, or make batches smaller"

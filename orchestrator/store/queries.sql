@@ -41,8 +41,8 @@ ORDER BY started_at DESC, saga_id DESC
 LIMIT 1
 
 -- name: records_of
-SELECT r.saga_id, r.version, r.body, r.hash, coalesce(f.first_position + (r.seq & 1048575), 0) AS position
-FROM records r LEFT JOIN feed_sealed f ON f.batch = r.seq >> 20
+SELECT r.saga_id, r.version, r.body, r.hash, coalesce(f.first_position + r.seq - f.first_seq, 0) AS position
+FROM records r LEFT JOIN feed_sealed f ON f.first_seq = r.seq - (r.seq & 1048575)
 WHERE r.tenant = $1 AND r.saga_id = $2 AND r.version > $3
 ORDER BY r.version
 LIMIT $4
@@ -64,8 +64,7 @@ FROM (
         SELECT c.due, c.saga_id, c.activity
         FROM task_candidates c
         WHERE c.tenant = $1 AND c.candidate = wanted.candidate AND (c.due, c.saga_id, c.activity) > ($2, $3, $4)
-          AND NOT EXISTS (SELECT FROM tasks b
-                          WHERE b.saga_id = c.saga_id AND b.activity = c.activity AND $7 = ANY (b.barred))
+          AND NOT $7 = ANY (c.barred)
         ORDER BY c.due, c.saga_id, c.activity
         LIMIT $5
     ) AS found
@@ -145,5 +144,6 @@ SELECT (SELECT count(*) FROM (SELECT FROM outbox_unsent LIMIT $1) AS u) AS unsen
        (SELECT count(*) FROM (SELECT FROM wait_checks LIMIT $1) AS c) AS checks,
        (SELECT count(*) FROM (SELECT FROM feed_unsealed LIMIT $1) AS f) AS unsealed,
        (SELECT count(*) FROM (SELECT FROM dead_letters WHERE redriven_at IS NULL LIMIT $1) AS d) AS letters,
-       coalesce((SELECT first_position + records - 1 FROM feed_sealed ORDER BY first_position DESC LIMIT 1), 0) AS position,
+       coalesce((SELECT first_position + last_seq - first_seq FROM feed_sealed ORDER BY first_position DESC LIMIT 1), 0)
+           AS position,
        clock_us() AS now

@@ -87,24 +87,26 @@ WITH visible AS (
 ), gone AS (
     DELETE FROM feed_unsealed f USING visible v WHERE f.batch = v.batch RETURNING f.batch, f.records
 ), last AS (
-    SELECT coalesce((SELECT first_position + records FROM feed_sealed ORDER BY first_position DESC LIMIT 1), 1) AS next
+    SELECT coalesce((SELECT first_position + last_seq - first_seq + 1
+                     FROM feed_sealed ORDER BY first_position DESC LIMIT 1), 1) AS next
 )
-INSERT INTO feed_sealed (first_position, batch, records)
-SELECT last.next + sum(records) OVER (ORDER BY batch) - records, batch, records FROM gone, last
+INSERT INTO feed_sealed (first_position, first_seq, last_seq)
+SELECT last.next + sum(records) OVER (ORDER BY batch) - records, batch << 20, (batch << 20) + records - 1 FROM gone, last
 
 -- name: unsealed
 SELECT EXISTS (SELECT FROM feed_unsealed) AS any
 
 -- name: records_after
--- Batch by batch in sealed order; within a batch seq has no gaps. The first batch may lie partly at or before $1.
-SELECT r.saga_id, r.version, r.body, r.hash, s.first_position + (r.seq - (s.batch << 20)) AS position
+-- Batch by batch in sealed order; within a batch seq has no gaps. The first batch may lie partly at or before $1. The inner
+-- ORDER BY and LIMIT keep the subquery apart: joined to the outside, row level security would forbid the index on seq.
+SELECT r.saga_id, r.version, r.body, r.hash, s.first_position + (r.seq - s.first_seq) AS position
 FROM feed_sealed s
-JOIN LATERAL (
+CROSS JOIN LATERAL (
     SELECT saga_id, version, body, hash, seq FROM records
-    WHERE seq >= greatest(s.batch << 20, (s.batch << 20) + $1 + 1 - s.first_position)
-      AND seq < (s.batch << 20) + s.records
-) r ON true
-WHERE s.first_position >= coalesce(
-          (SELECT max(first_position) FROM feed_sealed WHERE first_position <= $1 + 1), 0)
+    WHERE seq BETWEEN s.first_seq + greatest($1 + 1 - s.first_position, 0) AND s.last_seq
+    ORDER BY seq
+    LIMIT $2
+) r
+WHERE s.first_position >= coalesce((SELECT max(first_position) FROM feed_sealed WHERE first_position <= $1 + 1), 0)
 ORDER BY s.first_position, r.seq
 LIMIT $2

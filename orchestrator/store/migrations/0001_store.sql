@@ -82,9 +82,9 @@ CREATE TABLE feed_unsealed (
 COMMENT ON TABLE feed_unsealed IS 'mutable: committed batches that have no global positions yet';
 
 CREATE TABLE feed_sealed (
-    first_position bigint  PRIMARY KEY,
-    batch          bigint  NOT NULL UNIQUE,
-    records        integer NOT NULL
+    first_position bigint PRIMARY KEY,
+    first_seq      bigint NOT NULL UNIQUE,
+    last_seq       bigint NOT NULL
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.05);
 COMMENT ON TABLE feed_sealed IS 'append-only: the global order; a batch''s records have positions first_position onwards';
 
@@ -231,13 +231,11 @@ CREATE TABLE tasks (
     activity  text COLLATE "C" NOT NULL,
     tenant    text COLLATE "C" NOT NULL,
     closed    text   NOT NULL DEFAULT '',
-    barred    text[] NOT NULL,
     data      bytea  NOT NULL,
     PRIMARY KEY (saga_id, activity)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
 COMMENT ON TABLE tasks IS 'mutable: decisions asked of people; closed ones are kept for a while, trimmed by age';
 COMMENT ON COLUMN tasks.closed IS 'how it was closed (decided, expired, withdrawn), empty while open';
-COMMENT ON COLUMN tasks.barred IS 'people who may not decide it: excluded, or voted already';
 CREATE INDEX tasks_by_due ON tasks (tenant, due, saga_id, activity);
 CREATE INDEX tasks_open ON tasks (tenant, due, saga_id, activity) WHERE closed = '';
 
@@ -248,9 +246,11 @@ CREATE TABLE task_candidates (
     candidate text COLLATE "C" NOT NULL,
     saga_id   text COLLATE "C" NOT NULL,
     activity  text COLLATE "C" NOT NULL,
+    barred    text[] NOT NULL,
     PRIMARY KEY (saga_id, activity, candidate)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05);
 COMMENT ON TABLE task_candidates IS 'mutable: who may decide an open task; person:maria or role:manager';
+COMMENT ON COLUMN task_candidates.barred IS 'people who may not, whatever their role: excluded, or voted already';
 CREATE INDEX task_candidates_due ON task_candidates (tenant, candidate, due, saga_id, activity);
 
 -- --- definitions -----------------------------------------------------------------------------------------------------
