@@ -71,7 +71,7 @@ class BankClient:
     def _client(self) -> httpx2.AsyncClient:
         loop = asyncio.get_running_loop()
         if loop not in self._clients:
-            self._clients[loop] = httpx2.AsyncClient(base_url=self.url, transport=self.transport)
+            self._clients[loop] = httpx2.AsyncClient(base_url=self.url, transport=self.transport, trust_env=False)
         return self._clients[loop]
 
 
