@@ -95,7 +95,7 @@ def effects(before: State, after: State, records: Sequence[Record], *, more: boo
             found.outbox.append(message)
         if record.type in CONSUMING and (event_id := record.data.get("event_id")):
             found.consumed.append(event_id)
-    for key in after.owned:
+    for key in sorted(after.owned):  # a set has another order in every process
         _compare(found, before, after, key, version)
     _deadline(found, before, after)
     return found
