@@ -1,7 +1,7 @@
 """Pictures and differences of graphs: `mermaid(graph)`, and in words what has changed between two of them.
 
 Rules of this file
-- It reads the graph only, so a picture can be drawn of a version whose code is not installed.
+- It reads the graph only, so a version whose code is gone can be drawn and compared: `mermaid(graph_of(stored))`.
 - Mermaid ids are numbers in the order of the flow; what people read is escaped, and never part of an id.
 """
 

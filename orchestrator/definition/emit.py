@@ -1,16 +1,10 @@
-"""Placed words → nodes of the graph, and the graph's JSON form and hash.
-
-Rules of this file
-- A node carries what the kernel needs and what people read: names of functions, never functions.
-- What is prose (the help of a task, descriptions in a form's schema) is in the node, but not in the JSON form: a better
-  sentence is no new version.
-"""
+"""Placed words → nodes of the graph. A node carries what the kernel needs and what people read: names of functions,
+never functions."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -22,14 +16,13 @@ from orchestrator.definition.loops import ForEach, Repeat
 from orchestrator.definition.results import reply_of
 from orchestrator.definition.roles import excluding_functions
 from orchestrator.definition.steps import Call, Step, ms_of
+from orchestrator.definition.stored import with_data
 from orchestrator.definition.tasks import Task, outcomes_of
 from orchestrator.definition.waits import Scope, Wait
 from orchestrator.definition.walk import own_failures
 from orchestrator.definition.words import Compute, Delay, End, Enter, Fail, Keep, Leave, Publish, name_of, text_of
 from orchestrator.kernel import graph as g
-from orchestrator.messages import Contract, Person, Role, canonical_bytes
-
-_PROSE = ("help", "form_schema")
+from orchestrator.messages import Contract, Person, Role
 
 
 def emit(draft: Draft, contracts: Sequence[type[Contract]]) -> g.Graph:
@@ -54,32 +47,11 @@ def emit(draft: Draft, contracts: Sequence[type[Contract]]) -> g.Graph:
         transitions=_transitions(settings),
         has_pivot=any(getattr(node, "pivot", False) for node in nodes.values()),
     )
-    data = _data(graph, contracts)
-    return replace(graph, data=data, hash=hashlib.sha256(canonical_bytes(data)).hexdigest())
+    return with_data(graph, contracts)
 
 
 def _transitions(settings: Settings) -> Mapping[str, tuple[str, ...]]:
     return {text_of(state): tuple(text_of(after) for after in nexts) for state, nexts in settings.states.items()}
-
-
-def _data(graph: g.Graph, contracts: Sequence[type[Contract]]) -> dict[str, Any]:
-    """The JSON form: plain values only, the same in every process."""
-    form = {key: value for key, value in asdict(graph).items() if key not in ("nodes", "hash", "data")}
-    form["nodes"] = {path: _plain_node(node) for path, node in graph.nodes.items()}
-    form["contracts"] = {contract.wire_name: contract.wire_version for contract in contracts}
-    data: dict[str, Any] = plain_json(form)
-    return data
-
-
-def plain_json(value: Any) -> Any:
-    """Tuples as lists, mappings as dicts: what JSON gives back."""
-    if isinstance(value, Mapping):
-        return {key: plain_json(item) for key, item in value.items()}
-    return [plain_json(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _plain_node(node: g.Node) -> dict[str, Any]:
-    return {key: value for key, value in asdict(node).items() if key not in _PROSE}
 
 
 class _Emitter:

@@ -92,10 +92,15 @@ def codec_for(hint: Any) -> Codec:
 
 
 def contracts_of(draft: Draft) -> tuple[type[Contract], ...]:
-    """Every contract class that the saga uses, by wire name."""
+    """Every contract class that the saga uses, by wire name. Reports two of one name."""
     found: dict[str, type[Contract]] = {}
     for contract in _contracts(draft):
-        found.setdefault(contract.wire_name, contract)
+        other = found.setdefault(contract.wire_name, contract)
+        if other is not contract:
+            names = f"{other.__module__}.{other.__qualname__} and {contract.__module__}.{contract.__qualname__}"
+            do = f'give one of them another name: class {contract.__name__}(…, name="…")'
+            text = f"two contracts are called {contract.wire_name}: {names}"
+            draft.report("ORC245", draft.settings.place, text, do=do)
     return tuple(found[name] for name in sorted(found))
 
 

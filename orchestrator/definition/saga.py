@@ -71,10 +71,11 @@ class Saga(Callee[S]):
     def _compile(self, draft: Draft) -> None:
         plans = plans_of(draft)
         codecs_of(draft)
+        contracts = contracts_of(draft)
         checks.run(draft)
         if draft.report.findings:
             raise DefinitionError(draft.report.findings)
-        self.contracts = contracts_of(draft)
+        self.contracts = contracts
         self.graph = emit(draft, self.contracts)
         self.program = program_of(draft, self.graph, plans)
         called = (node.word.child for node in draft.layout.nodes.values() if isinstance(node.word, Call))

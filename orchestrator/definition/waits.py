@@ -69,6 +69,8 @@ class Scope(Word):
     lowered: bool = False  # made by `.on_event` of a task or wait
 
     def label(self) -> str:
+        if self.lowered:
+            return f"{self.name.removesuffix('.scope')}.on_event(…)"
         return f"scope {self.name}" if self.name else "scope(…)"
 
     def on_event(self, event: type[Event], *path: Path) -> Self:

@@ -10,6 +10,7 @@ import pytest
 from orchestrator import (
     Command,
     Done,
+    Escalate,
     Event,
     Key,
     Person,
@@ -281,6 +282,27 @@ def test_leave_leaves_a_repeat_and_nothing_else() -> None:
 
 def test_a_loop_has_a_bound_of_at_least_one() -> None:
     assert codes(for_each(parts, note, at_once=0)) == ["ORC231"]
+
+
+def test_a_limit_is_a_time_that_can_pass() -> None:
+    nothing = timedelta(0)
+    assert codes(delay(nothing), note) == ["ORC234"]
+    assert codes(wait_for(Paid, within=-DAY)) == ["ORC234"]
+    assert codes(scope(hold, within=nothing).on_timeout(note)) == ["ORC234"]
+    assert codes(step(undo=None, within=nothing)(note.function)) == ["ORC234"]
+    assert codes(note, within=nothing) == ["ORC234"]
+
+    @step
+    def take(placed: Placed) -> Hold:
+        return Hold(order_id="")
+
+    @take.undo(within=nothing)
+    def back(held: Held) -> Note:
+        return Note(text="")
+
+    assert codes(take) == ["ORC234"]
+    late = task(to=Role("boss"), within=DAY, escalate=[Escalate(after=DAY, to=Role("chief"))])
+    assert codes(late(ask.function), note) == ["ORC234"]
 
 
 # 24x: what functions return

@@ -8,16 +8,22 @@ import hashlib
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
 from orchestrator import Command, Done, Retry, Role, Saga, compute, end, fail, pivot, publish, step, task, when
+from orchestrator.definition.draw import difference, mermaid
+from orchestrator.definition.stored import graph_of
+from orchestrator.kernel.graph import Node, TaskNode
 from orchestrator.messages import canonical_bytes
 from tests.definition.claims import claims, payout
 from tests.definition.orders import order
+from tests.definition.test_draw import edges
 from tests.definition.transfers import manager_approval, transfer
 from tests.definition.world import DAY, Note, Placed, Shown, ask, closed, hold, is_large, note, policy, saga, send
 
@@ -50,6 +56,35 @@ def test_the_graph_is_json_and_its_hash_is_over_its_bytes() -> None:
         assert hashlib.sha256(canonical_bytes(data)).hexdigest() == compiled.graph.hash
         assert data["nodes"].keys() == compiled.graph.nodes.keys()
         assert data["contracts"].keys() == {contract.wire_name for contract in compiled.contracts}
+
+
+@pytest.mark.parametrize("compiled", [claims, order, payout, transfer])
+def test_a_stored_graph_is_read_back_as_it_was_but_for_prose(compiled: Any) -> None:
+    """So that a version whose code is gone can still be drawn and compared."""
+    stored = orjson.loads(canonical_bytes(compiled.graph.data))
+    again = graph_of(stored)
+    assert again.hash == compiled.graph.hash
+    assert difference(again, compiled.graph) == []
+    assert edges(mermaid(again)) == edges(mermaid(compiled.graph))
+    bare = {path: plain_of(node) for path, node in compiled.graph.nodes.items()}
+    assert {path: plain_of(node) for path, node in again.nodes.items()} == bare
+
+
+def plain_of(node: Node) -> Node:
+    """A node without its prose."""
+    return replace(node, help="", form_schema=None) if isinstance(node, TaskNode) else node
+
+
+def test_a_default_is_left_out_so_that_new_fields_change_no_hash() -> None:
+    data = saga(note).graph.data
+    assert data["nodes"]["note"] == {
+        "path": "note", "name": "note", "kind": "step", "build": "note", "command": "world.Note",
+        "participant": "mail", "reply": "orchestrator.Done",
+    }  # fmt: skip
+    assert data == {
+        "name": "shop", "version": 1, "starts_on": ["world.Placed"], "first": "note", "nodes": data["nodes"],
+        "contracts": {"orchestrator.Done": 1, "world.Note": 1, "world.Placed": 1},
+    }  # fmt: skip
 
 
 def variant(**options: Any) -> str:

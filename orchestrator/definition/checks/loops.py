@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from orchestrator.definition.draft import Draft
 from orchestrator.definition.forks import Parallel
 from orchestrator.definition.layout import BODY, Placed
 from orchestrator.definition.loops import ForEach, Repeat
-from orchestrator.definition.steps import Call
+from orchestrator.definition.steps import Call, Step
+from orchestrator.definition.tasks import Task
 from orchestrator.definition.waits import Scope
 from orchestrator.definition.words import Leave
 
+NOTHING = timedelta(0)
+
 
 def check(draft: Draft) -> None:
-    """Codes 231–233."""
+    """Codes 231–234."""
+    saga = draft.settings
+    if saga.within is not None and saga.within <= NOTHING:
+        draft.report("ORC234", saga.place, f"the saga has within={saga.within}", do="write a time that can pass")
     for node in draft.layout.nodes.values():
         word = node.word
         if isinstance(word, Repeat) and word.at_most < 1:
@@ -21,11 +29,28 @@ def check(draft: Draft) -> None:
         if isinstance(word, ForEach) and word.at_once < 1:
             do = "write at_once= with how many items may run side by side, from 1"
             draft.report("ORC231", word.place, f"{node.label} has at_once={word.at_once}", do=do)
+        _limits(draft, node)
         if isinstance(word, Leave):
             _leaving(draft, node)
         if isinstance(word, (Scope, Call)) and word.within is None and "on_timeout" in node.blocks:
             text = f"{node.label} has on_timeout, but no within="
             draft.report("ORC233", word.place, text, do="write within=, or drop on_timeout")
+
+
+def _limits(draft: Draft, node: Placed) -> None:
+    """Constant limits lie in the future, and escalations before the limit of their task."""
+    word = node.word
+    within = getattr(word, "within", None)
+    if isinstance(within, timedelta) and within <= NOTHING:
+        draft.report("ORC234", word.place, f"{node.label} has within={within}", do="write a time that can pass")
+    for undo in word.undos if isinstance(word, Step) else []:
+        if undo.within <= NOTHING:
+            text = f"undo {undo.__name__} has within={undo.within}"
+            draft.report("ORC234", undo.place, text, do="write a time that can pass")
+    for level in word.escalate if isinstance(word, Task) else ():
+        if level.after <= NOTHING or (isinstance(within, timedelta) and level.after >= within):
+            text = f"{node.label} escalates after {level.after}, which is not before its limit of {within}"
+            draft.report("ORC234", word.place, text, do="escalate earlier, or give the task more time")
 
 
 def _leaving(draft: Draft, node: Placed) -> None:
