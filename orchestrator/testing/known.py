@@ -45,7 +45,9 @@ def indices_of(at: At) -> tuple[int, ...] | None:
 
 
 def place_name(place: Place) -> str:
-    """How an author calls a place: a word, a function of the flow, or its name."""
+    """How an author calls a place: a word (by `.named(…)`, if it was), a function of the flow, or its name."""
+    if isinstance(place, Word) and place.name:
+        return place.name
     return place if isinstance(place, str) else name_of(place)
 
 
