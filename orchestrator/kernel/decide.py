@@ -235,19 +235,21 @@ def _cancel(turn: Turn, given: Cancel) -> None:
 def _send_refused(turn: Turn, given: SendRefused) -> None:
     """The broker refused a message for good: its place is stuck with the reason (rule 30)."""
     for key, found in turn.state.activities.items():
-        if found.armed != given.version and found.opened != given.version:
+        now = found.armed == given.version
+        if not now and found.opened != given.version:
             continue
         sign = "!"
-        if found.undo_status in ("asked", "taken"):
+        if now and found.undo_status in ("asked", "taken"):
             sign = "~"
             turn.emit("undo.failed", key, attempt=found.undo.attempt if found.undo else 0, reason=given.reason)
-        elif found.fence == "asked":
+        elif now and found.fence == "asked":
             sign = "?"
             turn.emit("fence.failed", key, attempt=found.fence_attempt, reason=given.reason)
-        elif found.kind == "step" and found.status == "requested":
+        elif not found.unsettled or found.fence:
+            turn.refuse("late", "what the refused message asked for is settled, or being settled")
+            return
+        elif found.kind == "step":
             turn.emit("step.failed", key, attempt=found.attempt, reason=given.reason, unsent=True)
-        elif not found.unsettled:
-            break
         turn.stick(f"{sign}{key}", "size", given.reason)
         return
     turn.stick("!", "size", given.reason)  # an event, an answer: no activity waits for it
