@@ -36,7 +36,7 @@ _TURNED_BACK = {REJECTED: "REJECTED", EXPIRED: "EXPIRED", WITHDRAWN: "WITHDRAWN"
 @dataclass(frozen=True, slots=True)
 class Transfer:
     """Where a transfer stands. `status`: PROCESSING, PENDING_APPROVAL, COMPLETED, FAILED, REJECTED, EXPIRED, WITHDRAWN
-    or STUCK (an operator looks at it). `decision`: auto, or who approved; empty while that is open.
+    or STUCK (an operator looks at it). `decision`: auto, or who decided; empty while that is open.
     """
 
     request: TransferRequested
@@ -71,7 +71,6 @@ class Transfer:
         """The approval as it stands, open or closed; None where none was needed."""
         if self.task is None:
             return None
-        vote: Mapping[str, Any] = self.task.votes[-1] if self.task.votes else {}
         return {
             "approval_id": self.task.id,
             "session_id": self.request.session_id,
@@ -83,7 +82,7 @@ class Transfer:
             "recipient": self.request.recipient,
             "requested_at": _text(self.task.opened_at),
             "due": _text(self.task.due),
-            "approver_id": vote.get("by"),
+            "approver_id": self.decision if self.decision not in ("", AUTO) else None,
             "approved_at": _at(self.checkpoints, "approval_decided"),
             "subject_hash": self.task.subject_hash,
         }

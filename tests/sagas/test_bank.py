@@ -48,7 +48,7 @@ async def test_money_moves_once_per_key(client: httpx2.AsyncClient, pool: Pool) 
     again = await transfer(client, "k-1")
     assert first.status_code == again.status_code == 200
     assert first.json() == again.json()
-    assert await balance(client, "ravi") == Decimal(19400)
+    assert await balance(client, "ravi") == Decimal(249400)
     assert await balance(client, "kiran") == Decimal(1100)
     assert await proved(pool)
 
@@ -57,7 +57,7 @@ async def test_the_same_key_at_the_same_time_moves_money_once(client: httpx2.Asy
     answers = await asyncio.gather(*(transfer(client, "k-1") for _ in range(12)))
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["reference"] for answer in answers}) == 1
-    assert await balance(client, "ravi") == Decimal(19400)
+    assert await balance(client, "ravi") == Decimal(249400)
     assert await proved(pool)
 
 
@@ -71,14 +71,14 @@ async def test_many_transfers_at_once_keep_the_books(client: httpx2.AsyncClient,
         )
     )
     assert {answer.status_code for answer in answers} <= {200, 422}
-    assert await balance(client, "ravi") + await balance(client, "kiran") == Decimal(20500)
+    assert await balance(client, "ravi") + await balance(client, "kiran") == Decimal(250500)
     assert await proved(pool)
 
 
 @pytest.mark.parametrize(
     ("body", "code"),
     [
-        ({"amount": "20000.01"}, "insufficient_funds"),
+        ({"amount": "250000.01"}, "insufficient_funds"),
         ({"toAccount": "nobody"}, "unknown_account"),
         ({"toAccount": "ravi"}, "same_account"),
         ({"toAccount": "tom"}, "currency_differs"),
@@ -95,7 +95,7 @@ async def test_a_business_no_is_an_answer_and_is_remembered(
     assert (again.status_code, again.json()) == (422, refused.json())
     found = await client.get("/api/transfers", params={"key": "k-1"})
     assert (found.json()["outcome"], found.json()["code"]) == ("refused", code)
-    assert await balance(client, "ravi") == Decimal(20000)
+    assert await balance(client, "ravi") == Decimal(250000)
     assert await proved(pool)
 
 
@@ -103,7 +103,7 @@ async def test_a_key_is_for_one_request(client: httpx2.AsyncClient) -> None:
     await transfer(client, "k-1")
     other = await transfer(client, "k-1", "700")
     assert (other.status_code, other.json()["code"]) == (409, "key_reused")
-    assert await balance(client, "ravi") == Decimal(19400)
+    assert await balance(client, "ravi") == Decimal(249400)
 
 
 async def test_a_key_can_be_asked_what_became_of_it(client: httpx2.AsyncClient) -> None:

@@ -80,7 +80,7 @@ async def moved(office: Trial) -> Decimal:
 
 async def test_a_transfer_that_can_be_made_is_valid(office: Trial) -> None:
     valid = await office.ask(wish())
-    assert valid.reply == TransferValidated(to_account="kiran", available=Decimal(20000))
+    assert valid.reply == TransferValidated(to_account="kiran", available=Decimal(250000))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ async def test_a_transfer_that_can_be_made_is_valid(office: Trial) -> None:
         (wish("Nobody"), "unknown_recipient"),
         (wish("Ravi"), "same_account"),
         (wish("Tom Jones"), "currency_differs"),
-        (wish(amount="20000.01"), "insufficient_funds"),
+        (wish(amount="250000.01"), "insufficient_funds"),
         (wish(from_account="nobody"), "unknown_account"),
     ],
 )
@@ -120,9 +120,9 @@ async def test_a_transfer_moves_the_money_and_uses_the_hold(office: Trial, way: 
 
 async def test_insufficient_funds_at_the_bank_are_a_business_answer(office: Trial) -> None:
     held = await office.ask(hold("600"))
-    refused = await office.ask(execute(held, "30000"))
+    refused = await office.ask(execute(held, "300000"))
     assert (refused.outcome, refused.code) == ("refused", "insufficient_funds")
-    assert (await office.fence(execute(held, "30000"))).outcome == "refused"
+    assert (await office.fence(execute(held, "300000"))).outcome == "refused"
     assert await became(office) == ["held"]
 
 

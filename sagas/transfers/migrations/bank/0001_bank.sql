@@ -35,5 +35,5 @@ COMMENT ON TABLE postings IS 'append-only: two rows per transfer, which add up t
 CREATE SEQUENCE references_given AS bigint;
 
 INSERT INTO accounts (account, owner, currency, opened, balance)
-VALUES ('ravi', 'Ravi', 'EUR', 20000, 20000), ('kiran', 'Kiran', 'EUR', 500, 500), ('maria', 'Maria', 'EUR', 9000, 9000),
+VALUES ('ravi', 'Ravi', 'EUR', 250000, 250000), ('kiran', 'Kiran', 'EUR', 500, 500), ('maria', 'Maria', 'EUR', 9000, 9000),
        ('asha', 'Asha', 'EUR', 120, 120), ('tom', 'Tom Jones', 'USD', 3000, 3000);
