@@ -23,7 +23,7 @@ from pathlib import Path
 KAFKA_VERSION = "4.3.0"
 ARTEFACT = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}"
 HEAP_MB = 512
-START_SECONDS_MAX = 60
+START_SECONDS_MAX = 120
 STOP_SECONDS_MAX = 15
 DOWNLOAD_SECONDS_MAX = 600
 
@@ -195,7 +195,9 @@ class KafkaServer:
         draft.write_text(text)
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         arguments = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(draft)]
-        done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [*command, *arguments], capture_output=True, text=True, timeout=START_SECONDS_MAX, check=False
+        )
         if done.returncode:
             raise LocalKafkaError(f"Kafka could not format its directory: {(done.stdout + done.stderr).strip()[-800:]}")
         draft.rename(properties)

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.broker.local_kafka import KafkaServer, LocalKafkaError, cache_directory, prepare
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 
 def answers(bootstrap: str) -> bool:
