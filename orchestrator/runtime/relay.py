@@ -72,7 +72,9 @@ class Relay:
         self._by_table: dict[str, int] = {}  # saga id -> the newest version that is to come by way of the table
         self._reach = 1  # how many batches deep the table is read
         self._seen: set[Place] = set()  # unsent at the last sweep, and nobody's business of this process
-        self._sent: list[Place] = []
+        self._sent: list[Place] = []  # on the broker, not marked yet
+        self._unmarked: set[Place] = set()  # the same, with those whose marking is under way
+        self._marked_meanwhile: set[Place] | None = None  # marked while the table is read: it may still show them
         self._wake = Hint()
         self._wake_sweep = Hint()
         self._wake_mark = Hint()
@@ -148,8 +150,8 @@ class Relay:
     async def _send(self, rows: Sequence[OutboxRow]) -> tuple[Exception | None, set[str]]:
         """Sends rows in order and notes what became of them.
 
-        Gives an error that may pass, if there was one, and the sagas whose rows were not all taken: those go by way of
-        the table, also rows that the broker took meanwhile. Sending a row again is safe, never sending it is not.
+        Gives an error that may pass, if there was one, and the sagas whose rows were not all taken: what is left of
+        them goes by way of the table. (The broker holds back what would overtake a failed row of the same key.)
         """
         messages = [OutgoingMessage(row.topic, row.key.encode(), row.value, row.headers) for row in rows]
         failed: set[str] = set()
@@ -163,12 +165,11 @@ class Relay:
                 self._to_table(row.saga_id, row.version)
             return unsendable, failed
         trouble: SendError | None = None
-        sent = self._sent
         for row, error in zip(rows, results, strict=True):
-            if error is None and (not failed or row.saga_id not in failed):
-                sent.append((row.saga_id, row.version))
-            elif error is None or error.retriable:
-                trouble = error or trouble
+            if error is None:
+                self._note_sent((row.saga_id, row.version))
+            elif error.retriable:
+                trouble = error
                 failed.add(row.saga_id)
                 self._to_table(row.saga_id, row.version)
             elif not await self._refused(row, error):
@@ -189,7 +190,7 @@ class Relay:
             self._to_table(row.saga_id, row.version)
             return False
         self.refused_rows += 1
-        self._sent.append((row.saga_id, row.version))
+        self._note_sent((row.saga_id, row.version))
         log.error("the broker refuses a message for good", saga=row.saga_id, version=row.version, error=str(error))
         return True
 
@@ -201,6 +202,10 @@ class Relay:
                 counts[row.saga_id] = left
             else:
                 del counts[row.saga_id]
+
+    def _note_sent(self, place: Place) -> None:
+        self._sent.append(place)
+        self._unmarked.add(place)
 
     def _to_table(self, saga_id: str, version: int) -> None:
         self._by_table[saga_id] = max(version, self._by_table.get(saga_id, 0))
@@ -234,6 +239,9 @@ class Relay:
         except BaseException:
             self._sent = places + self._sent
             raise
+        self._unmarked.difference_update(places)
+        if self._marked_meanwhile is not None:
+            self._marked_meanwhile.update(places)
 
     # --- the table ----------------------------------------------------------------------------------------------------
 
@@ -271,13 +279,20 @@ class Relay:
         await self.mark_now()
         known = dict(self._by_table)
         limit = self._batch_rows * self._reach
-        rows = await self._store.unsent(self._shard, self._shards, limit)
+        sent = self._marked_meanwhile = set(self._unmarked)
+        try:
+            rows = await self._store.unsent(self._shard, self._shards, limit)
+        finally:
+            self._marked_meanwhile = None
+        sent |= self._unmarked
         mine: list[OutboxRow] = []
         seen: set[Place] = set()
         for row in rows:
             if row.saga_id in self._in_memory:
                 continue  # its earlier rows are on their way from memory; the order would be lost
             place = (row.saga_id, row.version)
+            if place in sent:
+                continue  # on the broker already, by us
             if self._owner or row.saga_id in known or (search and place in self._seen):
                 mine.append(row)
                 # From here to the end of this sweep, what is committed for this saga must not overtake from memory.

@@ -122,6 +122,14 @@ class TestReplies:
         assert outcome.reason == "invalid"
         assert (await eyes.stream(ORDER))[-1] == "step.requested"
 
+    async def test_with_the_id_of_another_one(self, desk: Desk, eyes: Eyes) -> None:
+        await desk.take(event(OrderPlaced(order_id="o-1")))
+        asked = desk.newest("inventory")
+        await desk.take(reply(asked, Reserved(hold="h")))
+        (outcome,) = await desk.take(reply(asked, Reserved(hold="forged")))
+        assert (outcome.fate, outcome.reason) == ("dead", "other_body")
+        assert (await eyes.stream(ORDER)).count("reply.late") == 0
+
     async def test_a_late_error_is_no_letter(self, desk: Desk, eyes: Eyes) -> None:
         await desk.take(event(OrderPlaced(order_id="o-1")))
         asked = desk.newest("inventory")

@@ -15,7 +15,7 @@ from orchestrator.kernel.inputs import SendRefused
 from orchestrator.runtime.relay import Relay
 from orchestrator.runtime.supervisor import Pulse, Stopping
 from orchestrator.runtime.work import Item, Outcome, SagaInput
-from orchestrator.store.contract import OutboxRow
+from orchestrator.store.contract import OutboxRow, StoreUnavailableError
 from tests.databases import Database
 from tests.runtime.desk import Desk, Eyes, at_desk, event, reply
 from tests.runtime.shop import OrderPlaced, Reserved
@@ -166,6 +166,49 @@ async def test_a_row_that_is_not_taken_for_now_holds_back_its_own_saga_alone() -
         broken = False
         await settled(table)
     assert first_occurrences(log.taken) == {"a": [1, 2, 3, 4, 5], "b": [1, 2, 3, 4, 5]}
+
+
+async def test_rows_that_wait_in_memory_do_not_overtake_one_that_was_not_taken() -> None:
+    table, log = Table(), Log()
+    refusals = iter([UNAVAILABLE])
+    log.refuse = lambda message: next(refusals, None)
+    async with Running(relay_of(table, log, batch_rows=1)) as relay:
+        rows = [row("a", version) for version in range(1, 6)]
+        table.commit(*rows)
+        relay.accept("a", rows, foreign=False)
+        await settled(table)
+    assert first_occurrences(log.taken) == {"a": [1, 2, 3, 4, 5]}
+
+
+async def test_in_a_healthy_world_nothing_is_sent_twice() -> None:
+    """Also where rows of one saga go both ways at once: from memory, and by way of the table."""
+    table, log = Table(), Log()
+    async with Running(relay_of(table, log, sweep_ms=3)) as relay:
+        for version in range(1, 40):
+            for saga in ("a", "b", "c"):
+                table.commit(row(saga, version))
+                relay.accept(saga, [row(saga, version)], foreign=version % 7 == 0)
+            await asyncio.sleep(0)
+        await settled(table)
+    assert len(log.taken) == len(set(log.taken))
+
+
+async def test_a_mark_that_fails_is_made_up_for_without_sending_again() -> None:
+    table, log = Table(), Log()
+    relay = relay_of(table, log, sweep_ms=60_000)
+    real, failures = table.mark_sent, iter([1, 1])
+
+    async def failing(places: Sequence[tuple[str, int]]) -> None:
+        if next(failures, None):
+            raise StoreUnavailableError("away")
+        await real(places)
+
+    table.mark_sent = failing  # type: ignore[method-assign]
+    async with Running(relay):
+        table.commit(row("a", 1), row("a", 2))
+        relay.accept("a", [row("a", 1), row("a", 2)], foreign=False)
+        await settled(table)
+    assert log.taken == [("a", 1), ("a", 2)]
 
 
 async def test_many_blocked_rows_do_not_hide_the_rows_behind_them() -> None:
