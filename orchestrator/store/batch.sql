@@ -3,7 +3,7 @@
 -- empty text comes out as no element at all: hence coalesce.)
 
 -- name: lock_keys
--- Event keys as transaction locks on 32-bit buckets (docs/adr/0004-event-key-locks.md), in the order given: sorted.
+-- Event keys as transaction locks on 32-bit buckets (docs/adr/0005-event-key-locks.md), in the order given: sorted.
 SELECT count(pg_advisory_xact_lock($1, bucket)) FROM unnest($2::int[]) AS bucket
 
 -- name: waits_for_keys
