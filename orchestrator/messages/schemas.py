@@ -69,7 +69,9 @@ def contracts_of(package: str) -> list[type[Contract]]:
     found = {}
     for module in _modules(package):
         for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, Contract) and value.__module__ == module.__name__:
+            if not isinstance(value, type) or not issubclass(value, Contract) or value.__module__ != module.__name__:
+                continue
+            if not value.__pydantic_generic_metadata__["args"]:  # pydantic leaves Command[Reply] in the module too
                 found[value.wire_name] = value
     return [found[name] for name in sorted(found)]
 
