@@ -149,7 +149,8 @@ class Consumer(Protocol):
     async def fetch(self, max_messages: int, wait_ms: int) -> list[IncomingMessage]:
         """The next messages, in offset order per partition; empty after about ``wait_ms`` milliseconds without any.
 
-        They belong to the ``generation`` read right after this returns. Cancelling a fetch loses nothing.
+        They belong to the ``generation`` read right after this returns, by the task that awaited it: await a fetch
+        directly, since one that runs in a task of its own hands its result over with a gap. Cancelling loses nothing.
 
         Raises PositionLostError when the position source names an offset the log no longer holds,
         BrokerUnavailableError (call again later) and ConsumerFencedError (stop).
