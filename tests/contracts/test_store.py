@@ -141,11 +141,11 @@ class TestConflicts:
         await begun(store, saga)
         order: list[str] = []
 
-        async def second() -> int:
+        async def second() -> tuple[int, int]:
             async with store.batch() as batch:
                 heads, _ = await batch.claim([saga.saga_id], [], [])
                 order.append("second has the head")
-                return heads[saga.saga_id].version
+                return heads[saga.saga_id].version, batch.now
 
         async with store.batch() as batch:
             await batch.claim([saga.saga_id], [], [])
@@ -153,8 +153,9 @@ class TestConflicts:
             await asyncio.sleep(0.1)
             await batch.write(BatchWrite([append(saga, 1, "x")]))
             order.append("first has written")
-        assert await waiting == 2
-        assert order == ["first has written", "second has the head"]
+        version, now = await waiting
+        assert (version, order) == (2, ["first has written", "second has the head"])
+        assert now > batch.now + 90_000, "the clock was read before the lock was there"
 
     async def test_batches_over_the_same_sagas_in_any_order_never_wait_for_each_other(self, store: Store) -> None:
         """Keys, new sagas, old sagas and messages in opposite orders: everybody gets through."""
