@@ -8,13 +8,8 @@ from random import Random
 from typing import Any
 
 from orchestrator import (
-    Command,
-    Done,
     Escalate,
-    Event,
-    Key,
     Person,
-    Reply,
     Retry,
     Role,
     Saga,
@@ -40,90 +35,25 @@ from orchestrator import (
 from orchestrator.definition import DefinitionError
 from orchestrator.kernel.effects import Outgoing
 from orchestrator.testing.exploring import Scenario
-
-
-class Go(Event):
-    """Starts the random saga."""
-
-    id: Key[str]
-    size: int = 3
-
-
-class Call(Command[Done]):
-    """Starts the random child."""
-
-    id: Key[str]
-
-
-class PivotCall(Command[Done]):
-    """Starts the random child that has a pivot."""
-
-    id: Key[str]
-
-
-class Nudge(Event):
-    """An event that scopes and waits want."""
-
-    id: Key[str]
-
-
-class Poke(Event):
-    """Another one."""
-
-    id: Key[str]
-
-
-class Prod(Event):
-    """Another one."""
-
-    id: Key[str]
-
-
-class Push(Event):
-    """Another one."""
-
-    id: Key[str]
-
-
-class Ended(Event):
-    """What the saga publishes."""
-
-    id: Key[str]
-
-
-class Fresh(Event):
-    """What amends a task."""
-
-    id: Key[str]
-
-
-class Worked(Reply):
-    """The reply of every step: `note` is "@" and the activity that it answers."""
-
-    note: str = ""
-
-
-class Work(Command[Worked], to="worker"):
-    """What every step asks."""
-
-    what: str
-
-
-class Unwork(Command[Done], to="worker"):
-    """What every undo asks."""
-
-    what: str
-
-
-class Shown(Reply):
-    """What a task shows."""
-
-    text: str
-
+from tests.kernel.flow_contracts import (
+    Call,
+    Ended,
+    Fresh,
+    Go,
+    Nudge,
+    PivotCall,
+    Poke,
+    Prod,
+    Push,
+    Shown,
+    Unwork,
+    Work,
+    Worked,
+)
 
 NODES_MAX = 40
 
-THEMES = ("", "", "parts", "children", "tasks", "waits", "forks", "steps")
+THEMES = ("", "", "parts", "children", "tasks", "waits", "forks", "steps", "leaving", "forward")
 
 
 def reply(message: Outgoing) -> dict[str, Any]:
@@ -203,6 +133,7 @@ class Maker:
             return []
         themes = {
             "parts": [self.part] * 6, "children": [self.called] * 6 if self.child else [], "tasks": [self.decision] * 6,
+            "leaving": [self.rounds] * 4 + [self.part] * 2,
             "waits": [] if self.items_around else [self.waiting] * 6, "forks": [self.side_by_side, self.items] * 3,
             "steps": [self.refusable] * 6,
         }  # fmt: skip
@@ -237,8 +168,9 @@ class Maker:
         levels = [Escalate(timedelta(hours=hours), Role(f"level{hours}")) for hours in random.sample([1, 3, 5], 2)]
         votes = random.choice([1, 1, 2])
         some = self.function("to", lambda: [Role("boss"), Role("chief")], list[Role])
+        to: Any = random.choice([Role("boss"), some, Person("p2")] if votes == 1 else [Role("boss"), some])
         made = task(
-            to=random.choice([Role("boss"), some, Person("p2")] if votes == 1 else [Role("boss"), some]),
+            to=to,
             within=timedelta(hours=8),
             votes=votes,
             exclude=exclude,
@@ -335,6 +267,10 @@ class Maker:
 
     def saga(self, name: str, starts_on: Any) -> Saga[Any]:
         """A whole flow: compensatable, perhaps a pivot, then forward only."""
+        if self.theme == "forward" and self.child is not None:
+            turn = step(retry=Retry(attempts=2), undo=None)(self.function("pv", lambda: Work(what="pivot"), Work))
+            flow = [self.step(), pivot(turn), *(self.step(undo=False) for _ in range(3)), *self.safe(2, undo=False)]
+            return Saga(name, version=1, starts_on=starts_on, flow=flow)
         flow = self.safe(3)
         if self.random.random() < 0.5:
             flow = [self.step(), *flow, step(undo=None)(quoting(self.name("q")))]
@@ -385,13 +321,17 @@ def pivot_child(random: Random) -> Saga[Any]:
     return Saga("pivoted", version=1, starts_on=PivotCall, flow=[*flow, behind] if random.random() < 0.6 else flow)
 
 
-def scenario(random: Random) -> Scenario | None:
-    """A random scenario, or None where the draw was no legal flow (the compiler says which rule it breaks)."""
+def scenario(random: Random, theme: str = "") -> Scenario | None:
+    """A random scenario, or None where the draw was no legal flow (the compiler says which rule it breaks).
+
+    `theme`: the kinds of nodes that it prefers; drawn where none is asked for.
+    """
     try:
         child_maker = Maker(random)
         child = child_maker.saga("child", Call)
         pivoted = pivot_child(random)
         maker = Maker(random, child=child, pivoted=pivoted)
+        maker.theme = theme or maker.theme
         saga = maker.saga("parent", Go)
     except DefinitionError:
         return None

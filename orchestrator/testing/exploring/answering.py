@@ -187,6 +187,9 @@ def _child_ended(seen: Seen, record: Record) -> None:
 
 def _size(seen: Seen, record: Record) -> None:
     if record.data["cause"] == "size" and isinstance(seen.given, SendRefused):
+        fact = seen.story.facts.get(record.activity)
+        still = fact is not None and fact.kind == "step" and fact.unknown and fact.due
+        seen.demand(not still, f"{record.activity} was refused for good, and its clock still runs (rule 30)")
         return
     if isinstance(seen.given, Operate) and record.data["cause"] == "never":
         raise seen.fail("an operator's act makes a place unknowable")

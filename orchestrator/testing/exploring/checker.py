@@ -50,6 +50,7 @@ class Checker:
             seen.version, seen.index = seen.version + 1, index
             self._record(seen, record)
         seen.demand(turn.state.version == len(story.records), "versions are not contiguous (V2)")
+        seen.demand(story.deadline == turn.state.deadline, f"its deadline is {story.deadline}, and is forgotten (S7)")
         nothing_dropped(seen, before)
         votes_counted(seen, before)
         cancel_decided(seen, phase, pending=pending, no_return=no_return)

@@ -188,7 +188,8 @@ def events_taken(seen: Seen, before: dict[str, Fact], phase: str) -> None:
         seen.demand(not takers, f"{takers} takes {event.type}, which nothing wants")
         return
     oldest = before[min(wanting)[1]]
-    overdue = oldest.due and event.arrived_at >= oldest.due and oldest.kind != "task"
+    limit = oldest.task["expires"] if oldest.kind == "task" else oldest.due
+    overdue = limit and event.arrived_at >= limit
     stuck = any(r.type == "saga.stuck" for r in seen.records)
     if not overdue and not stuck and f"!{min(wanting)[1]}" not in story.stuck:
         seen.demand(takers == [min(wanting)[1]], f"{event.type} must go to {min(wanting)[1]}, went to {takers} (S9)")

@@ -30,8 +30,8 @@ HOSTILE_STEPS_MAX = 300
 HEALING_STEPS_MAX = 4000
 TAIL_LINES = 60
 AIMED_AT = (
-    "", "", "", "pivot", "pivot", "step.requested", "step.succeeded", "step.failed", "step.refused", "fence.requested", "fence.failed",
-    "undo.requested", "undo.failed", "undo.taken_over", "undo.handed", "undo.planned", "compensation.started",
+    "", "", "", "pivot", "pivot", "step.requested", "step.succeeded", "step.failed", "step.refused", "fence.requested",
+    "fence.failed", "undo.requested", "undo.failed", "undo.taken_over", "undo.handed", "undo.planned", "compensation.started",
     "scope.entered", "scope.interrupted", "scope.failing", "scope.undo_planned", "child.requested", "child.completed",
     "task.opened", "task.voted", "event.awaited", "saga.failing", "saga.stuck", "evidence.proposed",
     "operator.settled", "saga.completed", "operator.retried",
@@ -50,6 +50,8 @@ class Scenario:
     business_key: str
     replies: Callable[[Outgoing], Any]
     events: tuple[tuple[str, str, Any], ...] = ()  # (type, key, data)
+    event_data: Callable[[str, str], Any] | None = None  # what an event of this type and key says
+    form_data: Callable[[str], dict[str, Any]] | None = None  # a filled-in form, by wire name
     limits: Limits | None = None  # None: drawn by the seed, sometimes tiny
 
 
@@ -117,6 +119,7 @@ def run_plan(scenario: Scenario, plan: Plan) -> World:
     """One schedule of this shape. Raises ScheduleError."""
     random = Random(plan.seed)  # noqa: S311
     world = World(scenario.programs, random, plan.rates, scenario.replies, plan.aim, plan.limits)
+    world.form_data = scenario.form_data
     try:
         _begin(world, scenario)
         for _ in range(plan.steps):
@@ -152,7 +155,7 @@ def _something(world: World, scenario: Scenario) -> bool:
     tasks = people.open_tasks(world)
     if tasks:
         choices.append(lambda: people.vote(world, *random.choice(tasks), honest=False))
-    if scenario.events and (tasks or world.subscriptions or random.random() < 0.2):
+    if _has_events(world, scenario) and (tasks or world.subscriptions or random.random() < 0.2):
         choices.append(lambda: _event(world, scenario, "e"))
     stuck = people.stuck_places(world)
     if stuck and random.random() < rates.operator:
@@ -186,15 +189,23 @@ def _strike(world: World, scenario: Scenario, saga: str, act: str) -> None:
         world.downtime()
     elif act == "newest" and world.flying:
         world.deliver(len(world.flying) - 1)
-    elif act == "event" and scenario.events:
+    elif act == "event" and _has_events(world, scenario):
         _event(world, scenario, "a")
     elif act == "operate" and (stuck := people.stuck_places(world)):
         people.act(world, *world.random.choice(stuck))
 
 
+def _has_events(world: World, scenario: Scenario) -> bool:
+    return bool(scenario.events) or (scenario.event_data is not None and bool(world.subscriptions))
+
+
 def _event(world: World, scenario: Scenario, prefix: str) -> None:
     """An event: more often than not one that somebody waits for."""
     wanted = {(row.type, row.key) for rows in world.subscriptions.values() for row in rows}
+    if scenario.event_data is not None and (not scenario.events or (wanted and world.random.random() < 0.7)):
+        type_, key = world.random.choice(sorted(wanted))
+        world.publish_event(type_, key, scenario.event_data(type_, key), event_id=f"{prefix}{len(world.early)}")
+        return
     fitting = [event for event in scenario.events if event[:2] in wanted]
     event = world.random.choice(fitting if fitting and world.random.random() < 0.7 else scenario.events)
     world.publish_event(*event, event_id=f"{prefix}{len(world.early)}")
@@ -256,7 +267,7 @@ def _healing_step(world: World, scenario: Scenario) -> bool:
     if tasks and world.random.random() < 0.7:
         people.vote(world, *tasks[0])
         return True
-    if scenario.events and world.random.random() < 0.3:
+    if _has_events(world, scenario) and world.random.random() < 0.3:
         _event(world, scenario, "h")
         return True
     return world.next_timer()

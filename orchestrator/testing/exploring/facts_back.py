@@ -68,6 +68,8 @@ def _scope_over(seen: Seen, record: Record, data: Data) -> None:
 @learns("saga.failing")
 def _failing(seen: Seen, record: Record, data: Data) -> None:
     seen.story.pending = True
+    if data["failure"]["kind"] == "deadline":
+        seen.story.deadline = 0
     seen.story.by_parent |= "by_parent" in data
 
 

@@ -63,6 +63,7 @@ class Rates:
     wrong_evidence: float = 0.0
     send_refused: float = 0.0
     downtime: float = 0.0
+    contradict: float = 0.0  # an answer that was given comes again, and says the contrary
 
     @classmethod
     def swarm(cls, random: Random) -> Rates:
@@ -84,7 +85,7 @@ _CEILINGS = {
     "refuse": 0.3, "error": 0.4, "lose": 0.4, "lose_answer": 0.4, "duplicate": 0.5, "late": 0.5, "undo_refuse": 0.3,
     "discard": 0.3, "cancel": 0.1, "operator": 0.5, "started": 0.3, "in_doubt": 0.5, "never": 0.4, "replay": 0.2,
     "raises": 0.15, "wrong_person": 0.5, "wrong_operator": 0.5, "wrong_evidence": 0.3, "send_refused": 0.05,
-    "downtime": 0.1,
+    "downtime": 0.1, "contradict": 0.5,
 }  # fmt: skip
 
 
@@ -98,6 +99,7 @@ class Participants:
     stored: dict[Key, Stored] = field(default_factory=dict)
     effects: list[Effect] = field(default_factory=list)
     bodies: dict[Key, Any] = field(default_factory=dict)
+    asked: dict[Key, Outgoing] = field(default_factory=dict)
     started: dict[Key, Outgoing] = field(default_factory=dict)  # done or not: only the outside knows
     under: dict[Key, str] = field(default_factory=dict)  # key -> the earlier key that did it
 
@@ -108,6 +110,8 @@ class Participants:
         first = self.bodies.setdefault(key, message.body)
         if first != message.body:
             raise AssertionError(f"key {key[1]} came with two bodies (V7)")
+        if attributes["purpose"] in ("do", "fence"):
+            self.asked.setdefault(key, message)
         if self._happens(self.rates.lose):
             return None
         found = self._unresolved(message, key, now) or self._earlier(saga_id, message, key, now)
@@ -119,6 +123,13 @@ class Participants:
         if self._happens(self.rates.lose_answer):
             return None
         return self._answer(message, found, until=now + MINUTE if found.outcome == "in_doubt" else 0)
+
+    def typed(self, key: Key) -> Any:
+        """The reply that a person types by hand: what was answered, or what could have been."""
+        stored = self.stored.get(key)
+        if stored is not None and stored.outcome == "ok":
+            return stored.data
+        return self.replies(self.asked[key]) if key in self.asked else None
 
     def _unresolved(self, message: Outgoing, key: Key, now: int) -> Stored | None:
         """A key whose effect was started outside is resolved first, or in doubt, or never known."""

@@ -42,7 +42,9 @@ def vote(world: World, saga: str, activity: str, *, honest: bool = True) -> None
     node = world.programs[world.names[saga]].graph.nodes[node_path(activity)]
     assert isinstance(node, TaskNode)
     outcome = random.choice(node.outcomes)
-    world.give(saga, Vote(activity, by, roles, {"outcome": outcome}, hash_, received, on_behalf_of=behalf))
+    form = world.form_data(node.form) if world.form_data is not None else {}
+    answer = dict(form, outcome=outcome)
+    world.give(saga, Vote(activity, by, roles, answer, hash_, received, on_behalf_of=behalf))
 
 
 def cancel(world: World, saga: str) -> None:
@@ -117,8 +119,7 @@ def _reply(world: World, saga: str, activity: str) -> Any:
     found = world.states[saga].activities.get(activity)
     if found is None or not found.command:
         return None
-    stored = world.participants.stored.get((saga, found.command["key"]))
-    return stored.data if stored is not None and stored.outcome == "ok" else {"note": "typed"}
+    return world.participants.typed((saga, found.command["key"]))
 
 
 def value(world: World, saga: str, place: str) -> bool:
@@ -159,8 +160,7 @@ def settle(world: World, saga: str, place: str, *, second: bool = True, wrong: b
     assert found.command is not None
     key = (saga, found.command["key"])
     done = any((effect.saga_id, effect.key) == key for effect in world.participants.effects) != wrong
-    stored = world.participants.stored.get(key)
-    data = stored.data if stored is not None and stored.outcome == "ok" else {"note": "typed"}
+    data = world.participants.typed(key)
     facts: dict[str, Any] = {"outcome": "done" if done else "not_done", "data": data if done else None}
     if found.proposal is None or found.proposal["outcome"] != facts["outcome"]:
         operate(world, saga, place, "settle", **facts)

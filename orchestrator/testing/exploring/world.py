@@ -20,6 +20,7 @@ from orchestrator.kernel.effects import Outgoing, Subscription
 from orchestrator.kernel.folding import evolve
 from orchestrator.kernel.graph import Program
 from orchestrator.kernel.inputs import (
+    Answer,
     Arrived,
     ChildAnswer,
     Input,
@@ -77,6 +78,7 @@ class World:
     replies: Callable[[Outgoing], Any]
     aim: Aim = Aim()
     limits: Limits = field(default_factory=Limits)
+    form_data: Callable[[str], dict[str, Any]] | None = None
     now: int = EPOCH
     states: dict[str, State] = field(default_factory=dict)
     shadows: dict[str, State] = field(default_factory=dict)
@@ -239,7 +241,18 @@ class World:
     def redeliver(self) -> None:
         """Something that was delivered before comes once more: a command, an answer, a timer, an event."""
         if self.past:
-            self._deliver(self.random.choice(self.past))
+            going = self.random.choice(self.past)
+            if self.random.random() < self.rates.contradict:
+                going = self._contrary(going)
+            self._deliver(going)
+
+    def _contrary(self, going: Delivery) -> Delivery:
+        """The same answer, saying no where it said yes: of a step that is recorded as done."""
+        answer = going.given
+        if not isinstance(answer, Answer) or answer.purpose != "do" or answer.outcome != "ok":
+            return going
+        done = self.states[going.saga_id].activities[answer.activity].status == "succeeded"
+        return Delivery(going.saga_id, given=replace(answer, outcome="refused", data=None)) if done else going
 
     def next_timer(self) -> bool:
         """Lets time pass to the earliest timer and fires it. False where there is none."""
