@@ -110,7 +110,13 @@ class Diagnosis:
         self._report("ORC112", f"{self._what} could be {' or '.join(names)}", made_by=_makers(candidates), do=do)
 
     def always_empty(self, candidates: Sequence[Result]) -> None:
-        """A list into which nothing can have come yet."""
+        """A list into which nothing can have come yet, or a list of items, which nobody keeps."""
+        loops = [found for found in candidates if found.source.origin == "item"]
+        if loops and len(loops) == len(candidates):
+            text = f"{self._what}: the items of a loop are not kept as results"
+            do = "compute(…) the list first, loop over what it gives, and ask for it by its type"
+            self._report("ORC107", text, made_by=_makers(candidates), do=do)
+            return
         names = " or ".join(dict.fromkeys(found.name for found in candidates))
         text = f"{self._what} is always empty here"
         self._report("ORC113", text, made_by=_makers(candidates), do=f"put this after {names}, or drop the parameter")

@@ -103,7 +103,7 @@ class _Drawing:
         if node.kind in ("choose", "parallel", "scope", "repeat"):
             return not node.blocks
         if node.kind == "task":
-            return not any(block.startswith("on/") or block == "otherwise" for block in node.blocks)
+            return False  # every outcome has a path, written or empty
         return "then" not in node.blocks
 
     def _target(self, first: str | None, after: str) -> str:

@@ -68,6 +68,13 @@ def test_the_picture_shows_undo_pivot_deciders_and_limits() -> None:
     assert re.search(r"class n\d+ pivot", picture)
 
 
+def test_the_picture_shows_votes_and_children() -> None:
+    picture = mermaid(claims.graph)
+    assert '"release, decided by seniors, 2 votes, within next_monday"' in picture
+    assert '"call pay → saga payout v3, PIVOT, within 1 d"' in picture
+    assert "1 votes" not in picture
+
+
 def test_the_edges_are_what_can_happen() -> None:
     approval = "manager_approval, decided by manager, within 1 d"
     pivot_text = "step execute_transfer → accounts, PIVOT"

@@ -35,6 +35,7 @@ from tests.definition.world import (
     closed,
     closed_badly,
     feel,
+    findings,
     hold,
     is_large,
     mood,
@@ -184,6 +185,15 @@ def test_the_failure_path_is_a_block_of_its_own() -> None:
     assert (node.parent, node.block, node.next) == (None, "on_failed", "on_failed/note")
     assert saga(hold, on_failed=[]).graph.has_on_failed
     assert not saga(hold).graph.has_on_failed
+
+
+def test_messages_call_unnamed_groups_by_what_is_in_them() -> None:
+    found = findings(repeat(note, leave(), at_most=0))
+    assert found[0].text == "repeat note.repeat has at_most=0"
+    assert findings(scope(hold).on_timeout(note))[0].text == "scope hold.scope has on_timeout, but no within="
+    assert findings(ask.on_event(Cancelled, note).on_event(Cancelled, send))[0].text.startswith(
+        "ask.on_event(…) has two"
+    )
 
 
 def test_lists_in_lists_are_one_path() -> None:

@@ -167,6 +167,18 @@ def test_an_item_is_injected_inside_its_loop() -> None:
     assert codes(for_each(parts, note), pack) == ["ORC107"]
 
 
+def test_the_items_themselves_are_no_results_afterwards() -> None:
+    def tell(items: list[Part]) -> Closed: ...
+
+    assert codes(for_each(parts, note), publish(tell)) == ["ORC107"]
+    compiled = saga(compute(parts), for_each(same, note).named("each"), publish(tell))
+    assert sources(compiled, "tell#event", "items") == ["parts"]
+
+
+def same(parts: list[Part]) -> list[Part]:
+    return parts
+
+
 def test_what_an_item_made_is_there_for_the_same_item() -> None:
     @step(undo=None)
     def pack(held: Held) -> Note: ...
