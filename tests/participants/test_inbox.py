@@ -286,6 +286,14 @@ async def test_tenants_do_not_share_keys(till: Trial) -> None:
     assert (await till.again(mine), await till.again(theirs)) == (mine, theirs)
 
 
+async def test_a_slow_process_never_takes_a_position_back(till: Trial) -> None:
+    """It lost the partition long ago; its successor has read on."""
+    await till.inbox.write_positions({("till.commands", 0): 5})
+    await till.inbox.write_positions({("till.commands", 0): 3, ("till.commands", 1): 2})
+    found = await till.inbox.positions([("till.commands", 0), ("till.commands", 1), ("till.commands", 2)])
+    assert found == {("till.commands", 0): 5, ("till.commands", 1): 2, ("till.commands", 2): None}
+
+
 async def test_old_keys_are_forgotten_and_only_settled_ones(till: Trial) -> None:
     await till.ask(PutIn(amount=5))
     await till.ask(PutIn(amount=5), round=2)

@@ -12,9 +12,9 @@ from datetime import timedelta
 import pytest
 import pytest_asyncio
 
-from orchestrator.participants import NotSent, Participant, ParticipantError, Work
+from orchestrator.participants import NotSent, Participant, ParticipantError, Refused, Work
 from orchestrator.participants.single import Singles
-from orchestrator.participants.testing import Answered, Trial, trial
+from orchestrator.participants.testing import Answered, Trial, command_message, incoming, trial
 from orchestrator.participants.work import Pool
 from tests.databases import Database
 from tests.participants.outside import FOR, LEASE, SETTLING, Crash, Paid, Pay, PayBack, World, age, crash, payer
@@ -398,6 +398,38 @@ async def test_with_both_ways_a_fence_waits_and_a_do_goes_on(both: Trial, world:
     assert len(world.calls) == 1
     assert code(await both.ask(Pay(amount=5), attempt=2)) == ("ok", 1)
     assert len(world.calls) == 2
+
+
+async def test_a_refusal_that_is_looked_up_counts_when_no_other_call_can_arrive(both: Trial, world: World) -> None:
+    """Two calls were sent; that one of them was refused says nothing about the other."""
+    await dies(both, world)
+    world.on_call = crash
+    with pytest.raises(Crash):
+        await both.ask(Pay(amount=5), attempt=2)
+
+    async def was_refused(work: Work) -> None:
+        raise Refused("no_money", "refused at noon")
+
+    world.on_lookup = was_refused
+    assert (await both.fence(Pay(amount=5))).outcome == "in_doubt"
+    await age(both, CLEAR)
+    assert (await both.fence(Pay(amount=5))).code == "no_money"
+
+
+async def test_a_refusal_of_the_only_call_counts_at_once(looking: Trial, world: World) -> None:
+    await dies(looking, world)
+
+    async def was_refused(work: Work) -> None:
+        raise Refused("no_money", "refused at noon")
+
+    world.on_lookup = was_refused
+    assert (await looking.fence(Pay(amount=5))).outcome == "refused"
+
+
+async def test_command_and_fence_of_one_batch_keep_their_order_outside_too(looking: Trial, world: World) -> None:
+    """What a batch hands to the slow path takes the later commands of its keys along."""
+    messages = [incoming(command_message(Pay(amount=5), purpose=purpose)) for purpose in ("do", "fence", "do")]
+    assert [code(answer) for answer in await looking.deliver(messages)] == [("ok", 1)] * 3
 
 
 async def test_after_a_definite_nothing_the_command_is_done_by_the_next_attempt(looking: Trial, world: World) -> None:

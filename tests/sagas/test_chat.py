@@ -23,11 +23,12 @@ from orchestrator.config import load_settings
 from orchestrator.participants import open_pool
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.catalog import Catalog
-from sagas.transfers import participants
+from sagas.transfers import definition, participants
 from sagas.transfers.bank_client import BankClient
 from sagas.transfers.chats import Chats
 from sagas.transfers.definition import transfer
 from sagas.transfers.participants import accounts, chats
+from sagas.transfers.settings import transfer_settings
 from tests.databases import Database
 from tests.sagas.banking import Way, open_bank
 
@@ -213,6 +214,19 @@ async def test_nobody_approves_twice(office: Office) -> None:
     again = await office.decide(waiting["session_id"], by="tom")
     assert (again.status_code, again.json()["code"]) == (409, "already_decided")
     assert again.headers["content-type"] == "application/problem+json"
+
+
+async def test_after_its_time_an_approval_is_gone(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    hurried = transfer_settings().model_copy(update={"approval_hours": 1 / 3600})
+    monkeypatch.setattr(definition, "transfer_settings", lambda: hurried)
+    before = await office.balance("kiran")
+    session = (await paused(office))["session_id"]
+    await asyncio.sleep(1.1)
+    late = await office.decide(session)
+    assert (late.status_code, late.json()["code"]) == (410, "expired")
+    found = await office.until(session, "EXPIRED")
+    assert found["transfers"][0]["approval"]["status"] == "EXPIRED"
+    assert await office.balance("kiran") == before
 
 
 async def test_of_many_approvals_at_once_one_counts_and_money_moves_once(office: Office) -> None:
