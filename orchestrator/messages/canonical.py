@@ -22,6 +22,7 @@ from uuid import UUID
 import orjson
 
 INTEGER_MAX = 2**53
+EXPONENT_FROM = 1e21  # from here on a whole float is written with an exponent
 
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER | orjson.OPT_PASSTHROUGH_DATETIME
 
@@ -59,6 +60,8 @@ def canonical_bytes(value: Any) -> bytes:
             return _write(value).encode("utf-8")
         return orjson.dumps(value, default=_simplify, option=_OPTIONS)
     except (orjson.JSONEncodeError, UnicodeEncodeError, RecursionError) as error:
+        if isinstance(error.__cause__, NotCanonicalError):  # orjson hides what `_simplify` said
+            raise error.__cause__ from None
         raise NotCanonicalError(f"the value has no canonical form: {error}") from error
 
 
@@ -92,7 +95,7 @@ def _needs_care(value: Any) -> bool:
     if kind is str or kind is int or value is None or kind is bool:
         return False
     if kind is dict:
-        return any(not key.isascii() or _needs_care(item) for key, item in value.items())
+        return any(type(key) is not str or not key.isascii() or _needs_care(item) for key, item in value.items())
     if kind is list or kind is tuple:
         return any(_needs_care(item) for item in value)
     return kind is float
@@ -112,6 +115,8 @@ def _write(value: Any) -> str:
     if isinstance(value, float):
         return _float_text(value)
     if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise NotCanonicalError("keys of a JSON object are text: use a list of pairs for anything else")
         keys = sorted(value, key=lambda key: key.encode("utf-16-be"))
         return "{" + ",".join(f"{_write(key)}:{_write(value[key])}" for key in keys) + "}"
     if isinstance(value, (list, tuple)):
@@ -122,9 +127,14 @@ def _write(value: Any) -> str:
 
 
 def _float_text(value: float) -> str:
-    """ECMAScript's Number::toString, which RFC 8785 prescribes."""
+    """ECMAScript's Number::toString, which RFC 8785 prescribes.
+
+    A whole number beyond 2**53 is written without a point, so it would be read back as an integer: refused as one.
+    """
     if not math.isfinite(value):
         raise NotCanonicalError(f"{value} cannot be stored: JSON has no NaN and no infinity")
+    if value.is_integer() and INTEGER_MAX <= abs(value) < EXPONENT_FROM:
+        raise NotCanonicalError(f"{value!r} is beyond 2**53: it would be read back as another kind of number")
     if value == 0:
         return "0"
     sign, digits, exponent = Decimal(repr(value)).as_tuple()

@@ -11,9 +11,9 @@ Rules of this file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar, get_args, get_origin
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
@@ -86,11 +86,9 @@ class Contract(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_rounded_amounts(cls, value: Any, info: Any) -> Any:
-        """A JSON number for a decimal field is taken by its text, and refused where a parser has rounded it already."""
-        if type(value) is float and _is_decimal(cls.model_fields[info.field_name].annotation):
-            if len(Decimal(repr(value)).as_tuple().digits) > DECIMAL_DIGITS_MAX:
-                raise ValueError(f"{value!r} has more than {DECIMAL_DIGITS_MAX} digits: send the amount as a string")
-            return Decimal(repr(value))
+        """A JSON number for a decimal field is taken by its text, and refused where a parser may have rounded it."""
+        if type(value) in _MAY_HOLD_AMOUNTS:
+            return _exact(value, cls.model_fields[info.field_name].annotation)
         return value
 
     @classmethod
@@ -198,10 +196,38 @@ def _key_text(value: object) -> str:
     return canonical_bytes(value).decode().strip('"')
 
 
-def _is_decimal(annotation: Any) -> bool:
+_MAY_HOLD_AMOUNTS = frozenset({float, int, list, tuple, dict})
+
+
+def _exact(value: Any, annotation: Any) -> Any:
+    """The value with every number that stands for a decimal read from its text, at any depth."""
     if annotation is Decimal:
-        return True
-    return get_origin(annotation) is not None and any(_is_decimal(arg) for arg in get_args(annotation))
+        return _amount(value)
+    if type(value) is dict and isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields
+        return {key: _exact(item, fields[key].annotation) if key in fields else item for key, item in value.items()}
+    arguments = get_args(annotation)
+    if not arguments or get_origin(annotation) is Literal:
+        return value
+    if type(value) is dict and len(arguments) == 2:
+        value = {key: _exact(item, arguments[1]) for key, item in value.items()}
+    elif type(value) in (list, tuple) and get_origin(annotation) in (list, tuple, Sequence):
+        by_place = len(arguments) == len(value) and arguments[-1] is not Ellipsis
+        return [_exact(item, arguments[place] if by_place else arguments[0]) for place, item in enumerate(value)]
+    else:  # a union, or an annotation with marks
+        for argument in arguments:
+            value = _exact(value, argument)
+    return value
+
+
+def _amount(value: Any) -> Any:
+    """Raises ValueError for a number of more digits than every JSON parser keeps."""
+    if type(value) not in (float, int):
+        return value
+    amount = Decimal(repr(value))
+    if amount.is_finite() and len(amount.normalize().as_tuple().digits) > DECIMAL_DIGITS_MAX:
+        raise ValueError(f"{value!r} has more than {DECIMAL_DIGITS_MAX} digits: send the amount as a string")
+    return amount
 
 
 def _fields(error: ValidationError) -> str:
