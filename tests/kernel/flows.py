@@ -182,7 +182,7 @@ class Maker:
         return made.on_timeout(*self.path(depth - 1, undo=undo))
 
     def waiting(self, depth: int, undo: bool) -> Any:
-        key = self.name("key")
+        key = self.random.choice(self.keys) if self.keys and self.random.random() < 0.4 else self.name("key")
         self.keys.append(key)
         match = self.function("m", lambda: key, str)
         made = wait_for(Nudge, match=match, within=timedelta(hours=2), early=self.random.random() < 0.5)
@@ -191,6 +191,8 @@ class Maker:
             waits = wait_for(Nudge, match=match, within=timedelta(hours=2), since=asked).named(self.name("w"))
             return [asked, waits.on_timeout(*self.path(depth - 1, undo=undo))]
         made = made.named(self.name("w"))
+        if undo and self.random.random() < 0.3:
+            return made
         return made.on_timeout(*self.path(depth - 1, undo=undo))
 
     def fork(self, depth: int, undo: bool) -> Any:
@@ -228,6 +230,10 @@ class Maker:
         if self.random.random() < 0.6:
             value = self.random.random() < 0.5
             body.append(when(self.function("if", lambda: value, bool), leave()))
+        if self.random.random() < 0.4:
+            value = self.random.random() < 0.7
+            left = [self.step(undo=undo), when(self.function("if", lambda: value, bool), leave())]
+            body.append(scope(left, within=timedelta(minutes=90)).named(self.name("sc")).on_timeout())
         made = repeat(body, at_most=self.random.choice([1, 2, 3])).named(self.name("rep"))
         return made.otherwise(*self.path(depth - 1, undo=undo))
 

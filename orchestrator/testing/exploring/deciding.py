@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from orchestrator.kernel.graph import ScopeNode, TaskNode, WaitNode, node_path
 from orchestrator.kernel.inputs import Arrived, Cancel, Operate, Vote
 from orchestrator.kernel.records import Record
@@ -212,9 +214,31 @@ def _consumes(seen: Seen, record: Record) -> None:
     event = record.data.get("event_id")
     if event:
         seen.demand(event not in seen.story.consumed, f"{record.activity} takes event {event} a second time (rule 23)")
+        fact = seen.story.facts[record.activity]
+        limit = fact.task["expires"] if fact.kind == "task" else fact.due
+        in_time = not limit or record.data["arrived_at"] < limit
+        seen.demand(in_time, f"{record.activity} takes event {event}, which came after its limit (rule 31)")
+
+
+def _limits(seen: Seen, record: Record) -> None:
+    """A limit of the definition is the record's, and a subscription takes what it may."""
+    node: Any = seen.story.node(record.activity)
+    within = node.within
+    if within is not None and within.ms is not None and within.function is None:
+        due = seen.now + within.ms * MS
+        seen.demand(record.data.get("due") == due, f"{record.activity}: due {record.data.get('due')}, must be {due}")
+    if getattr(node, "since", None) and "[" in record.activity:
+        return
+    fact = Fact(node.kind, seen.version, seen.now)
+    for want in record.data.get("wants", ()):
+        since = _since(seen, record.activity, fact)
+        seen.demand(want["from"] == since, f"{record.activity} takes events from {want['from']}, must from {since}")
 
 
 CHECKS = {
+    "event.awaited": _limits,
+    "scope.entered": _limits,
+    "timer.set": _limits,
     "task.voted": _voted,
     "task.opened": _opened,
     "task.escalated": _escalated,

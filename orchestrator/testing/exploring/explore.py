@@ -31,10 +31,10 @@ HEALING_STEPS_MAX = 4000
 TAIL_LINES = 60
 AIMED_AT = (
     "", "", "", "pivot", "pivot", "step.requested", "step.succeeded", "step.failed", "step.refused", "fence.requested",
-    "fence.failed", "undo.requested", "undo.failed", "undo.taken_over", "undo.handed", "undo.planned", "compensation.started",
-    "scope.entered", "scope.interrupted", "scope.failing", "scope.undo_planned", "child.requested", "child.completed",
-    "task.opened", "task.voted", "event.awaited", "saga.failing", "saga.stuck", "evidence.proposed",
-    "operator.settled", "saga.completed", "operator.retried",
+    "fence.failed", "undo.requested", "undo.failed", "undo.taken_over", "undo.handed", "undo.planned",
+    "compensation.started", "scope.entered", "scope.interrupted", "scope.failing", "scope.undo_planned",
+    "child.requested", "child.completed", "task.opened", "task.voted", "event.awaited", "saga.failing", "saga.stuck",
+    "evidence.proposed", "operator.settled", "saga.completed", "operator.retried",
 )  # fmt: skip
 AIMED_ACTS = ("cancel", "cancel", "redeliver", "downtime", "newest", "event", "operate")
 
@@ -154,7 +154,7 @@ def _something(world: World, scenario: Scenario) -> bool:
         choices += [world.next_timer] * (1 if world.flying else 3)
     tasks = people.open_tasks(world)
     if tasks:
-        choices.append(lambda: people.vote(world, *random.choice(tasks), honest=False))
+        choices += [lambda: people.vote(world, *random.choice(tasks), honest=False)] * 4
     if _has_events(world, scenario) and (tasks or world.subscriptions or random.random() < 0.2):
         choices.append(lambda: _event(world, scenario, "e"))
     stuck = people.stuck_places(world)
@@ -187,6 +187,10 @@ def _strike(world: World, scenario: Scenario, saga: str, act: str) -> None:
         world.redeliver()
     elif act == "downtime":
         world.downtime()
+        if _has_events(world, scenario):  # it comes late, and before the timers that are overdue
+            before = len(world.flying)
+            _event(world, scenario, "d")
+            world.flying[:] = world.flying[before:] + world.flying[:before]
     elif act == "newest" and world.flying:
         world.deliver(len(world.flying) - 1)
     elif act == "event" and _has_events(world, scenario):

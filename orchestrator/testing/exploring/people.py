@@ -9,7 +9,7 @@ from orchestrator.kernel.inputs import Cancel, Operate, Vote
 from orchestrator.kernel.state import State
 from orchestrator.messages.contract import Contract
 from orchestrator.testing.exploring.participants import Stored
-from orchestrator.testing.exploring.world import World
+from orchestrator.testing.exploring.world import Delivery, World
 
 EVERYBODY = tuple(f"p{number}" for number in range(9))
 
@@ -22,7 +22,8 @@ def open_tasks(world: World) -> list[tuple[str, str]]:
 def vote(world: World, saga: str, activity: str, *, honest: bool = True) -> None:
     """Somebody decides an open task: as it should be, or excluded, twice, with a stale hash, late, not eligible."""
     random, row = world.random, world.tasks[saga, activity]
-    roles = tuple(entry["role"] for entry in row["to"] if "role" in entry)
+    first = world.checker.stories[saga].facts[activity].task["to"]  # who could decide it from the start
+    roles = tuple(entry["role"] for entry in random.choice([first, row["to"]]) if "role" in entry)
     people = [entry["person"] for entry in row["to"] if "person" in entry]
     voted = [cast["by"] for cast in row["votes"]]
     wrong = not honest and random.random() < world.rates.wrong_person
@@ -44,7 +45,9 @@ def vote(world: World, saga: str, activity: str, *, honest: bool = True) -> None
     outcome = random.choice(node.outcomes)
     form = world.form_data(node.form) if world.form_data is not None else {}
     answer = dict(form, outcome=outcome)
-    world.give(saga, Vote(activity, by, roles, answer, hash_, received, on_behalf_of=behalf))
+    cast = Vote(activity, by, roles, answer, hash_, received, on_behalf_of=behalf)
+    world.past.append(Delivery(saga, given=cast))
+    world.give(saga, cast)
 
 
 def cancel(world: World, saga: str) -> None:

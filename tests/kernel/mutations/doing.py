@@ -1,5 +1,7 @@
 """Planted bugs of asking, answering, limits and control."""
 
+# ruff: noqa: E501 - a planted text stands here as it stands in the file
+
 from tests.kernel.mutations.mutation import Mutation, mutation
 
 BUGS: tuple[Mutation, ...] = (

@@ -1,5 +1,7 @@
 """Planted bugs of settling, turning back, undoing and people who step in."""
 
+# ruff: noqa: E501 - a planted text stands here as it stands in the file
+
 from tests.kernel.mutations.mutation import Mutation, mutation
 
 BUGS: tuple[Mutation, ...] = (
