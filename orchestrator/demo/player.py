@@ -27,6 +27,8 @@ from orchestrator.runtime.catalog import Catalog
 SAGA_SECONDS_MAX = 60.0  # for one saga, from its event to its end
 POLL_SECONDS = 0.1
 ENDED = ("completed", "compensated")
+LIVE = ("forward", "compensating", "on_failed")
+QUIET_POLLS = 5
 SOURCE = "/demo"
 _OURS = re.compile(r".+-demo[0-9a-z]{8}\Z")
 
@@ -156,7 +158,9 @@ class Player:
     async def _task(self, item: Played, name: str, run: Run) -> dict[str, Any]:
         """The open task of this name, once it is there."""
         while True:
-            await self._until(item, run, lambda detail: True)
+            detail = await self._until(item, run, lambda detail: True)
+            if detail["saga"]["phase"] in ENDED:
+                raise RuntimeError(f"{detail['state']}, before anybody could decide {name}")
             found = (await self._get("/v1/tasks", saga=item.saga_id))["items"]
             for task in found:
                 if task["activity"].rpartition("/")[2] == name:
@@ -197,18 +201,31 @@ class Player:
         return ""
 
     async def _clear_leftovers(self) -> None:
-        """Sagas that an interrupted demonstration left waiting for a person hold money: they are cancelled."""
+        """What an interrupted demonstration left under way holds money and goods: it is cancelled, and waited for.
+
+        Its events may still lie on the broker, so nothing counts as cleared before it was quiet for a moment.
+        """
+        quiet = 0
+        async with asyncio.timeout(SAGA_SECONDS_MAX):
+            while quiet < QUIET_POLLS:
+                live = [saga["sagaId"] for phase in LIVE for saga in await self._leftovers(phase)]
+                for saga_id in live:
+                    body = {"reason": "left over from an earlier demonstration"}
+                    # A saga past its pivot, or on its way back already, says no and goes on by itself.
+                    await self._client.post(f"/v1/sagas/{saga_id}/cancel", json=body, headers={"X-Actor": "demo"})
+                quiet = 0 if live else quiet + 1
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _leftovers(self, phase: str) -> list[dict[str, Any]]:
+        """Sagas of demonstrations in this phase that nobody must look after."""
+        found: list[dict[str, Any]] = []
         cursor = ""
         while True:
-            page = await self._get("/v1/sagas", waitingFor="task", limit=500, **({"cursor": cursor} if cursor else {}))
-            for saga in page["items"]:
-                if _OURS.fullmatch(saga["businessKey"]):
-                    body = {"reason": "left over from an earlier demonstration"}
-                    headers = {"X-Actor": "demo"}
-                    await self._client.post(f"/v1/sagas/{saga['sagaId']}/cancel", json=body, headers=headers)
+            page = await self._get("/v1/sagas", phase=phase, limit=500, stuck="false", **_given(cursor=cursor))
+            found += [saga for saga in page["items"] if _OURS.fullmatch(saga["businessKey"])]
             cursor = page["next"]
             if not cursor:
-                return
+                return found
 
     async def _get(self, path: str, **params: Any) -> dict[str, Any]:
         answer = await self._client.get(path, params=params, headers={"X-Actor": "demo"})
@@ -241,3 +258,8 @@ def _mixed(samples: Sequence[Sample]) -> list[Sample]:
         numbers[sample.area] = numbers.get(sample.area, 0) + 1
         order.append((numbers[sample.area], sample.area, sample))
     return [sample for _, _, sample in sorted(order, key=lambda item: item[:2])]
+
+
+def _given(**params: str) -> dict[str, str]:
+    """The parameters that are not empty."""
+    return {name: value for name, value in params.items() if value}
