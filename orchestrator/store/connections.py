@@ -54,7 +54,12 @@ _PLANS = {
 
 # Lists have filters that mostly do not count: planned for the values at hand, those vanish. A page is some fifty rows,
 # whatever they are joined with is looked up one by one.
-_PAGE_PLANS = {"enable_hashjoin": "off", "enable_mergejoin": "off", "plan_cache_mode": "force_custom_plan", "jit": "off"}
+_PAGE_PLANS = {
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "plan_cache_mode": "force_custom_plan",
+    "jit": "off",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from orchestrator.store.contract import (
     Waiting,
 )
 from orchestrator.store.headers import unpack
+from orchestrator.store.memory import keep_freed_memory
 from orchestrator.store.reading import stored_record
 from orchestrator.store.sql import load_queries
 
@@ -58,6 +59,7 @@ class PostgresStore:
     """
 
     def __init__(self, url: str, limits: ConnectionLimits | None = None, *, application: str = "orchestrator") -> None:
+        keep_freed_memory()
         self.pools = Pools(url, limits or ConnectionLimits(), application)
         self._numbers: dict[tuple[str, int], int] = {}  # seq by (saga, version) of messages handed to the relay
 

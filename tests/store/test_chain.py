@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 
@@ -85,7 +85,9 @@ class TestSealing:
         )
         assert hash_ == hashlib.sha256(body).digest()
 
-    @pytest.mark.parametrize("value", [1.0, 1e21, -0.0, "ñ", {"ñ": 1, "z": 2}, [[{"x": 0.5}]], Decimal("1.50"), (1, 2)])
+    @pytest.mark.parametrize(
+        "value", [1.0, 1e21, -0.0, "ñ", {"\uffff": 1, "😀": 2}, [[{"x": 0.5}]], Decimal("1.50"), (1, 2)]
+    )
     def test_data_that_needs_care_gets_it(self, value: object) -> None:
         """Floats, keys outside ASCII and other types are where a fast serialiser would differ."""
         assert data_bytes({"value": value}) == canonical_bytes({"value": value})
@@ -179,6 +181,17 @@ class TestVerifying:
         flaw = verify([*first, opened("saga-1", 3, bodies[0], hashes[0])])
         assert flaw is not None
         assert "before its predecessor's 1000" in str(flaw)
+
+    @pytest.mark.parametrize(
+        "spelling", [lambda body: body.replace(b":", b": ", 1), lambda body: body[:-1] + b',"x":1}']
+    )
+    def test_another_spelling_of_the_same_record_is_a_flaw(self, spelling: Callable[[bytes], bytes]) -> None:
+        """Even with a fitting hash: there is one form, or two people could hold different proofs of one record."""
+        first, second = stream(2)
+        body = spelling(second.body)
+        flaw = verify([first, opened("saga-1", 2, body, hashlib.sha256(body).digest())])
+        assert flaw is not None
+        assert (flaw.version, flaw.reason) == (2, "its bytes are not the canonical form of a record")
 
     def test_bytes_that_are_no_record_are_named(self) -> None:
         """Whoever reads them gets a report, not a KeyError."""
