@@ -72,6 +72,8 @@ class Wanted:
 
     def keys(self) -> list[RowKey]:
         """All inbox rows that this command looks at."""
+        if not self.earlier and not self.undoes:
+            return [(self.tenant, self.key)]
         found = [self.key, *map(without_body_hash, self.earlier)]
         if self.undoes:
             found.append(without_body_hash(self.undoes))

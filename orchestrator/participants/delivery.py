@@ -79,9 +79,10 @@ def _bad_text(header: CommandHeader) -> str | None:
     """Text that PostgreSQL cannot keep would fail a whole batch, so it is refused here."""
     if len(header.earlier) > EARLIER_KEYS_MAX:
         return f"ce_earlier has {len(header.earlier)} keys, more than {EARLIER_KEYS_MAX}"
-    for text in (header.tenant, header.key, header.undoes, *header.earlier):
-        if len(text) > KEY_CHARACTERS_MAX:
-            return f"a key has {len(text)} characters, more than {KEY_CHARACTERS_MAX}"
-    if any("\0" in text for text in (header.tenant, header.key, header.undoes, header.type, *header.earlier)):
+    texts = (header.tenant, header.type, header.key, header.undoes, *header.earlier)
+    longest = max(map(len, texts))
+    if longest > KEY_CHARACTERS_MAX:
+        return f"a key or type has {longest} characters, more than {KEY_CHARACTERS_MAX}"
+    if "\0" in "".join(texts):
         return "a header holds U+0000"
     return None

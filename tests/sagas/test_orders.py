@@ -43,6 +43,7 @@ from orchestrator.testing import (
     undo_refused,
     undone,
 )
+from orchestrator.testing.explore import explore
 from sagas.orders.definition import (
     charge_payment,
     confirm_shipment,
@@ -156,3 +157,8 @@ def test_a_refund_that_is_refused_waits_for_a_person_and_the_goods_wait_with_it(
     spec.when(operated("retry", charge_payment, by="olga", reason="the account is open again")).then(asked(REFUND))
     spec.when(undone(charge_payment)).then(asked(RELEASE))
     spec.when(undone(reserve_inventory)).then(published(failed("no_carrier")), compensated("no_carrier"))
+
+
+def test_whatever_happens_an_order_ends_or_waits_for_a_person() -> None:
+    """Random refusals, silences, duplicates, cancellations and crashes, checked against the kernel's invariants."""
+    assert set(explore(order_fulfilment, PLACED, seeds=60).ended) == {"completed", "compensated"}

@@ -41,6 +41,7 @@ from orchestrator.testing import (
     stuck,
     unanswered,
 )
+from orchestrator.testing.explore import explore
 from sagas.transfers.definition import (
     EXPIRED,
     REJECTED,
@@ -207,3 +208,9 @@ def test_a_bank_that_does_not_answer_is_asked_what_happened_not_asked_again() ->
 def test_a_bank_that_cannot_be_asked_leaves_it_to_people() -> None:
     spec = given(transfer, request(100), VALID, HELD).when(unanswered(execute_transfer), unanswered(execute_transfer))
     assert spec.outputs[-1].kind == stuck(execute_transfer).kind
+
+
+@pytest.mark.parametrize("amount", [10, 6000])
+def test_whatever_happens_a_transfer_ends_or_waits_for_a_person(amount: int) -> None:
+    """Random refusals, silences, duplicates, votes, withdrawals and crashes, checked against the invariants."""
+    assert set(explore(transfer, request(amount), seeds=60).ended) == {"completed", "compensated"}
