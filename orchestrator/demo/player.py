@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -76,9 +77,10 @@ def new_suffix() -> str:
 
 
 class Player:
-    """Plays samples. `client` calls the product's API."""
+    """Plays samples. `client` calls the API. `journal`: where keys are kept that cannot be recognised later."""
 
-    def __init__(self, broker: Broker, catalog: Catalog, client: httpx2.AsyncClient) -> None:
+    def __init__(self, broker: Broker, catalog: Catalog, client: httpx2.AsyncClient, journal: Path) -> None:
+        self._journal = journal
         self._producer = broker.producer("demo")
         self._catalog = catalog
         self._client = client
@@ -111,7 +113,10 @@ class Player:
         """One saga from its first event to the comparison with what was expected."""
         try:
             async with asyncio.timeout(SAGA_SECONDS_MAX):
-                await self._send(item.sample)
+                if item.sample.post is None:
+                    await self._send(item.sample)
+                else:
+                    item.key = await self._post(item.sample.post)
                 await self._until(item, run, lambda detail: True)
                 for act in item.sample.then:
                     await self._act(item, act, run)
@@ -140,6 +145,17 @@ class Player:
         for error in await self._producer.send(messages):
             if error is not None:
                 raise RuntimeError(str(error))
+
+    async def _post(self, post: Mapping[str, Any]) -> str:
+        """Starts a saga through a package's own route; gives its business key."""
+        headers = {"X-Actor": post["by"], "Idempotency-Key": str(uuid.uuid4())}
+        answer = await self._client.post(post["path"], json=post["body"], headers=headers)
+        key = answer.json().get(post["key"]) if answer.is_success else None
+        if not isinstance(key, str):
+            raise RuntimeError(f"{post['path']}: {answer.status_code} {answer.text[:200]}")
+        with self._journal.open("a") as journal:
+            journal.write(f"{key}\n")
+        return key
 
     async def _act(self, item: Played, act: Mapping[str, Any], run: Run) -> None:
         """A person decides a task, or an operator cancels, as soon as that is possible."""
@@ -206,23 +222,26 @@ class Player:
         Its events may still lie on the broker, so nothing counts as cleared before it was quiet for a moment.
         """
         quiet = 0
+        noted = set(self._journal.read_text().split()) if self._journal.exists() else set()
         async with asyncio.timeout(SAGA_SECONDS_MAX):
             while quiet < QUIET_POLLS:
-                live = [saga["sagaId"] for phase in LIVE for saga in await self._leftovers(phase)]
+                live = [saga["sagaId"] for phase in LIVE for saga in await self._leftovers(phase, noted)]
                 for saga_id in live:
                     body = {"reason": "left over from an earlier demonstration"}
                     # A saga past its pivot, or on its way back already, says no and goes on by itself.
                     await self._client.post(f"/v1/sagas/{saga_id}/cancel", json=body, headers={"X-Actor": "demo"})
                 quiet = 0 if live else quiet + 1
                 await asyncio.sleep(POLL_SECONDS)
+        self._journal.unlink(missing_ok=True)
 
-    async def _leftovers(self, phase: str) -> list[dict[str, Any]]:
+    async def _leftovers(self, phase: str, noted: Set[str]) -> list[dict[str, Any]]:
         """Sagas of demonstrations in this phase that nobody must look after."""
         found: list[dict[str, Any]] = []
         cursor = ""
         while True:
             page = await self._get("/v1/sagas", phase=phase, limit=500, stuck="false", **_given(cursor=cursor))
-            found += [saga for saga in page["items"] if _OURS.fullmatch(saga["businessKey"])]
+            keys = [(saga["businessKey"], saga) for saga in page["items"]]
+            found += [saga for key, saga in keys if key in noted or _OURS.fullmatch(key)]
             cursor = page["next"]
             if not cursor:
                 return found
@@ -240,6 +259,8 @@ class Player:
         return sample.with_keys(f"-{round_}{suffix}" if round_ else suffix, fields)
 
     def _key(self, sample: Sample) -> str:
+        if not sample.events:
+            return ""  # the answer to its post will say
         first = sample.events[0]
         return self._event(first["type"]).from_plain(first["data"]).key()
 

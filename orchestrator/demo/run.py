@@ -66,7 +66,8 @@ async def run_demo(options: DemoOptions, out: Output) -> bool:
         client = await stack.enter_async_context(_client(process.api))
         await _unless_stopped(_ready(client), loops, interrupted)
         out.say(f"ready after {time.monotonic() - began:.1f} s; API {process.api}")
-        player = Player(process.runtime.broker, catalog, client)
+        journal = process.runtime.settings.data_dir / "demo-started"
+        player = Player(process.runtime.broker, catalog, client, journal)
         with shown(run, out):
             await _unless_stopped(player.play(samples, options.sagas, run), loops, interrupted)
         report(run, process.api, time.monotonic() - began, out)

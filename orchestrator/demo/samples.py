@@ -8,6 +8,9 @@
       "expect": {"phase": "compensated", "reason": "declined"}       checked at the end; `reason` may be a part
     }
 
+Instead of `events` a sample may have a `post`: {"path": "/chat", "body": {...}, "by": "ravi", "key": "transfer_id"},
+for a package's own route; `key` is the field of its answer that holds the business key.
+
 `expect` may also name `records`: types that must be among the saga's records, and `outcome`. Business keys get a suffix
 per run, so that the same file plays a new saga each time. `services.json` in the same folder lists what a package needs
 beside the product: {"app": "module:factory", "variable": "ORCHESTRATOR_..."}; the factory gets the database's address.
@@ -19,14 +22,14 @@ import copy
 import json
 import pkgutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 FOLDER = "sample"
 SERVICES = "services.json"
-_FIELDS = {"title", "events", "then", "expect"}
+_FIELDS = {"title", "events", "post", "then", "expect"}
 
 
 class SampleError(ValueError):
@@ -43,6 +46,7 @@ class Sample:
     events: tuple[dict[str, Any], ...]
     then: tuple[dict[str, Any], ...]
     expect: dict[str, Any]
+    post: dict[str, Any] | None = None
 
     def with_keys(self, suffix: str, key_fields: dict[str, tuple[str, ...]]) -> Sample:
         """A copy whose business keys end in `suffix`. `key_fields`: by message type."""
@@ -50,7 +54,7 @@ class Sample:
         for event in events:
             for field in key_fields[event["type"]]:
                 event["data"][field] = f"{event['data'][field]}{suffix}"
-        return Sample(self.area, self.name, self.title, events, self.then, self.expect)
+        return replace(self, events=events)
 
 
 @dataclass(frozen=True)
@@ -99,16 +103,21 @@ def folders(modules: Sequence[str]) -> Iterator[tuple[str, Path]]:
 
 def _sample(area: str, file: Path) -> Sample:
     data = _read(file)
-    if not isinstance(data, dict) or not {"title", "events", "expect"} <= data.keys() <= _FIELDS:
-        raise SampleError(f"{file}: a sample has title, events and expect, perhaps then; found {sorted(data)}")
-    if not data["events"] or not all(isinstance(e, dict) and {"type", "data"} <= e.keys() for e in data["events"]):
+    if not isinstance(data, dict) or not {"title", "expect"} <= data.keys() <= _FIELDS:
+        raise SampleError(
+            f"{file}: a sample has title, expect, and events or a post, perhaps then; found {sorted(data)}"
+        )
+    events, post = data.get("events", []), data.get("post")
+    if not all(isinstance(event, dict) and {"type", "data"} <= event.keys() for event in events):
         raise SampleError(f"{file}: events need type and data, and the first one starts the saga")
+    if bool(events) == bool(post) or (post and not {"path", "body", "by", "key"} <= post.keys()):
+        raise SampleError(f"{file}: a saga is started by events, or by a post with path, body, by and key")
     if "phase" not in data["expect"]:
         raise SampleError(f"{file}: expect needs the phase in which the saga ends")
     for act in data.get("then", ()):
         if not {"task", "outcome", "by"} <= act.keys() and "cancel" not in act:
             raise SampleError(f"{file}: an act is a task with outcome and by, or a cancel; found {act}")
-    return Sample(area, file.stem, data["title"], tuple(data["events"]), tuple(data.get("then", ())), data["expect"])
+    return Sample(area, file.stem, data["title"], tuple(events), tuple(data.get("then", ())), data["expect"], post)
 
 
 def _read(file: Path) -> Any:

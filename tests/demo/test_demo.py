@@ -147,8 +147,9 @@ def test_a_run_with_anything_unfinished_is_not_ok() -> None:
     ("text", "says"),
     [
         ("{", "Expecting"),
-        ('{"title": "x"}', "a sample has title, events and expect"),
-        ('{"title": "x", "events": [], "expect": {"phase": "completed"}}', "events need type and data"),
+        ('{"title": "x"}', "a sample has title, expect"),
+        ('{"title": "x", "events": [], "expect": {"phase": "completed"}}', "a saga is started by events, or by a post"),
+        ('{"title": "x", "events": [{"type": "a"}], "expect": {}}', "events need type and data"),
         ('{"title": "x", "events": [{"type": "a", "data": {}}], "expect": {}}', "expect needs the phase"),
         (
             '{"title": "x", "events": [{"type": "a", "data": {}}], "expect": {"phase": "p"}, "then": [{"x": 1}]}',
