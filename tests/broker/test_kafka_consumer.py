@@ -8,7 +8,13 @@ import aiokafka.errors as kafka_errors
 import pytest
 from aiokafka import TopicPartition
 
-from orchestrator.broker.contract import BrokerError, BrokerSetupError, BrokerUnavailableError, IncomingMessage
+from orchestrator.broker.contract import (
+    BrokerError,
+    BrokerSetupError,
+    BrokerUnavailableError,
+    IncomingMessage,
+    PositionLostError,
+)
 from orchestrator.broker.kafka_consumer import KafkaConsumer
 from tests.contracts.brokers import QUICK, Positions
 
@@ -203,3 +209,38 @@ async def test_a_refusal_by_the_group_is_heard_while_nothing_is_assigned(
     driver._coordinator.check_errors = refuse
     with pytest.raises(BrokerSetupError, match="ACL"):
         await consumer.fetch(1, 20)
+
+
+async def test_delivery_stops_as_soon_as_partitions_are_revoked(consumer: KafkaConsumer, driver: Driver) -> None:
+    """Not only when the new ones are known: in between, another member may read them already."""
+    driver.give(ONE)
+    assert offsets(await consumer.fetch(2, 500)) == [2, 3]
+    before = consumer.generation()
+    driver.listener.on_partitions_revoked({ONE})
+    assert consumer.generation() > before
+    assert await consumer.fetch(2, 20) == []
+    assert consumer.assignment() == frozenset()
+    assert consumer.positions() == {}
+
+
+async def test_an_assignment_without_a_revocation_before_it_is_positioned_too(
+    consumer: KafkaConsumer, driver: Driver
+) -> None:
+    """The driver does not do that; should it ever, nothing may depend on it."""
+    driver.give(ONE)
+    assert offsets(await consumer.fetch(2, 500)) == [2, 3]
+    driver.position = {ONE: 9, TWO: 9}
+    driver.listener.on_partitions_assigned({ONE, TWO})
+    assert offsets(await consumer.fetch(100, 500)) == [2, 3, 4, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize(("stored", "likely"), [(11, "shorter than what was already read"), (-1, "were deleted")])
+async def test_a_position_outside_the_log_is_found_before_reading(
+    driver: Driver, positions: Positions, stored: int, likely: str
+) -> None:
+    positions.stored["t", 0] = stored
+    consumer = KafkaConsumer(lambda: driver, "g", ["t"], positions, QUICK)
+    await consumer.start()
+    driver.give(ONE)
+    with pytest.raises(PositionLostError, match=likely):
+        await consumer.fetch(1, 500)

@@ -1,6 +1,6 @@
 """The broker's contract, proved on every implementation: what is sent, what is read, and what a log keeps.
 
-Groups, rearrangements and crashes are in ``test_broker_groups.py``; both files run on Kafka and on PostgreSQL.
+Groups and crashes are in ``test_broker_groups.py``, topics and stopping in ``test_broker_lifetime.py``.
 """
 
 import asyncio
