@@ -154,6 +154,9 @@ def _step_not_done(turn: Turn, act: Operate) -> None:
     if found is None or not found.unsettled:
         turn.refuse("invalid", f"{act.place} has a known outcome already")
         return
+    if found.reads:
+        turn.refuse("invalid", f"{act.place} only reads, there is nothing to settle: retry it")
+        return
     turn.emit("operator.retried", activity, **_by(act))
     fence(turn, activity, after="exhausted")
 

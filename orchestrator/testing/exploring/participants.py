@@ -96,6 +96,7 @@ class Participants:
     random: Random
     rates: Rates
     replies: Callable[[Outgoing], Any]  # a plain reply to a message
+    reads: Callable[[str, str], bool] = lambda saga, activity: False  # has this step no effect at all?
     stored: dict[Key, Stored] = field(default_factory=dict)
     effects: list[Effect] = field(default_factory=list)
     bodies: dict[Key, Any] = field(default_factory=dict)
@@ -181,7 +182,7 @@ class Participants:
 
     def _do(self, saga_id: str, message: Outgoing, key: Key) -> None:
         done = Effect(saga_id, message.attributes["activity"], key[1])
-        if self._happens(self.rates.started):
+        if not self.reads(saga_id, done.activity) and self._happens(self.rates.started):
             self.started[key] = message
             if self.random.random() < 0.5:
                 self.effects.append(done)

@@ -18,7 +18,7 @@ from zlib import crc32
 from orchestrator.kernel.api import Turn, advance
 from orchestrator.kernel.effects import Outgoing, Subscription
 from orchestrator.kernel.folding import evolve
-from orchestrator.kernel.graph import Program
+from orchestrator.kernel.graph import Program, node_path
 from orchestrator.kernel.inputs import (
     Answer,
     Arrived,
@@ -99,8 +99,12 @@ class World:
     _turns: int = 0
 
     def __post_init__(self) -> None:
-        self.participants = Participants(self.random, self.rates, self.replies)
+        self.participants = Participants(self.random, self.rates, self.replies, self._reads)
         self.programs = {name: self._faulty(program) for name, program in self.programs.items()}
+
+    def _reads(self, saga_id: str, activity: str) -> bool:
+        node = self.programs[self.names[saga_id]].graph.nodes[node_path(activity)]
+        return bool(getattr(node, "reads", False))
 
     def _faulty(self, program: Program) -> Program:
         """The program, whose functions raise in some turns. Within one turn a function does the same each time."""

@@ -1,0 +1,68 @@
+"""What random schedules found in the kernel, as small specifications: lost starts, refused messages, late effects."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from orchestrator import Saga, fail, for_each, pivot
+from orchestrator.kernel.inputs import Answer, Operate, SendRefused, TimerDue
+from orchestrator.testing import asked, cancelled, compensated, given, operated
+from tests.kernel.trips import FREE_ROOM, ROOM, WANTED, TripWanted, charge, hold_room, note
+
+
+def no_stops(wanted: TripWanted) -> list[int]:
+    """Nothing to do for each."""
+    return list(range(wanted.stops))
+
+
+def test_a_for_each_without_items_on_the_failure_path_does_not_hold_the_end() -> None:
+    saga = Saga(
+        "empty_loop",
+        version=1,
+        starts_on=TripWanted,
+        flow=[hold_room, fail("no")],
+        on_failed=[for_each(no_stops, note)],
+    )
+    given(saga, WANTED).when(ROOM).then(asked(FREE_ROOM), compensated("no"))
+
+
+def test_a_command_that_the_broker_refuses_for_good_waits_without_a_clock_until_it_is_retried() -> None:
+    """Rule 30."""
+    spec = given(Saga("unsent", version=1, starts_on=TripWanted, flow=[hold_room]), WANTED)
+    spec.world.give(spec.world.main, SendRefused(len(spec.records), "too large"))
+    found = spec.state.activities["hold_room"]
+    assert (found.due, found.status) == (0, "unknown")
+    spec.when(operated("retry", hold_room)).then(asked(hold_room.function(TripWanted(trip="t-1"))))
+
+
+def test_a_refused_event_is_acknowledged_and_nothing_breaks() -> None:
+    spec = given(Saga("unsent_event", version=1, starts_on=TripWanted, flow=[hold_room]), WANTED)
+    spec.world.give(spec.world.main, SendRefused(999, "too large"))
+    version = spec.state.stuck["!"].version
+    spec.world.give(spec.world.main, Operate("retry", "!", version, "ann", "seen"))
+    assert not spec.state.stuck
+
+
+def test_a_step_that_is_being_settled_is_not_asked_again() -> None:
+    """Rule 14: a do after the fence could only be refused."""
+    spec = given(Saga("settling_unsent", version=1, starts_on=TripWanted, flow=[hold_room]), WANTED)
+    spec.world.give(spec.world.main, SendRefused(len(spec.records), "too large"))
+    spec.when(cancelled("ann", "not wanted"))
+    assert "!hold_room" not in spec.state.stuck
+
+
+def test_what_can_never_be_known_is_told_at_once_also_of_a_do() -> None:
+    """Rule 13: asking again cannot help."""
+    spec = given(Saga("never_do", version=1, starts_on=TripWanted, flow=[hold_room]), WANTED)
+    spec.world.give(spec.world.main, Answer("do", "hold_room", 1, 1, "never", reason="lost"))
+    assert spec.state.stuck["?hold_room"].cause == "never"
+    assert not spec.state.activities["hold_room"].due
+
+
+def test_the_deadline_that_turned_a_saga_back_fires_once() -> None:
+    """A pivot in flight is settled first; meanwhile the timer is gone."""
+    saga = Saga("late", version=1, starts_on=TripWanted, flow=[hold_room, pivot(charge)], within=timedelta(seconds=20))
+    spec = given(saga, WANTED, ROOM)
+    spec.world.give(spec.world.main, TimerDue("", spec.state.deadline_armed))
+    assert spec.state.pending is not None
+    assert spec.state.deadline == 0
