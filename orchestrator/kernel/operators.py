@@ -142,7 +142,7 @@ def _checked(turn: Turn, activity: str, data: Any) -> Any:
     codec = turn.program.codecs[node_path(activity)]
     try:
         return codec.dump(codec.load(data if data is not None else {}))
-    except (ContractError, ValueError) as error:
+    except (ContractError, TypeError, ValueError) as error:
         turn.refuse("invalid", f"the reply does not fit: {error}")
         return None
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from orchestrator import Saga, fail, for_each, pivot
+from orchestrator import Saga, fail, for_each, pivot, step
 from orchestrator.kernel.inputs import Answer, Operate, SendRefused, TimerDue
 from orchestrator.testing import asked, cancelled, compensated, given, operated
-from tests.kernel.trips import FREE_ROOM, ROOM, WANTED, TripWanted, charge, hold_room, note
+from tests.kernel.trips import FREE_ROOM, ROOM, WANTED, HoldRoom, TripWanted, charge, hold_room, note
 
 
 def no_stops(wanted: TripWanted) -> list[int]:
@@ -66,3 +66,17 @@ def test_the_deadline_that_turned_a_saga_back_fires_once() -> None:
     spec.world.give(spec.world.main, TimerDue("", spec.state.deadline_armed))
     assert spec.state.pending is not None
     assert spec.state.deadline == 0
+
+
+def test_a_value_by_hand_without_a_value_is_refused_and_breaks_nothing() -> None:
+    """Rule 27: what is typed is validated, also when nothing is typed."""
+
+    def broken(wanted: TripWanted) -> HoldRoom:
+        raise RuntimeError("no")
+
+    asking = step(undo=None)(broken)
+    spec = given(Saga("nothing_typed", version=1, starts_on=TripWanted, flow=[asking]), WANTED)
+    version = spec.state.stuck["+broken"].version
+    refusal = spec.world.give(spec.world.main, Operate("value", "+broken", version, "ann", "typed", data=None))
+    assert refusal is not None
+    assert refusal.code == "invalid"
