@@ -83,7 +83,7 @@ def _value(turn: Turn, act: Operate) -> None:
             raise ValueError("a text, a whole number, true or false is expected")
         elif stuck.function.endswith("#test"):
             branch(turn, stuck.activity, value)
-    except (ContractError, ValueError, StuckError) as error:
+    except (ContractError, TypeError, ValueError, StuckError) as error:
         turn.refuse("invalid", f"the value does not fit what {stuck.function} returns: {error}")
         return
     where = stuck.activity or act.place[1:]
