@@ -190,6 +190,7 @@ def test_the_failure_path_is_a_block_of_its_own() -> None:
 def test_messages_call_unnamed_groups_by_what_is_in_them() -> None:
     found = findings(repeat(note, leave(), at_most=0))
     assert found[0].text == "repeat note.repeat has at_most=0"
+    assert findings(repeat(note, leave(), at_most=0).named("rounds"))[0].text == "repeat rounds has at_most=0"
     assert findings(scope(hold).on_timeout(note))[0].text == "scope hold.scope has on_timeout, but no within="
     assert findings(ask.on_event(Cancelled, note).on_event(Cancelled, send))[0].text.startswith(
         "ask.on_event(…) has two"
@@ -265,6 +266,7 @@ def test_what_a_node_does_is_in_the_graph() -> None:
     release = claims.graph.nodes["ReportMade/release.scope/release"]
     assert isinstance(release, g.TaskNode)
     assert (release.to, release.within) == ({"function": "seniors"}, g.Limit(function="next_monday"))
+    assert task.rejects == (), "one vote decides for a plain approval's REJECT, and where rejects= says so"
     assert (release.votes, release.exclude_tasks, release.rejects) == (2, ("assessment",), ("reject",))
     call = claims.graph.nodes["pay"]
     assert isinstance(call, g.CallNode)
