@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+import pytest
+
 from orchestrator.messages import Command, Done, Reply
 from orchestrator.participants import Participant, Refused, Work
-from orchestrator.participants.testing import Trial
+from orchestrator.participants.testing import Answered, Trial
 from tests.participants.tills import MIGRATIONS
 
 LEASE, SETTLING = timedelta(seconds=30), timedelta(seconds=5)
@@ -123,3 +125,25 @@ class Crash(BaseException):
 async def hang(work: Work) -> None:
     """The outside never answers."""
     await asyncio.sleep(3600)
+
+
+CLEAR = (LEASE + SETTLING).total_seconds() + 1  # after that, no call of a start can still arrive
+FORGOTTEN = FOR.total_seconds() + CLEAR
+
+
+async def dies(tried: Trial, world: World, *, after_arrival: bool = False) -> None:
+    """A command whose participant is killed during the call; the call has arrived, or is lost."""
+
+    async def killed(work: Work) -> None:
+        if after_arrival:
+            world.arrive(work.key)
+        raise Crash
+
+    world.on_call = killed
+    with pytest.raises(Crash):
+        await tried.ask(Pay(amount=5))
+    world.on_call = None
+
+
+def code(answered: Answered) -> tuple[str, int]:
+    return answered.outcome, answered.reply.number if isinstance(answered.reply, Paid) else 0

@@ -20,9 +20,8 @@ import orchestrator.participants
 from orchestrator.participants.testing import Trial, command_message, incoming, trial
 from orchestrator.participants.work import Pool
 from tests.databases import Database, DatabaseServer
-from tests.participants.outside import Crash, Pay, World, age, payer
+from tests.participants.outside import CLEAR, Crash, Pay, World, age, payer
 from tests.participants.running import Replies, opened, send
-from tests.participants.test_outside import CLEAR
 from tests.participants.tills import PutIn, PutMany
 
 # Dying between making a coroutine and awaiting it leaves one that was never awaited; that is what dying is.
