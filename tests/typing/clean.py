@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import assert_type
+from typing import Any, assert_type
 
 from orchestrator import (
     Context,
@@ -186,4 +186,5 @@ order = Saga(
     ],
     on_failed=publish(closed).named("closed_after_all"),
 )
-several: Saga[OrderPlaced] = Saga("several", version=1, starts_on=[OrderPlaced], flow=[notify], forward_only=True)
+several = Saga("several", version=1, starts_on=[OrderPlaced, SendParcel], flow=[end()], forward_only=True)
+assert_type(several, Saga[Any])
