@@ -1,6 +1,6 @@
 """Trying handlers without a broker and without a coordinator.
 
-    async with trial(inventory, pool, migrate_url) as warehouse:
+    async with throwaway_trial(inventory) as warehouse:           # or trial(inventory, pool, migrate_url)
         reserved = await warehouse.ask(ReserveInventory(...))
         assert reserved.reply == InventoryReserved(...)
         assert await warehouse.again(reserved) == reserved            # the same bytes
@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -29,10 +31,12 @@ from orchestrator.participants import answers, batches
 from orchestrator.participants.delivery import Delivery, Unreadable, read_delivery
 from orchestrator.participants.inbox import Inbox, InboxConflict
 from orchestrator.participants.participant import Participant
+from orchestrator.participants.pool import open_pool
 from orchestrator.participants.reads import answer_reading
 from orchestrator.participants.settings import ParticipantSettings
 from orchestrator.participants.single import Singles
 from orchestrator.participants.work import Pool
+from orchestrator.store.embedded import EmbeddedPostgres
 
 _offsets = itertools.count()
 
@@ -173,6 +177,20 @@ class Trial:
             int(envelope.extension("until", "0")),
             envelope.extension("donekey"),
         )
+
+
+@asynccontextmanager
+async def throwaway_trial(
+    participant: Participant, settings: ParticipantSettings | None = None
+) -> AsyncIterator[Trial]:
+    """As `trial`, on an embedded PostgreSQL of its own, which is gone afterwards; needs the extra `embedded`."""
+    with tempfile.TemporaryDirectory(prefix="participant-") as directory:
+        async with (
+            EmbeddedPostgres(Path(directory), durable=False) as server,
+            open_pool(server.url, 4) as pool,
+            trial(participant, pool, server.migrate_url, settings) as tried,
+        ):
+            yield tried
 
 
 @asynccontextmanager
