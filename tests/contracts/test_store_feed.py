@@ -61,6 +61,7 @@ class TestFeed:
             seen += await read(store, seen[-1].position)
         assert [record.position for record in seen] == list(range(1, 7))
         assert [record.saga_id for record in seen[3:]] == [saga.saga_id for saga in reversed(sagas)]
+        assert await read(store) == seen, "a new reader must see the same order as those who were there"
 
     async def test_readers_that_follow_many_writers_get_every_record_once_and_in_order(self, store: Store) -> None:
         """Three writers with random pauses before COMMIT, some rolled back, two readers that also seal."""
