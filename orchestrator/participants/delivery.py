@@ -20,6 +20,7 @@ from orchestrator.participants.participant import Handler
 
 KEY_CHARACTERS_MAX = 500  # an index entry of PostgreSQL holds 2,700 bytes
 EARLIER_KEYS_MAX = 200
+DETAIL_CHARACTERS_MAX = 500
 
 
 @dataclass(slots=True)
@@ -58,7 +59,9 @@ def read_delivery(message: IncomingMessage, handlers: Mapping[str, Handler]) -> 
         envelope, body = read(message.headers, message.value)
         header = CommandHeader.of(envelope)
     except (EnvelopeError, ValueError) as error:
-        return Unreadable(message, str(error)[:500])
+        return Unreadable(message, str(error)[:DETAIL_CHARACTERS_MAX])
+    except Exception as error:  # whatever a strange message does to the parser, it must not stop its partition
+        return Unreadable(message, f"{type(error).__name__}: {error}"[:DETAIL_CHARACTERS_MAX])
     if header.purpose not in get_args(Purpose):
         return Unreadable(message, f"ce_purpose is {header.purpose[:40]!r}, expected do, undo, fence or fence_undo")
     if (problem := _bad_text(header)) is not None:

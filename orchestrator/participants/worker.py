@@ -20,7 +20,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.broker.contract import Broker, BrokerUnavailableError, Consumer, IncomingMessage, Producer
+from orchestrator.broker.contract import (
+    Assignment,
+    Broker,
+    BrokerError,
+    BrokerUnavailableError,
+    Consumer,
+    IncomingMessage,
+    Producer,
+)
 from orchestrator.messages.protocol import CommandHeader, commands_topic
 from orchestrator.participants import answers, batches
 from orchestrator.participants.answers import Answer
@@ -36,6 +44,7 @@ from orchestrator.participants.work import Pool
 
 logger = logging.getLogger(__name__)
 
+SHOW_SECONDS = 1.0
 BATCH_FAILURES_MAX = 2  # after that many, with a database that answers, a batch is taken apart
 
 
@@ -75,6 +84,8 @@ class Worker:
         self._side_by_side = asyncio.Semaphore(self._settings.outside_at_once)
         self._on_handled = on_handled
         self._positions_due = 0.0
+        self._show_due = 0.0
+        self._unshown: dict[Assignment, int] = {}
 
     def _connect(self) -> None:
         """A fresh start: nothing of an earlier run is known."""
@@ -190,6 +201,7 @@ class Worker:
                 wait_ms = min(wait_ms * 2, self._settings.retry_ms_max)
                 continue
             self._progress.confirm(positions)
+            await self._show(positions)
             return outcome
 
     async def _beside(self, delivery: Delivery, part: Part, began_ns: int) -> None:
@@ -218,6 +230,7 @@ class Worker:
 
     async def _store_positions(self) -> None:
         """Progress that no batch carries along, now and then."""
+        await self._show({})
         positions = self._progress.positions()
         if not positions or time.monotonic() < self._positions_due:
             return
@@ -228,7 +241,19 @@ class Worker:
             logger.warning("positions cannot be stored now: %s", answers.failure(error))
             return
         self._progress.confirm(positions)
-        await self._consumer.commit(positions)
+        await self._show(positions)
+
+    async def _show(self, positions: dict[Assignment, int]) -> None:
+        """Tells the broker how far we are, now and then, for people who look at lag. Nobody reads it back."""
+        self._unshown |= positions
+        if not self._unshown or time.monotonic() < self._show_due:
+            return
+        self._show_due = time.monotonic() + SHOW_SECONDS
+        shown, self._unshown = self._unshown, {}
+        try:
+            await self._consumer.commit(shown)
+        except BrokerError as error:
+            logger.warning("progress cannot be shown now: %s", error)
 
     async def _forget(self) -> None:
         """Deletes settled keys that nobody can ask about any more."""
