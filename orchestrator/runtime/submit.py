@@ -51,8 +51,8 @@ class Submitter:
             task = asyncio.create_task(self._flush(), name="submit")
             self._flushing.add(task)
             task.add_done_callback(self._flushing.discard)
-        # Shielded: a request that gives up must not cancel the act; it is decided with the others of its batch.
-        return await asyncio.shield(future)
+        # A request that gives up cancels its own future alone: the act is decided with the others of its batch.
+        return await future
 
     async def run(self, stopping: Stopping) -> None:
         """Waits to be stopped; then takes no more acts and finishes those that wait."""

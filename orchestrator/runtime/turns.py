@@ -146,10 +146,7 @@ class Turns:
             flaw = answer_flaw(stream.program, stream.state, given, item.reply_type)
             if flaw is not None:
                 return self._bury(item, *flaw)
-        turn = self._advance(stream, given, item.cause)
-        if isinstance(given, Resume) and turn.effects.resume:
-            self._resumes.remove(saga_id)
-        return self._outcome(item, stream, turn)
+        return self._outcome(item, stream, self._advance(stream, given, item.cause))
 
     def _nobody(self, item: SagaInput) -> Outcome:
         text = f"there is no saga {item.saga_id}"
@@ -237,9 +234,9 @@ class Turns:
 
     def _check(self, item: EarlyCheck) -> Outcome:
         waiting = item.waiting
-        self._checks.append((waiting.saga_id, waiting.activity, waiting.type, waiting.key))
         stream = self._open(waiting.saga_id)
         if stream is None:
+            self._checks.append((waiting.saga_id, waiting.activity, waiting.type, waiting.key))
             return Outcome("nothing", waiting.saga_id)
         before = len(stream.records)
         wanted = Subscription(waiting.activity, waiting.type, waiting.key, waiting.accepts_from)

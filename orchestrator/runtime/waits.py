@@ -30,7 +30,7 @@ class LockedKeys:
         self._waits: dict[EventKey, dict[tuple[str, str], Waiting]] = {}
         self._by_activity: dict[tuple[str, str], list[EventKey]] = {}
         self._early: dict[EventKey, list[EarlyEvent]] = {}
-        self._taken: dict[str, set[tuple[str, str]]] = {}
+        self._taken: dict[tuple[str, str], set[tuple[str, str]]] = {}  # tenant, event -> runs (saga name, business key)
         self._offered: set[tuple[str, str]] = set()  # saga, event: offered once in this batch
         self._kept: dict[EventKey, list[EarlyEvent]] = {}
         if not keys:
@@ -42,7 +42,7 @@ class LockedKeys:
                 self._add((head.tenant, wait.type, wait.key), wait)
         for event in early:
             self._early.setdefault((event.tenant, event.type, event.key), []).append(event)
-            self._taken.setdefault(event.event_id, set()).update(event.consumed_by)
+            self._taken.setdefault((event.tenant, event.event_id), set()).update(event.consumed_by)
 
     def __bool__(self) -> bool:
         return bool(self._keys)
@@ -92,7 +92,7 @@ class LockedKeys:
         for event in self._early.get(key, ()):
             if (
                 event.arrived_at >= wanted.accepts_from
-                and run not in self._taken.get(event.event_id, ())
+                and run not in self._taken.get((event.tenant, event.event_id), ())
                 and (head.saga_id, event.event_id) not in self._offered
             ):
                 return event
@@ -104,11 +104,11 @@ class LockedKeys:
 
     def has_taken(self, head: Head, event_id: str) -> bool:
         """This run, or an earlier one of the same business key, is known to have taken the event."""
-        return (head.name, head.business_key) in self._taken.get(event_id, ())
+        return (head.name, head.business_key) in self._taken.get((head.tenant, event_id), ())
 
     def consumed(self, head: Head, event_id: str) -> None:
         """Notes that a run took an event."""
-        self._taken.setdefault(event_id, set()).add((head.name, head.business_key))
+        self._taken.setdefault((head.tenant, event_id), set()).add((head.name, head.business_key))
 
     def _add(self, key: EventKey, wait: Waiting) -> None:
         place = (wait.saga_id, wait.activity)

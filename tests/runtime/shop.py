@@ -165,6 +165,23 @@ watch = Saga(
 )
 
 
+class RoundSent(Event, context="parcels"):
+    """Starts a round that waits twice for the same kind of event."""
+
+    parcel_id: Key[str]
+
+
+twice = Saga(
+    "twice",
+    version=1,
+    starts_on=RoundSent,
+    flow=[
+        wait_for(ParcelArrived, within=timedelta(hours=1)).named("one"),
+        wait_for(ParcelArrived, within=timedelta(hours=1)).named("two"),
+    ],
+)
+
+
 # --- children ---------------------------------------------------------------------------------------------------------
 
 
@@ -246,6 +263,6 @@ class NapTaken(Event, context="naps"):
 
 nap = Saga("nap", version=1, starts_on=NapTaken, rerun=True, flow=[delay(timedelta(milliseconds=300))])
 
-SAGAS = (order, parcel, watch, trip, case, nap)
+SAGAS = (order, parcel, watch, twice, trip, case, nap)
 
 __all__ = ["SAGAS", "repeat", "scope"]

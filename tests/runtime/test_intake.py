@@ -101,12 +101,18 @@ async def test_every_message_is_taken_once_and_positions_are_stored_with_it(
     async with reading(intake_of(desk, broker)):
         await until(lambda: _has(eyes, "saga_heads", 100), "100 sagas")
         await until(lambda: _stored(eyes, 100), "positions")
+        processed = time.time_ns() // 1000
+        await until(lambda: _read_up_to(desk, processed), "the instant gets on after traffic")
     assert await eyes.count("inbox") == 100
     assert await eyes.letters() == []
 
 
 async def _has(eyes: Eyes, table: str, count: int) -> bool:
     return await eyes.count(table) >= count
+
+
+async def _read_up_to(desk: Desk, instant: int) -> bool:
+    return (await desk.store.read_until("orchestrator") or 0) > instant
 
 
 async def _stored(eyes: Eyes, count: int) -> bool:

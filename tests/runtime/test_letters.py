@@ -113,7 +113,9 @@ class TestReplies:
         message = reply(desk.newest("inventory"), Reserved(hold="h"), topic="payment.replies")
         (claims,) = await desk.take(message)
         (silent,) = await desk.take(changed(message, ce_participant=None, ce_id=b"other"))
-        assert (claims.reason, silent.reason) == ("unauthorised_source", "unauthorised_source")
+        liar = changed(reply(desk.newest("inventory"), Reserved(hold="h")), ce_participant=b"payment", ce_id=b"third")
+        (lies,) = await desk.take(liar)
+        assert {claims.reason, silent.reason, lies.reason} == {"unauthorised_source"}
         assert (await eyes.stream(ORDER))[-1] == "step.requested"
 
     async def test_with_the_data_of_another_reply(self, desk: Desk, eyes: Eyes) -> None:
