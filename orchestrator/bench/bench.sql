@@ -1,0 +1,75 @@
+-- What a bench asks afterwards. The ledgers are those of the participants of sagas/orders.
+
+-- name: sagas
+-- How the sagas of a run ended. $1: prefix of their business keys.
+SELECT phase, count(*)::int AS sagas, count(*) FILTER (WHERE NOT ended)::int AS live, coalesce(sum(version), 0)::bigint AS records
+  FROM saga_heads WHERE starts_with(business_key, $1) GROUP BY phase
+
+-- name: database_bytes
+SELECT pg_database_size(current_database()) AS bytes
+
+-- name: wal_bytes
+SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint AS bytes
+
+-- name: settings
+SELECT name, setting FROM pg_settings
+ WHERE name IN ('server_version', 'fsync', 'synchronous_commit', 'full_page_writes', 'shared_buffers', 'wal_level')
+
+-- name: leftovers
+-- What must be empty or closed once every saga has ended.
+SELECT (SELECT count(*) FROM outbox_unsent)::int AS unsent, (SELECT count(*) FROM live_runs)::int AS live_runs,
+       (SELECT count(*) FROM dead_letters)::int AS dead_letters, (SELECT count(*) FROM timers)::int AS timers
+
+-- name: orders_out_of_balance
+-- Orders whose ledgers do not say what their saga says. completed: reserved, charged, handed over, nothing taken back.
+-- compensated: everything that was done was undone.
+WITH sagas AS (
+    SELECT business_key AS order_id, phase FROM saga_heads WHERE starts_with(business_key, $1)
+), goods AS (
+    SELECT order_id, sum(quantity) AS held, count(*) FILTER (WHERE kind = 'released') AS released
+      FROM inventory.movements WHERE starts_with(order_id, $1) GROUP BY order_id
+), money AS (
+    SELECT order_id, sum(amount) AS paid, count(*) FILTER (WHERE kind = 'refund') AS refunded
+      FROM payments.entries WHERE starts_with(order_id, $1) GROUP BY order_id
+), parcels AS (
+    SELECT order_id, count(*) FILTER (WHERE kind = 'handed_over') AS gone,
+           count(*) FILTER (WHERE kind = 'booked') - count(*) FILTER (WHERE kind <> 'booked') AS open
+      FROM shipping.legs WHERE starts_with(order_id, $1) GROUP BY order_id
+)
+SELECT count(*)::int AS orders
+  FROM sagas
+  LEFT JOIN goods USING (order_id) LEFT JOIN money USING (order_id) LEFT JOIN parcels USING (order_id)
+ WHERE NOT CASE phase
+     WHEN 'completed' THEN coalesce(held, 0) < 0 AND coalesce(released, 0) = 0 AND coalesce(paid, 0) > 0
+                           AND coalesce(refunded, 0) = 0 AND coalesce(gone, 0) = 1 AND coalesce(open, 0) = 0
+     WHEN 'compensated' THEN coalesce(held, 0) = 0 AND coalesce(paid, 0) = 0 AND coalesce(gone, 0) = 0
+                             AND coalesce(open, 0) = 0
+     ELSE false
+ END
+
+-- name: stock_out_of_balance
+-- Articles whose free pieces are not what came in less what the ledger holds.
+SELECT count(*)::int AS articles
+  FROM inventory.stock s
+ WHERE s.received - s.available <> -coalesce((SELECT sum(quantity) FROM inventory.movements m WHERE m.sku = s.sku), 0)
+
+-- name: per_saga
+-- What one saga of a run weighs: messages sent and their bytes, records and their bytes.
+SELECT (SELECT count(*) FROM outbox o WHERE o.saga_id IN (SELECT saga_id FROM saga_heads WHERE starts_with(business_key, $1)))
+           ::float8 AS outbox_rows,
+       (SELECT coalesce(sum(length(value) + length(headers)), 0) FROM outbox o
+         WHERE o.saga_id IN (SELECT saga_id FROM saga_heads WHERE starts_with(business_key, $1)))::float8 AS outbox_bytes,
+       (SELECT count(*) FROM records r WHERE r.saga_id IN (SELECT saga_id FROM saga_heads WHERE starts_with(business_key, $1)))
+           ::float8 AS record_rows,
+       (SELECT coalesce(sum(length(body)), 0) FROM records r
+         WHERE r.saga_id IN (SELECT saga_id FROM saga_heads WHERE starts_with(business_key, $1)))::float8 AS record_bytes,
+       (SELECT count(*) FROM inbox)::float8 AS inbox_rows,
+       (SELECT count(*) FROM saga_heads WHERE starts_with(business_key, $1))::float8 AS sagas
+
+-- name: make_limit_tables
+CREATE TABLE limit_records (seq bigint, version integer, saga_id text COLLATE "C", tenant text COLLATE "C",
+                            hash bytea, body bytea, PRIMARY KEY (saga_id, version));
+CREATE TABLE limit_outbox (seq bigint, saga_id text COLLATE "C", version integer, topic text, key text, headers bytea,
+                           value bytea, PRIMARY KEY (saga_id, version));
+CREATE TABLE limit_inbox (received_at bigint, tenant text COLLATE "C", source text COLLATE "C", id text COLLATE "C",
+                          body_hash bytea, PRIMARY KEY (tenant, source, id))
