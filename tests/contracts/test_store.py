@@ -162,7 +162,7 @@ class TestConflicts:
         self, store: Store, what: str
     ) -> None:
         """Each kind of lock by itself, since any one hides the others, and so many that the batches overlap."""
-        many = 800
+        many = 5_000 if what == "messages" else 800
         old = [start(f"old-{n}") for n in range(many if what == "sagas" else 0)]
         await begun(store, *old)
 
