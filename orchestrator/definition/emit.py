@@ -155,8 +155,10 @@ class _Emitter:
 
     def scope(self) -> g.Node:
         events = tuple(on_event.event.wire_name for on_event in self._word.events)
+        fresh = tuple(on_event.event.wire_name for on_event in self._word.events if not on_event.early)
         own = own_failures(self._placed)
-        return g.ScopeNode(**self._base, within=limit(self._word.within), events=events, own_failures=own)
+        within = limit(self._word.within)
+        return g.ScopeNode(**self._base, within=within, events=events, fresh=fresh, own_failures=own)
 
     def publish(self) -> g.Node:
         event = self._returned("event")

@@ -45,6 +45,7 @@ class OnEvent:
 
     event: type[Event]
     path: tuple[Path, ...]
+    early: bool = True
     place: Place = field(default_factory=here)
 
 
@@ -111,12 +112,12 @@ class Task(Word, Generic[P, Shown, O]):
         """What follows when nobody decided in time; unwritten, the saga turns back."""
         return self._with("on_timeout", path)
 
-    def on_event(self, event: type[Event], *path: Path) -> Self:
+    def on_event(self, event: type[Event], *path: Path, early: bool = True) -> Self:
         """The event withdraws the task, and ends the paths that the task chose; this path follows instead.
 
         Compiled as `scope(task).on_event(…)`, so the same rules hold: a pivot does not stand inside.
         """
-        return replace(self, events=(*self.events, OnEvent(event=event, path=path)))
+        return replace(self, events=(*self.events, OnEvent(event=event, path=path, early=early)))
 
     def amend_on(self, event: type[Event]) -> Self:
         """The event changes what is shown: it is built anew, and earlier votes are void."""

@@ -36,9 +36,9 @@ class Wait(Word, Generic[E_co]):
         """Follows when it did not come in time; unwritten, the saga turns back."""
         return self._with("on_timeout", path)
 
-    def on_event(self, event: type[Event], *path: Path) -> Self:
+    def on_event(self, event: type[Event], *path: Path, early: bool = True) -> Self:
         """Another event ends the wait and the paths that it chose; this path follows instead (as with a scope)."""
-        return replace(self, events=(*self.events, OnEvent(event=event, path=path)))
+        return replace(self, events=(*self.events, OnEvent(event=event, path=path, early=early)))
 
 
 def wait_for(
@@ -73,9 +73,13 @@ class Scope(Word):
             return f"{self.name.removesuffix('.scope')}.on_event(…)"
         return f"scope {self.name}" if self.name else "scope(…)"
 
-    def on_event(self, event: type[Event], *path: Path) -> Self:
-        """The event ends what is inside, which undoes nothing by itself: the path says what follows."""
-        return replace(self, events=(*self.events, OnEvent(event=event, path=path)))
+    def on_event(self, event: type[Event], *path: Path, early: bool = True) -> Self:
+        """The event ends what is inside, which undoes nothing by itself: the path says what follows.
+
+        early=False: only an event that arrives after the entry counts. In a repeat, where all rounds share the key, an
+        event that came too late for one round would otherwise interrupt the next.
+        """
+        return replace(self, events=(*self.events, OnEvent(event=event, path=path, early=early)))
 
     def on_timeout(self, *path: Path) -> Self:
         """Follows when `within` has passed before the inside was over."""

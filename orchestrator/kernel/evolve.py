@@ -327,7 +327,7 @@ def _expired(state: State, activity: str, data: Data) -> None:
 
 @folds("loop.opened", "parallel.opened")
 def _opened(state: State, activity: str, data: Data) -> None:
-    state.add(activity, Activity(data["kind"], "open", state.version))
+    state.add(activity, Activity(data["kind"], "open", state.version, round=0))
     if "items" in data:
         state.items[activity] = data["items"]
     if "total" in data:

@@ -208,6 +208,7 @@ class ScopeNode(Node):
 
     within: Limit | None = None
     events: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()  # events that count only from the entry on (early=False)
     own_failures: tuple[str, ...] = ()
     kind: str = "scope"
 

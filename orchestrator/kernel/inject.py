@@ -132,8 +132,21 @@ def _matching(
         return
     prefix = shared_prefix(program, activity, source.path, rounds=rounds)
     for key, found in state.activities.items():
-        if key.startswith(prefix) and node_path(key) == source.path and _shows(found, source):
+        seen = key.startswith(prefix) and node_path(key) == source.path and _shows(found, source)
+        if seen and (rounds or _of_last_round(program, state, key, prefix)):
             yield key, found
+
+
+def _of_last_round(program: Program, state: State, key: str, prefix: str) -> bool:
+    """Outside a repeat a result is the last round's, also where that round made none and an earlier one did."""
+    while True:
+        place = spot(program.graph, key)
+        if place.node.parent is None or len(place.parent) < len(prefix):
+            return True
+        loop = program.graph.nodes[place.node.parent].kind == "repeat"
+        if loop and place.index is not None and place.index != state.activities[place.parent].round:
+            return False
+        key = place.parent
 
 
 def _shows(found: Activity, source: Source) -> bool:

@@ -57,7 +57,8 @@ def open_delay(turn: Turn, token: str, activity: str, node: DelayNode) -> None:
 
 def open_scope(turn: Turn, token: str, activity: str, node: ScopeNode) -> None:
     """Enters a scope: its body may start, its events are wanted, its time runs."""
-    wants = [want(turn, event, turn.state.business_key, earliest(turn)) for event in node.events]
+    since = {event: turn.now if event in node.fresh else earliest(turn) for event in node.events}
+    wants = [want(turn, event, turn.state.business_key, since[event]) for event in node.events]
     gives = [enter_block(turn.program.graph, activity, "body")]
     due = turn.due(activity, node.within)
     turn.emit("scope.entered", activity, takes=token, wants=wants, due=due, gives=gives)
