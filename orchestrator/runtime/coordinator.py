@@ -22,10 +22,11 @@ from orchestrator.kernel.api import fold
 from orchestrator.kernel.records import FoldError, Record
 from orchestrator.runtime.hints import Hints
 from orchestrator.runtime.identity import trace_id_of
+from orchestrator.runtime.letters import letter_of
 from orchestrator.runtime.states import Entry, StateCache
 from orchestrator.runtime.stream import Fixed, Loaded
 from orchestrator.runtime.turns import Turns
-from orchestrator.runtime.work import DomainEvent, EarlyCheck, Item, Outcome, SagaBegin, SagaInput
+from orchestrator.runtime.work import DomainEvent, EarlyCheck, Item, Outcome, SagaBegin, SagaInput, Unprocessable
 from orchestrator.store.contract import (
     Batch,
     BatchWrite,
@@ -41,6 +42,8 @@ from orchestrator.store.contract import (
     SagaStart,
     Store,
     StoredRecord,
+    StoreError,
+    StoreUnavailableError,
 )
 
 NO_POSITIONS: Mapping[Position, tuple[int, int]] = {}
@@ -100,8 +103,39 @@ class Coordinator:
                 if attempt > 2 * self._retries_max:
                     raise
                 continue
+            except StoreUnavailableError:
+                # The next connection may reach a server that was restored to an earlier day.
+                self.cache.clear()
+                raise
+            except StoreError as error:
+                if error.retriable:
+                    raise
+                return await self._apart(items, positions, error)
             if outcomes is not None:
                 return outcomes
+
+    async def _apart(
+        self, items: Sequence[Item], positions: Mapping[Position, tuple[int, int]], error: StoreError
+    ) -> list[Outcome]:
+        """The store cannot take this batch, and trying again does not help: it is halved until the culprit is alone."""
+        self.counts["taken_apart"] += 1
+        if len(items) > 1:
+            half = len(items) // 2
+            # Positions go with the last part: a crash in between costs duplicates, which the inbox knows.
+            return await self.process(items[:half]) + await self.process(items[half:], positions)
+        if not items:
+            raise error
+        (item,) = items
+        log.error("the store cannot take an input", error=str(error), saga=self._sagas_of(items)[:1])
+        given_up = dict.fromkeys(self._sagas_of(items), f"the store cannot take it: {error}")
+        if given_up and not isinstance(item, DomainEvent):
+            outcomes = await self._attempt(items, positions, given_up)
+        else:
+            letter = letter_of(item.cause, "poison", str(error), item)
+            outcomes = await self._attempt([Unprocessable(letter, item.cause)], positions, {})
+        if outcomes is None:
+            raise error
+        return outcomes
 
     async def _attempt(
         self, items: Sequence[Item], positions: Mapping[Position, tuple[int, int]], given_up: Mapping[str, str]

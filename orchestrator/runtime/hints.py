@@ -72,10 +72,22 @@ class Hints:
         self.checks = Hint()
         self.resumes = Hint()
         self.timers = Hint()
-        self.next_timer_due = 0  # microseconds; 0: none known. The timer loop takes it and sets it back.
+        self._timer_due = 0  # the earliest timer that this process knows of, microseconds; 0: none
+        self._timers_wake_at = 0  # when the timer loop looks next
 
     def timer_set(self, due: int) -> None:
-        """A timer was committed; the earliest one known decides when the timer loop looks next."""
-        if not self.next_timer_due or due < self.next_timer_due:
-            self.next_timer_due = due
+        """A timer was committed; wakes the timer loop where it is due before the loop would look anyway."""
+        if not self._timer_due or due < self._timer_due:
+            self._timer_due = due
+        if due < self._timers_wake_at:
             self.timers.give()
+
+    def timer_pause_ms(self, poll_ms: float, soon_ms: float) -> float:
+        """How long the timer loop may sleep: until the earliest timer known here (and `soon_ms`), at most one poll."""
+        now = self.clock.now()
+        if self._timer_due <= now:
+            self._timer_due = 0  # it was just looked for
+        left_ms = (self._timer_due - now) / 1000 + soon_ms if self._timer_due and now else poll_ms
+        pause_ms = max(1.0, min(poll_ms, left_ms))
+        self._timers_wake_at = now + int(pause_ms * 1000)
+        return pause_ms

@@ -71,7 +71,7 @@ class Timers:
             else:
                 pulse.beat()
             if not more:
-                await self._hints.timers.wait(self._pause_ms())
+                await self._hints.timers.wait(self._hints.timer_pause_ms(self._poll_ms, SOON_MS))
 
     async def fire(self) -> bool:
         """Fires what is due now; True where more may be due. Raises StoreError."""
@@ -93,15 +93,3 @@ class Timers:
         await self._coordinator.process(items)
         self.fired += len(items)
         return len(due) == self._batch_rows
-
-    def _pause_ms(self) -> float:
-        """Until the next timer that this process knows of, at most one poll."""
-        hints = self._hints
-        due, hints.next_timer_due = hints.next_timer_due, 0
-        now = hints.clock.now()
-        if not due or not now:
-            return self._poll_ms
-        left_ms = (due - now) / 1000 + SOON_MS
-        if left_ms > self._poll_ms:
-            return self._poll_ms
-        return max(1.0, left_ms)

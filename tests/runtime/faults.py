@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from orchestrator.store.contract import CommitUnknownError, ConflictError, StoreUnavailableError
+from orchestrator.store.contract import CommitUnknownError, ConflictError, StoreError, StoreUnavailableError
 from orchestrator.store.postgres import PostgresStore
 
 
@@ -19,6 +19,7 @@ class FaultyStore:
         self.conflicts = 0  # how many writes still meet a conflict
         self.batches = 0
         self.asked = 0
+        self.poisoned = ""  # a saga whose records the database refuses, whatever they are
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._real, name)
@@ -72,4 +73,6 @@ class _Batch:
         if self._store.conflicts and write.appends:
             self._store.conflicts -= 1
             raise ConflictError("somebody was first", [append.saga_id for append in write.appends])
+        if any(append.saga_id == self._store.poisoned for append in write.appends):
+            raise StoreError("insert_records: a check constraint is violated")
         await self._real.write(write)

@@ -157,6 +157,30 @@ async def test_a_saga_whose_records_cannot_be_stored_is_cut_out(desk: Desk, eyes
     assert again[0].fate == "applied", "the state in memory was not spoilt"
 
 
+async def test_a_batch_that_the_store_cannot_take_is_halved_until_the_culprit_is_alone(
+    shaky: Desk, faulty: FaultyStore, eyes: Eyes
+) -> None:
+    """An error of the database that no retry mends, and that names nobody: one input is to blame, not five hundred."""
+    await shaky.take(*(event(OrderPlaced(order_id=f"o-{n}")) for n in range(9)))
+    answers = [reply(row, Reserved(hold="h")) for row in shaky.commands()]
+    faulty.poisoned = shaky.commands()[4].saga_id
+    outcomes = await shaky.take(*answers)
+    assert [outcome.fate for outcome in outcomes].count("failed") == 1
+    assert outcomes[4].fate == "failed"
+    ((reason, detail),) = await eyes.letters()
+    assert reason == "poison"
+    assert "check constraint" in detail
+
+
+async def test_a_broken_timer_is_kept_and_does_not_come_back(shaky: Desk, faulty: FaultyStore, eyes: Eyes) -> None:
+    await shaky.take(event(OrderPlaced(order_id="o-1")))
+    (timer,) = await eyes.rows("SELECT saga_id, activity, armed FROM timers")
+    faulty.poisoned = ORDER
+    assert (await shaky.fire(**timer)).fate == "failed"
+    assert await eyes.count("timers") == 0
+    assert len(await eyes.letters()) == 1
+
+
 async def test_an_act_on_a_saga_that_is_not_there_is_refused(desk: Desk) -> None:
     (outcome,) = await desk.decide(SagaInput("nobody", Cancel("maria", "why"), Cause("main", "person:maria")))
     assert outcome.fate == "refused"
