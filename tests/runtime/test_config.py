@@ -67,7 +67,7 @@ def test_all_mistakes_are_listed_at_once_and_secrets_are_not_shown() -> None:
 
 def test_a_misspelt_variable_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORCHESTRATOR_DATABSE_URL", "postgresql://x")
-    with pytest.raises(SettingsError, match="ORCHESTRATOR_DATABSE_URL: .* did you mean ORCHESTRATOR_DATABASE_URL"):
+    with pytest.raises(SettingsError, match=r"ORCHESTRATOR_DATABSE_URL: .* did you mean ORCHESTRATOR_DATABASE_URL"):
         load_settings()
 
 
