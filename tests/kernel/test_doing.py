@@ -141,6 +141,16 @@ def test_the_policy_counts_afresh_after_an_operators_retry() -> None:
     assert len(of(spec, "fence.requested")) == 2 * before
 
 
+def test_a_step_that_an_operator_retries_has_all_its_attempts_again() -> None:
+    """Rule 9."""
+    saga = Saga("doing_afresh", version=1, starts_on=TripWanted, flow=[hold_room], on_failed=[note])
+    spec = given(saga, WANTED, refused(hold_room)).when(unanswered(note)).then(stuck(note, "exhausted"))
+    spec.when(operated("retry", note)).then(asked(Note(trip="t-1")))
+    spec.when(unanswered(note)).then(stuck(note, "exhausted"))
+    attempts = [record.data["attempt"] for record in of(spec, "step.requested") if record.activity.endswith("note")]
+    assert attempts == [1, 2, 3, 4, 5, 6]
+
+
 def test_the_clock_of_an_attempt_starts_when_its_command_is_published() -> None:
     """Rule 9: the timer names the command whose publication counts, so an outage of the broker burns no attempt."""
     spec = given(TWO, WANTED)

@@ -165,7 +165,9 @@ def test_items_start_as_many_at_once_as_the_author_says() -> None:
 def test_no_items_are_over_at_once() -> None:
     """for_each over an empty list."""
     saga = Saga("forks_empty", version=1, starts_on=TripWanted, flow=[for_each(stops, tell_stop), note])
-    given(saga, WANTED).then(asked(NOTE))
+    spec = given(saga, WANTED).then(asked(NOTE))
+    assert spec.state.activities["stops"].status == "left", "it is not open any more"
+    assert spec.state.joins == {}
 
 
 def test_items_of_items() -> None:
