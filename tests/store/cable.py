@@ -12,19 +12,21 @@ from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
 COMMIT = b"COMMIT\0"
 
-Fault = Literal["none", "lost on the way", "answer lost", "late arrival", "frozen"]
+Fault = Literal["none", "lost on the way", "answer lost", "late arrival", "frozen", "slow"]
 
 
 class Cable:
     """Forwards bytes; does what `fault` says when a COMMIT comes along, once, and then works again.
 
     lost on the way: the server never gets it. answer lost: the server commits and nobody hears. late arrival: the
-    client sees its connection die, and only then the server gets the COMMIT. frozen: nothing moves any more.
+    client sees its connection die, and only then the server gets the COMMIT. frozen: nothing moves any more. slow: the
+    server gets it late, unless the client has gone away meanwhile. `hold`: from now on nothing moves, for any message.
     """
 
     def __init__(self, url: str) -> None:
         self.fault: Fault = "none"
         self.late_seconds = 0.4
+        self.hold = False
         self.commits = 0
         self._parts = urlsplit(url)
         self._target = Path(parse_qs(self._parts.query)["host"][0]) / ".s.PGSQL.5432"
@@ -61,8 +63,14 @@ class Cable:
                 if COMMIT in data:
                     self.commits += 1
                     fault, self.fault = self.fault, "none"
-                    if await self._struck(fault, data, answers, questions, back):
+                    if fault == "slow":
+                        await asyncio.sleep(self.late_seconds)
+                        if client.at_eof():
+                            break
+                    elif await self._struck(fault, data, answers, questions, back):
                         break
+                if self.hold:
+                    await asyncio.sleep(3600)
                 questions.write(data)
         except (OSError, asyncio.CancelledError):
             pass

@@ -137,9 +137,10 @@ class TestCancellation:
         heads, fates = await claimed(store, saga.saga_id, messages=[message("m-1")])
         assert (heads[saga.saga_id].version, fates) == (1, ["new"])
 
-    async def test_whoever_is_cancelled_in_commit_is_told_after_it(self, store: PostgresStore) -> None:
+    async def test_whoever_is_cancelled_in_commit_is_told_after_it(self, store: PostgresStore, cable: Cable) -> None:
         """COMMIT is never cut off: otherwise every shutdown would leave unknown outcomes."""
         saga = start()
+        cable.fault = "slow"
 
         async def batch() -> None:
             async with store.batch() as batch:
@@ -151,6 +152,27 @@ class TestCancellation:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert (await claimed(store, saga.saga_id))[0][saga.saga_id].version == 1
+
+    async def test_whoever_is_cancelled_while_nothing_moves_is_free_at_once(
+        self, store: PostgresStore, cable: Cable
+    ) -> None:
+        """The connection is closed, not asked politely: a driver that waits for an answer here hangs a shutdown."""
+        inside = asyncio.Event()
+
+        async def batch() -> None:
+            async with store.batch() as batch:
+                cable.hold = True
+                inside.set()
+                await batch.claim([], [], [message("m-1")])
+
+        task = asyncio.create_task(batch())
+        await inside.wait()
+        await asyncio.sleep(0.05)
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=0.5)
+        assert done
+        cable.hold = False
+        assert (await claimed(store, messages=[message("m-1")]))[1] == ["new"]
 
 
 class TestLimits:
