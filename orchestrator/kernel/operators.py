@@ -269,7 +269,7 @@ def take_over_answered(turn: Turn, answer: Answer) -> None:
     activity = answer.activity
     found = turn.state.activities.get(activity)
     undo = found.undo if found is not None else None
-    if found is None or undo is None or undo.status != "taken":
+    if found is None or undo is None or undo.status != "taken" or answer.round != undo.round:
         turn.refuse("late", "nobody is taking this undo over")
     elif answer.outcome == "ok":
         turn.emit("undo.succeeded", activity, late=True)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from orchestrator import Saga, fail, for_each, pivot, step
 from orchestrator.kernel.inputs import Answer, Operate, SendRefused, TimerDue
-from orchestrator.testing import asked, cancelled, compensated, given, operated
+from orchestrator.testing import asked, cancelled, compensated, given, operated, undo_refused
 from tests.kernel.trips import FREE_ROOM, ROOM, WANTED, HoldRoom, TripWanted, charge, hold_room, note
 
 
@@ -80,3 +80,19 @@ def test_a_value_by_hand_without_a_value_is_refused_and_breaks_nothing() -> None
     refusal = spec.world.give(spec.world.main, Operate("value", "+broken", version, "ann", "typed", data=None))
     assert refusal is not None
     assert refusal.code == "invalid"
+
+
+def test_a_take_over_believes_only_the_answer_of_its_own_undo() -> None:
+    """Rule 19: an old refusal, repeated, says nothing about the round that is in flight: it was undone twice so."""
+    refusing = Saga("stale_answer", version=1, starts_on=TripWanted, flow=[hold_room, fail("no")])
+    spec = given(refusing, WANTED, ROOM, undo_refused(hold_room), operated("retry", "~hold_room"), answer_undos=False)
+    undo = spec.state.activities["hold_room"].undo
+    assert undo is not None
+    assert undo.round == 2
+    version = len(spec.records)
+    spec.world.give(spec.world.main, SendRefused(version, "too large"))
+    spec.when(operated("take_over", "~hold_room"))
+    spec.world.give(spec.world.main, Answer("fence_undo", "hold_room", 1, 1, "refused", reason="of the first round"))
+    undo = spec.state.activities["hold_room"].undo
+    assert undo is not None
+    assert undo.status == "taken"

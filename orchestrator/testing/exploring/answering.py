@@ -211,7 +211,8 @@ def _handed(seen: Seen, record: Record) -> None:
         seen.demand(not asked, f"the undo of {activity} was asked once, and is handed over without a fence")
         return
     fits = isinstance(given, Answer) and given.activity == activity and given.purpose == "fence_undo"
-    seen.demand(fits and given.outcome in ("not_done", "refused"), f"{activity} is handed over on no definite answer")  # type: ignore[union-attr]
+    fits = fits and given.outcome in ("not_done", "refused") and given.round == fact.undo_round  # type: ignore[union-attr]
+    seen.demand(fits, f"{activity} is handed over on no definite answer")
 
 
 CHECKS = {

@@ -70,7 +70,9 @@ def votes_counted(seen: Seen, before: dict[str, Fact]) -> None:
     fact = before.get(vote.activity)
     types = [r.type for r in seen.records if r.activity == vote.activity]
     if fact is None or fact.kind != "task" or fact.state != "open":
-        seen.demand(not types or seen.story.more, f"a vote on {vote.activity}, which is not open, changed something (V20)")
+        seen.demand(
+            not types or seen.story.more, f"a vote on {vote.activity}, which is not open, changed something (V20)"
+        )
         return
     node = seen.story.node(vote.activity)
     assert isinstance(node, TaskNode)

@@ -36,7 +36,7 @@ AIMED_AT = (
     "child.requested", "child.completed", "task.opened", "task.voted", "event.awaited", "saga.failing", "saga.stuck",
     "evidence.proposed", "operator.settled", "saga.completed", "operator.retried",
 )  # fmt: skip
-AIMED_ACTS = ("cancel", "cancel", "redeliver", "downtime", "newest", "event", "operate")
+AIMED_ACTS = ("cancel", "cancel", "redeliver", "downtime", "newest", "event", "operate", "unsent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +195,8 @@ def _strike(world: World, scenario: Scenario, saga: str, act: str) -> None:
         world.deliver(len(world.flying) - 1)
     elif act == "event" and _has_events(world, scenario):
         _event(world, scenario, "a")
+    elif act == "unsent":
+        world.refuse_newest(saga)
     elif act == "operate" and (stuck := people.stuck_places(world)):
         people.act(world, *world.random.choice(stuck))
 

@@ -242,6 +242,14 @@ class World:
             copies = 2 if self.random.random() < self.rates.duplicate else 1
             self.flying.extend(Delivery(going.saga_id, given=answer) for _ in range(copies))
 
+    def refuse_newest(self, saga_id: str) -> None:
+        """The broker refuses the newest command of a saga for good."""
+        for index in reversed(range(len(self.flying))):
+            message = self.flying[index].message
+            if message is not None and self.flying[index].saga_id == saga_id:
+                self.flying[index] = Delivery(saga_id, given=SendRefused(message.version, "message too large"))
+                return
+
     def redeliver(self) -> None:
         """Something that was delivered before comes once more: a command, an answer, a timer, an event."""
         if self.past:
