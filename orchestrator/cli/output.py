@@ -103,8 +103,9 @@ class Output:
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """One line of JSON on stdout."""
+    """One line of JSON on stdout, at once: whoever reads a pipe waits for it."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
 
 
 def visible(text: object) -> str:

@@ -111,11 +111,11 @@ async def serve_until_stopped(settings: Settings, out: Output) -> None:
         if urls.embedded:
             await migrate_schema(urls.owner, own_schemas(catalog, modules))
         async with running(settings, urls, catalog) as process:
-            out.object({"ready": True, "api": process.api or None, "roles": sorted(process.runtime.roles)})
-            out.line(f"running {', '.join(sorted(process.runtime.roles))}; Ctrl-C stops")
-            if process.api:
-                out.line(f"API {process.api}")
             with stop_signals(process.runtime):
+                out.object({"ready": True, "api": process.api or None, "roles": sorted(process.runtime.roles)})
+                out.line(f"running {', '.join(sorted(process.runtime.roles))}; Ctrl-C stops")
+                if process.api:
+                    out.line(f"API {process.api}")
                 await process.runtime.run()
 
 

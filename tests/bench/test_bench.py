@@ -1,0 +1,71 @@
+"""A small bench through the shipped processes: it counts, and it notices when its result is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.bench.limit import Weight, _loop
+from orchestrator.bench.orders import OrdersOptions, checked, measured, percentiles
+from orchestrator.bench.place import place
+from orchestrator.cli.output import CliError, Output
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+SAGAS = 40
+
+
+async def test_orders_are_counted_and_wrong_ledgers_are_found() -> None:
+    """A run is right; then somebody takes a piece, a refund and an ending away, and each is said."""
+    out = Output(as_json=True)
+    async with place("postgres", "sagas.orders") as here:
+        found, prefix = await measured(here, SAGAS, 8, out)
+        assert found["wrong"] == []
+        assert found["sagas_per_second"] > 0
+        assert found["records"] > SAGAS * 8
+        assert 0 < found["latency_ms"]["p50"] <= found["latency_ms"]["p99"] <= found["latency_ms"]["max"]
+        assert all(used > 0 for used in found["cpu_ms_per_saga"].values())
+        assert found["wal_bytes_per_saga"] > 1_000
+        for process in here.processes:
+            process.stop()
+        async with here.pools.connection("work") as connection:
+            await connection.execute("UPDATE inventory.stock SET available = available - 1 WHERE sku = 'lamp'")
+            await connection.execute("DELETE FROM payments.entries WHERE kind = 'refund'")
+        wrong, _ = await checked(here, prefix, SAGAS)
+        assert wrong == [
+            f"{SAGAS // 10} orders whose ledgers do not say what their sagas say",
+            "1 articles whose stock is not what the ledger says",
+        ]
+        wrong, _ = await checked(here, prefix, SAGAS + 10)
+        assert wrong[0].startswith("sagas ended {")
+        seconds = await _loop(here, Weight(4, 100, 3, 200, 2, 4), 250)
+        assert seconds > 0
+        async with here.pools.connection("work") as connection:
+            row = await connection.fetchrow("SELECT count(*) AS rows FROM limit_records")
+        assert row["rows"] == 750
+
+
+async def test_a_process_that_dies_ends_the_bench_with_its_last_words() -> None:
+    """Instead of waiting for ends that cannot come."""
+    async with place("postgres", "sagas.orders") as here:
+        process = await here.start("participants", "participants")
+        process.popen.kill()
+        process.popen.wait()
+        with pytest.raises(CliError, match="process participants ended with -9"):
+            process.check()
+        with pytest.raises(CliError, match="ended with 2"):
+            await here.start("wrong", "no-such-role")
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "many", "1.5"])
+def test_a_concurrency_is_a_number_or_open(text: str) -> None:
+    """And says so."""
+    with pytest.raises(CliError):
+        _ = OrdersOptions(10, "postgres", text).at_once
+    assert OrdersOptions(10, "postgres", "open").at_once == 10
+    assert OrdersOptions(10, "postgres", "32").at_once == 32
+
+
+def test_percentiles_are_those_of_the_list() -> None:
+    """Of one value, and of a hundred."""
+    assert percentiles([5.0]) == {"p50": 5.0, "p99": 5.0, "max": 5.0}
+    assert percentiles([float(n) for n in range(1, 101)]) == {"p50": 51.0, "p99": 100.0, "max": 100.0}
