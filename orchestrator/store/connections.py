@@ -133,7 +133,7 @@ class Pools:
                 f"no database connection for role {role!r} within {self.limits.acquire_timeout_ms} ms "
                 f"({type(error).__name__}: {error}). Either the server is away or all {self._sizes[role]} are busy"
             ) from error
-        guarded = Guarded(raw, self.limits)
+        guarded = Guarded(raw, self.limits, self._local(role))
         try:
             yield guarded
         finally:
@@ -142,13 +142,12 @@ class Pools:
 
     async def fresh(self) -> Connection:
         """A new connection outside the pools, for questions after one has died."""
-        return await asyncpg.connect(self._url, **self._options(_PLANS))
+        return await asyncpg.connect(self._url, **self._options("work"))
 
     async def _open(self, role: str) -> Pool:
         async with self._opening:
             if role in self._pools:
                 return self._pools[role]
-            options = self._options(_PAGE_PLANS if role == "read" else _PLANS)
             try:
                 pool = await asyncpg.create_pool(
                     self._url,
@@ -156,27 +155,37 @@ class Pools:
                     max_size=self._sizes[role],
                     max_inactive_connection_lifetime=300,
                     reset=_keep_as_it_is,
-                    **options,
+                    **self._options(role),
                 )
             except _TRANSIENT as error:
                 raise StoreUnavailableError(f"cannot reach the database: {type(error).__name__}: {error}") from error
             self._pools[role] = pool
             return pool
 
-    def _options(self, plans: dict[str, str]) -> dict[str, Any]:
+    def _settings(self, role: str) -> dict[str, str]:
         limits = self.limits
+        return {
+            "statement_timeout": str(limits.statement_timeout_ms),
+            "lock_timeout": str(limits.lock_timeout_ms),
+            "idle_in_transaction_session_timeout": str(limits.idle_in_transaction_timeout_ms),
+            "timezone": "UTC",
+            **(_PAGE_PLANS if role == "read" else _PLANS),
+        }
+
+    def _local(self, role: str) -> str:
+        """What each transaction sets for itself, where a pooler does not let a session keep its settings."""
+        if self.limits.prepared_statements:
+            return ""
+        return "".join(f"; SET LOCAL {name} = '{value}'" for name, value in self._settings(role).items())
+
+    def _options(self, role: str) -> dict[str, Any]:
+        limits = self.limits
+        kept = self._settings(role) if limits.prepared_statements else {}
         return {
             "timeout": limits.connect_timeout_ms / 1000,
             "statement_cache_size": 200 if limits.prepared_statements else 0,
             "max_cached_statement_lifetime": 0,
-            "server_settings": {
-                "application_name": self._application,
-                "statement_timeout": str(limits.statement_timeout_ms),
-                "lock_timeout": str(limits.lock_timeout_ms),
-                "idle_in_transaction_session_timeout": str(limits.idle_in_transaction_timeout_ms),
-                "timezone": "UTC",
-                **plans,
-            },
+            "server_settings": {"application_name": self._application, **kept},
         }
 
 
@@ -199,22 +208,30 @@ class SeenError(StoreError):
 class Guarded:
     """One connection whose statements run to their end or take the connection with them."""
 
-    def __init__(self, raw: Any, limits: ConnectionLimits) -> None:
+    def __init__(self, raw: Any, limits: ConnectionLimits, local: str = "") -> None:
         self._raw = raw
         self._answer_timeout = limits.answer_timeout_ms / 1000
+        self._local = local  # settings of each transaction; also says that statements must not stand alone
+        self._open = False
         self.broken = False
+
+    async def begin(self, mode: str = "") -> None:
+        """Opens a transaction. `mode`: "", or READ ONLY."""
+        await self._told("-- begin", self._call("execute", f"BEGIN {mode}{self._local}"))
+        self._open = True
 
     async def fetch(self, query: str, *args: object) -> list[asyncpg.Record]:
         """All rows of one statement."""
-        return await self._told(query, self._call("fetch", query, *args))
+        rows: list[asyncpg.Record] = await self._statement("fetch", query, *args)
+        return rows
 
     async def fetchrow(self, query: str, *args: object) -> asyncpg.Record:
         """The only row of a statement that always gives one."""
-        return await self._told(query, self._call("fetchrow", query, *args))
+        return (await self.fetch(query, *args))[0]
 
     async def execute(self, query: str, *args: object) -> int:
         """How many rows the statement changed."""
-        status: str = await self._told(query, self._call("execute", query, *args))
+        status: str = await self._statement("execute", query, *args)
         return int(status.rpartition(" ")[2]) if status[-1:].isdigit() else 0
 
     async def copy(self, table: str, columns: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
@@ -233,6 +250,7 @@ class Guarded:
 
         A caller who is cancelled meanwhile is told so only when the outcome is there: COMMIT is never cut off.
         """
+        self._open = False
         task = asyncio.ensure_future(self._call("execute", "COMMIT"))
         cancelled = False
         deadline = asyncio.get_running_loop().time() + self._answer_timeout
@@ -264,6 +282,7 @@ class Guarded:
 
     async def roll_back(self) -> None:
         """Rolls back without raising; a connection on which that fails is closed, which comes to the same."""
+        self._open = False
         if self.broken:
             return
         task = asyncio.ensure_future(self._call("execute", "ROLLBACK"))
@@ -276,6 +295,18 @@ class Guarded:
             await self._abandon(task)
         elif task.exception() is not None:
             self._close()
+
+    async def _statement(self, method: str, query: str, *args: object) -> Any:
+        if self._open or not self._local:
+            return await self._told(query, self._call(method, query, *args))
+        await self.begin()
+        try:
+            answer = await self._told(query, self._call(method, query, *args))
+        except BaseException:
+            await self.roll_back()
+            raise
+        await self.commit()
+        return answer
 
     async def _call(self, method: str, *args: object, **named: object) -> Any:
         """A coroutine of the driver. Its methods raise when called, not when awaited, on a connection that has died."""

@@ -79,7 +79,7 @@ class PostgresStore:
     async def batch(self) -> AsyncIterator[PostgresBatch]:
         """One transaction. Leaving normally commits, an exception rolls back. On CommitUnknownError: `committed`."""
         async with self.pools.connection("batch") as connection:
-            await connection.execute("BEGIN")
+            await connection.begin()
             batch = PostgresBatch(connection)
             try:
                 yield batch
@@ -111,7 +111,7 @@ class PostgresStore:
         raw = await self.pools.fresh()
         connection = Guarded(raw, self.pools.limits)
         try:
-            await connection.execute("BEGIN")
+            await connection.begin()
             await self._wait_for_the_old_transaction(connection, appends, messages)
             if appends:
                 return await self._all_written(connection, appends)
@@ -211,7 +211,7 @@ class PostgresStore:
         sees the subscription.
         """
         async with self.pools.connection("work") as connection:
-            await connection.execute("BEGIN")
+            await connection.begin()
             try:
                 found = await self._checks(connection, limit)
             except BaseException:
@@ -222,22 +222,15 @@ class PostgresStore:
 
     @staticmethod
     async def _checks(connection: Guarded, limit: int) -> list[Waiting]:
-        rows = await connection.fetch(SQL["claim_checks"], limit)
-        open_ = [row for row in rows if row["tenant"] is not None]
-        keys = [(row["tenant"], row["type"], row["key"]) for row in open_]
-        early: set[int] = set()
-        if keys:
-            await connection.fetch(BATCH_SQL["lock_keys"], EVENT_KEY_LOCKS, lock_buckets(keys))
-            found = await connection.fetch(SQL["early_exists"], *map(list, zip(*keys, strict=True)))
-            early = {row[0] for row in found}
-        wanted = [row for place, row in enumerate(open_) if place in early]
-        kept = {tuple(row)[:4] for row in wanted}
-        done = [tuple(row)[:4] for row in rows if tuple(row)[:4] not in kept]
-        if done:
-            await connection.execute(BATCH_SQL["checks_done"], *map(list, zip(*done, strict=True)))
-        return [
-            Waiting(row["saga_id"], row["activity"], row["type"], row["key"], row["accepts_from"]) for row in wanted
-        ]
+        """Keys are locked before any row: a batch has its keys when it comes to write."""
+        rows = await connection.fetch(SQL["open_checks"], limit)
+        if not rows:
+            return []
+        await connection.fetch(BATCH_SQL["lock_keys"], EVENT_KEY_LOCKS, lock_buckets([tuple(row)[:3] for row in rows]))
+        columns = [list(column) for column in zip(*(tuple(row)[1:] for row in rows), strict=True)]
+        wanted = await connection.fetch(SQL["wanted_checks"], *columns)
+        await connection.execute(SQL["tick_off"], *columns)
+        return [Waiting(*row) for row in wanted]
 
     # --- positions and definitions ------------------------------------------------------------------------------------
 
@@ -288,7 +281,7 @@ class PostgresStore:
         async with self.pools.connection("work") as connection:
             if not (await connection.fetchrow(SQL["unsealed"]))["any"]:
                 return 0
-            await connection.execute("BEGIN")
+            await connection.begin()
             try:
                 sealed = 0
                 if (await connection.fetchrow(SQL["seal_lock"], EVENT_KEY_LOCKS + 1))["got"]:

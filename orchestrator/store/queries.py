@@ -313,7 +313,7 @@ class ReadQueries:
 @asynccontextmanager
 async def _as_tenant(connection: Guarded, tenant: str | None) -> AsyncIterator[None]:
     """A read-only transaction that sees one tenant's rows (None: all)."""
-    await connection.execute(SQL["begin_reading"])
+    await connection.begin("READ ONLY")
     try:
         if tenant is not None:
             await connection.fetch(SQL["read_as"], tenant)

@@ -1,8 +1,5 @@
 -- What people ask: pages, HTTP, command line. Every statement takes the tenant first; lists are keyset pages.
 
--- name: begin_reading
-BEGIN READ ONLY
-
 -- name: read_as
 SELECT set_config('orchestrator.tenant', $1, true)
 

@@ -46,19 +46,36 @@ FROM late WHERE t.saga_id = late.saga_id AND t.activity = late.activity
 -- name: due_resumes
 SELECT saga_id FROM resumes ORDER BY since, saga_id LIMIT $1
 
--- name: claim_checks
--- First statement of a transaction. Others take other checks.
-SELECT c.saga_id, c.activity, c.type, c.key, w.accepts_from, w.tenant
+-- name: open_checks
+-- The oldest, with the key to lock; a check without its wait has nothing to wait for and any key will do.
+SELECT coalesce(w.tenant, '') AS tenant, c.type, c.key, c.saga_id, c.activity
 FROM wait_checks c LEFT JOIN waits w USING (saga_id, activity, type, key)
-ORDER BY c.since, c.saga_id
+ORDER BY c.since, c.saga_id, c.activity
 LIMIT $1
-FOR UPDATE OF c SKIP LOCKED
 
--- name: early_exists
--- Asked under the locks of the keys. accepts_from is the saga's business; anything kept for the key counts here.
-SELECT n - 1 AS place
-FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (tenant, type, key, n)
-WHERE EXISTS (SELECT FROM early_events e WHERE e.tenant = k.tenant AND e.type = k.type AND e.key = k.key)
+-- name: wanted_checks
+-- Asked under the locks of the keys: of those given, the checks that are still open and for whose key something is kept.
+-- When it arrived, and whether it is still to be had, is the saga's business.
+SELECT c.saga_id, c.activity, c.type, c.key, w.accepts_from
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS g (type, key, saga_id, activity, n)
+JOIN wait_checks c USING (saga_id, activity, type, key)
+JOIN waits w USING (saga_id, activity, type, key)
+WHERE EXISTS (SELECT FROM early_events e WHERE e.tenant = w.tenant AND e.type = c.type AND e.key = c.key)
+ORDER BY n
+
+-- name: tick_off
+-- Under the same locks: those given for which nothing is kept. What somebody else holds at this moment can wait.
+WITH idle AS (
+    SELECT c.saga_id, c.activity, c.type, c.key
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS g (type, key, saga_id, activity)
+    JOIN wait_checks c USING (saga_id, activity, type, key)
+    WHERE NOT EXISTS (
+        SELECT FROM waits w JOIN early_events e ON e.tenant = w.tenant AND e.type = w.type AND e.key = w.key
+        WHERE w.saga_id = c.saga_id AND w.activity = c.activity AND w.type = c.type AND w.key = c.key)
+    FOR UPDATE OF c SKIP LOCKED
+)
+DELETE FROM wait_checks c USING idle i
+WHERE c.saga_id = i.saga_id AND c.activity = i.activity AND c.type = i.type AND c.key = i.key
 
 -- name: positions
 SELECT topic, partition, next_offset

@@ -205,6 +205,19 @@ class TestWaits:
             assert not checks.done()
         assert await checks == [Waiting(saga.saga_id, "w", *KEY[1:], 0)]
 
+    async def test_a_check_and_a_batch_that_closes_its_wait_never_wait_for_each_other(self, store: Store) -> None:
+        """The batch has the key and wants the check; whoever looks at the check wants the key."""
+        saga = start()
+        await written(store, append(saga, 0, "x", waits_opened=[Subscription("w", *KEY[1:], 0)]), early=[early()])
+        async with store.batch() as batch:
+            await batch.lock_keys([KEY])
+            await batch.claim([saga.saga_id], [], [])
+            checks = asyncio.create_task(store.due_checks(10))
+            await asyncio.sleep(0.1)
+            assert not checks.done()
+            await batch.write(BatchWrite([append(saga, 1, "x", waits_closed=["w"])]))
+        assert await checks == []
+
     async def test_a_batch_waits_for_the_one_that_has_the_key(self, store: Store) -> None:
         """And then sees the wait that the other has opened meanwhile."""
         saga = start()

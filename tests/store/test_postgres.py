@@ -13,16 +13,17 @@ import pytest_asyncio
 from orchestrator.kernel.effects import Subscription, TaskRow, Timer
 from orchestrator.store.batch import SQL as BATCH_SQL
 from orchestrator.store.chain import verify
-from orchestrator.store.connections import Connection
+from orchestrator.store.connections import Connection, ConnectionLimits
 from orchestrator.store.contract import BatchWrite, EarlyEvent
 from orchestrator.store.migrate import MIGRATIONS, migrate
 from orchestrator.store.postgres import SQL as WORK_SQL
 from orchestrator.store.postgres import PostgresStore
+from orchestrator.store.queries import ReadQueries
 from tests.contracts.stores import append, begun, claimed, message, outgoing, start, written
 from tests.databases import Database
 
 # Statements that may read a whole table, because it holds only what is due now, or one row per partition.
-READ_WHOLE = {"due_resumes", "claim_checks", "read_until"}
+READ_WHOLE = {"due_resumes", "open_checks", "read_until"}
 
 
 @pytest_asyncio.fixture
@@ -182,6 +183,31 @@ class TestCosts:
         """Silently, their messages would never be sent."""
         with pytest.raises(ValueError, match="shards must be 1 to 1024"):
             await store.unsent(shard, shards, 1)
+
+
+class TestPooler:
+    async def test_a_store_behind_a_transaction_pooler_keeps_nothing_in_the_session(self, database: Database) -> None:
+        """Neither prepared statements nor settings: each transaction brings its own limits, a lone statement too."""
+        limits = ConnectionLimits(prepared_statements=False, lock_timeout_ms=1_234)
+        saga = start()
+        async with PostgresStore(database.url, limits) as store:
+            row = append(saga, 0, "x", outbox=[outgoing(saga, 1)], timers_set=[Timer("t", 1, 1)])
+            await written(store, row, messages=[message(f"m-{n}") for n in range(50)])
+            async with store.batch() as batch:
+                await batch.claim([saga.saga_id], [], [])
+                (limit,) = await batch._connection.fetchrow("SELECT current_setting('lock_timeout')")
+                await batch.write(BatchWrite([append(saga, 1, "y")]))
+            async with store.pools.connection("work") as connection:
+                (alone,) = await connection.fetchrow("SELECT current_setting('lock_timeout')")
+                (session,) = await connection._raw.fetchrow("SELECT current_setting('lock_timeout')")
+                kept = await connection._raw.fetch("SELECT name FROM pg_prepared_statements WHERE name <> ''")
+            assert (limit, alone, session) == ("1234ms", "1234ms", "0")
+            assert kept == []
+            assert [found.version for found in await store.unsent(0, 1, 10)] == [1]
+            await store.mark_sent([(saga.saga_id, 1)])
+            assert await store.due_timers(None, 10) == [(saga.saga_id, "t", 1)]
+            assert [found.position async for found in store.records(0, 10)] == [1, 2]
+            assert [found.saga_id for found in (await ReadQueries(store.pools).sagas("main")).items] == [saga.saga_id]
 
 
 class TestUpgrade:

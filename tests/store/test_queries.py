@@ -289,7 +289,7 @@ class TestCosts:
             "early_events": ("main", "", "", "", 50, None),
         }
         async with store.pools.connection("read") as connection:
-            await connection.execute("BEGIN")
+            await connection.begin()
             await connection.fetch(SQL["read_as"], "main")
             for name, args in values.items():
                 plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN (ANALYZE) {SQL[name]}", *args))
