@@ -181,7 +181,7 @@ class Rows:
         if ended:
             yield "free_runs", _text_columns(ended)
         resumes = [append.saga_id for append in self._write.appends if append.effects.resume]
-        done = sorted(set(self._write.resumes_done) - set(resumes))
+        done = sorted(set(self._write.resumes_done))
         if done:
             yield "clear_resumes", (done,)
         if resumes:
