@@ -133,7 +133,7 @@ class Settings(BaseSettings):
     relay_shards: Annotated[int, _number(1, 1, 1_024, "In how many parts processes that only relay share the outbox.")]
 
     # --- the database's pools ---
-    pool_coordinator_max: Annotated[int, _number(6, 1, 200, "Connections for batches.")]
+    pool_coordinator_max: Annotated[int, _number(8, 1, 200, "Connections for batches.")]
     pool_relay_max: Annotated[int, _number(3, 1, 100, "Connections for the relay, timers and the reconciler.")]
     pool_query_max: Annotated[int, _number(4, 1, 200, "Connections for reading pages and lists.")]
     pool_participants_max: Annotated[int, _number(6, 1, 200, "Connections for the participants of this process.")]
@@ -165,7 +165,7 @@ class Settings(BaseSettings):
     ]
     stall_ms_max: Annotated[int, _number(5_000, 100, 600_000, "A loop without progress for so long is not ready.")]
     stall_exit_ms: Annotated[
-        int, _number(120_000, 0, 3_600_000, "A loop without progress for so long ends the process; 0: never.")
+        int, _number(120_000, 0, 3_600_000, "A loop that is not heard of for so long ends the process; 0: never.")
     ]
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -101,7 +101,7 @@ class Coordinator:
                     if attempt >= self._retries_max:
                         given_up[saga_id] = f"decided {attempt} times, and each time: {error}"
                 if attempt > 2 * self._retries_max:
-                    raise
+                    return await self._apart(items, positions, error)
                 continue
             except StoreUnavailableError:
                 # The next connection may reach a server that was restored to an earlier day.
@@ -206,6 +206,7 @@ class Coordinator:
         """Tells cache, relay and loops. No await here: who sees the new state in memory also sees its messages sent."""
         hints, counts = self._hints, self.counts
         earliest = 0
+        done = set(write.checks_done)
         for append in write.appends:
             stream = turns.streams[append.saga_id]
             assert stream.state is not None
@@ -219,7 +220,9 @@ class Coordinator:
             for timer in effects.timers_set:
                 if not earliest or timer.due < earliest:
                     earliest = timer.due
-            if effects.waits_opened:
+            if effects.waits_opened and not done.issuperset(
+                [(append.saga_id, wait.activity, wait.type, wait.key) for wait in effects.waits_opened]
+            ):
                 hints.checks.give()
             if effects.resume:
                 hints.resumes.give()

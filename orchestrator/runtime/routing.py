@@ -108,10 +108,11 @@ class Router:
             missing = "id" if not id_ else "type" if source else "source"
             raise _Flaw("unreadable", f"required attribute {missing} is missing: set header ce_{missing}")
         tenant = get("ce_tenant", b"").decode() or self._tenant
-        cause.tenant, cause.causation_id = tenant, id_
+        cause.causation_id = id_
         cause.traceparent = (get("traceparent") or get("ce_traceparent", b"")).decode()
         if tenant not in self._tenants:
             raise _Flaw("wrong_tenant", f"tenant {tenant!r} is not served here; ORCHESTRATOR_OTHER_TENANTS adds it")
+        cause.tenant = tenant  # only now: a letter of a tenant that is not served must be seen by somebody
         if not cause.redriven:
             # A dead letter was taken in before; driving it again must not be stopped by the inbox. What it may do
             # twice is guarded by the kernel and by the store's own keys.

@@ -1,6 +1,6 @@
 """One saga during a batch, and what a batch is decided from.
 
-Rules of this file: plain data; a `Stream` collects the turns of one saga until they are written as one `Append`.
+Rules of this file: no I/O; a `Stream` collects the turns of one saga until they are written as one `Append`.
 """
 
 from __future__ import annotations
@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.kernel.api import Limits
-from orchestrator.kernel.effects import Effects
+from orchestrator.kernel.api import Limits, Turn
+from orchestrator.kernel.effects import Effects, Outgoing
 from orchestrator.kernel.graph import Program
+from orchestrator.kernel.inputs import SendRefused
 from orchestrator.kernel.state import State
 from orchestrator.runtime.catalog import Catalog
+from orchestrator.runtime.identity import traceparent_of
 from orchestrator.runtime.merge import merged
-from orchestrator.runtime.outgoing import Encoder
+from orchestrator.runtime.outgoing import Encoder, OversizeError
 from orchestrator.runtime.states import Entry
 from orchestrator.runtime.summary import waiting_for
+from orchestrator.runtime.work import Cause
 from orchestrator.store.contract import Append, EarlyEvent, EventKey, Head, NewRecord, OutboxRow, Waiting
 
 
@@ -67,6 +70,40 @@ class Stream:
     effects: list[Effects] = field(default_factory=list)
     outbox: list[OutboxRow] = field(default_factory=list)
     items: list[int] = field(default_factory=list)
+
+
+def encode(
+    encoder: Encoder, stream: Stream, outgoing: Sequence[Outgoing], cause: Cause, now: int
+) -> tuple[list[OutboxRow], list[SendRefused]]:
+    """The outbox rows of a turn, and an input for each message that is too large to be one."""
+    head = stream.head
+    rows, refused = [], []
+    for out in outgoing:
+        try:
+            row = encoder.encode(out, head.saga_id, head.tenant, head.name, stream.trace_id, cause.causation_id, now)
+        except OversizeError as error:
+            refused.append(SendRefused(out.version, str(error)))
+        else:
+            rows.append(row)
+    return rows, refused
+
+
+def take(stream: Stream, turn: Turn, cause: Cause, rows: list[OutboxRow], item: int) -> None:
+    """Makes a turn part of the batch. Raises PoisonError, before anything is changed, where it does not fit."""
+    head, version = stream.head, stream.version + len(turn.records)
+    if turn.state.version != version:
+        raise PoisonError(f"the state is at version {turn.state.version}, its stream at {version}")
+    traceparent = cause.traceparent
+    if not stream.version and not traceparent:
+        traceparent = traceparent_of(stream.trace_id, f"{head.saga_id}/1")
+    actor, cause_id = cause.actor, cause.causation_id
+    stream.records += [
+        NewRecord(record.type, record.activity, record.data, actor, cause_id, traceparent) for record in turn.records
+    ]
+    stream.effects.append(turn.effects)
+    stream.outbox += rows
+    stream.items.append(item)
+    stream.state, stream.version = turn.state, version
 
 
 def append_of(stream: Stream) -> Append:

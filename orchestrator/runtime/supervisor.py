@@ -33,26 +33,36 @@ class LoopDiedError(Exception):
 
 
 class Pulse:
-    """When a loop last made progress. `stall_ms`: without progress for so long it counts as not ready."""
+    """When a loop last made progress. `stall_ms`: without progress for so long it counts as not ready.
+
+    A loop that knows why it does not get on (the database is away) says so: it is not ready, but alive, and a restart
+    would not help it. A loop that says nothing at all hangs.
+    """
 
     def __init__(self, name: str, stall_ms: int) -> None:
         self.name = name
         self.stall_ms = stall_ms
         self.detail = ""  # why it does not get on, where the loop knows: "database away"
-        self._beat_at = time.monotonic()
+        self._beat_at = self._heard_at = time.monotonic()
 
     def beat(self) -> None:
         """A round is over, and nothing is wrong."""
-        self._beat_at = time.monotonic()
+        self._beat_at = self._heard_at = time.monotonic()
         self.detail = ""
 
     def beat_at(self, moment: float) -> None:
         """Progress was made at this reading of the monotonic clock, seconds."""
-        self._beat_at = max(self._beat_at, moment)
+        self._beat_at = self._heard_at = max(self._beat_at, moment)
 
     def trouble(self, detail: str) -> None:
-        """The loop lives, but cannot do its work; it is not ready until it beats again after `stall_ms`."""
+        """The loop lives, but cannot do its work: without a beat for `stall_ms` it is not ready."""
         self.detail = detail
+        self._heard_at = time.monotonic()
+
+    @property
+    def silent_ms(self) -> int:
+        """Milliseconds since the loop was last heard of."""
+        return int((time.monotonic() - self._heard_at) * 1000)
 
     @property
     def age_ms(self) -> int:
@@ -192,10 +202,9 @@ class Supervisor:
             await asyncio.sleep(WATCH_MS / 1000)
             # A loop that runs long without awaiting holds up heartbeats of broker and database: pitfall of all asyncio.
             self.lag_ms_max = max(self.lag_ms_max, int((time.monotonic() - began) * 1000) - WATCH_MS)
-            for item in self.health():
-                if self._stall_exit_ms and item.age_ms > self._stall_exit_ms:
-                    reason = f"no progress for {item.age_ms} ms. {item.detail}".strip()
-                    raise LoopDiedError(item.name, reason)
+            for loop in self._loops:
+                if loop.pulse is not None and self._stall_exit_ms and loop.pulse.silent_ms > self._stall_exit_ms:
+                    raise LoopDiedError(loop.name, f"nothing heard of it for {loop.pulse.silent_ms} ms")
 
 
 def _flat(group: BaseExceptionGroup[LoopDiedError]) -> list[LoopDiedError]:

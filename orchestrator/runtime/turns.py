@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.kernel.api import Turn, advance
-from orchestrator.kernel.effects import Outgoing, Subscription
+from orchestrator.kernel.effects import Subscription
 from orchestrator.kernel.inputs import (
     Answer,
     Arrived,
@@ -27,10 +27,9 @@ from orchestrator.kernel.inputs import (
     TimerDue,
     UndoAsked,
 )
-from orchestrator.runtime.identity import trace_id_of, traceparent_of
+from orchestrator.runtime.identity import trace_id_of
 from orchestrator.runtime.letters import KEPT_REFUSALS, answer_flaw, last_lines, letter_of
-from orchestrator.runtime.outgoing import OversizeError
-from orchestrator.runtime.stream import Fixed, Loaded, PoisonError, Stream, append_of
+from orchestrator.runtime.stream import Fixed, Loaded, PoisonError, Stream, append_of, encode, take
 from orchestrator.runtime.waits import LockedKeys
 from orchestrator.runtime.work import (
     SYSTEM,
@@ -48,8 +47,6 @@ from orchestrator.store.contract import (
     DeadLetter,
     EarlyEvent,
     MessageFate,
-    NewRecord,
-    OutboxRow,
     Position,
     Waiting,
 )
@@ -185,17 +182,22 @@ class Turns:
     def _event(self, item: DomainEvent) -> Outcome:
         event, cause = item.event, item.cause
         outcome: Outcome | None = None
+        poison: PoisonError | None = None
         begun = set()
         for begin in item.begins:
-            begun.add(begin.start.saga_id)
-            started = self._begin(begin)
+            try:
+                started = self._begun(begin, event)
+            except PoisonError as error:
+                poison = error
+                continue
+            if started.fate == "applied":
+                begun.add(begin.start.saga_id)
             if outcome is None or started.fate == "applied":
                 outcome = started
         if not item.awaited:
-            return outcome or self._bury(item, "unknown_type", f"no installed saga starts on or waits for {event.type}")
+            return self._poisoned(item, poison) if poison is not None else outcome or Outcome("nothing")
         key = (cause.tenant, event.type, event.key)
         taken_by: set[str] = set()
-        poison: PoisonError | None = None
         for saga_id in self._keys.waiting(key):
             if saga_id in begun:
                 continue  # a saga does not wait for the event that started it
@@ -221,6 +223,23 @@ class Turns:
         if not kept:
             return self._bury(item, "too_many_early", f"{event.type}: more events wait for one key than are kept")
         return outcome or Outcome("early")
+
+    def _begun(self, begin: SagaBegin, event: Arrived) -> Outcome:
+        """Starts a saga by an event. Where the saga also waits for such events, the first one starts a run and the next
+        ones are for its waits; the one that started it counts as taken."""
+        start = begin.start
+        if start.name not in self._catalog.routes.awaiters.get(event.type, ()):
+            return self._begin(begin)
+        head, stream = self._loaded.heads.get(start.saga_id), self.streams.get(start.saga_id)
+        there = (stream is not None and stream.version) or (head is not None and head.version)
+        if there or (head is not None and head.run_owner not in (None, start.saga_id)):
+            return Outcome("nothing", start.saga_id)
+        started = self._begin(begin)
+        stream = self.streams.get(start.saga_id)
+        if started.fate == "applied" and stream is not None:
+            stream.effects[-1].consumed.append(event.event_id)
+            self._keys.consumed(stream.head, event.event_id)
+        return started
 
     def _deliver(self, saga_id: str, event: Arrived, cause: Cause) -> Outcome | None:
         """Gives an event to one waiting saga; None where it did not take it."""
@@ -286,46 +305,16 @@ class Turns:
             child = (head.saga_id, head.tenant, head.business_key) if isinstance(given, UndoAsked) else None
             turn = advance(stream.program, stream.state, given, now, self._fixed.limits, child=child)
             outgoing = turn.effects.outbox
-            rows, refused = self._encode(stream, outgoing, cause, now) if outgoing else ([], [])
+            rows, refused = encode(self._fixed.encoder, stream, outgoing, cause, now) if outgoing else ([], [])
         except Exception as error:
             raise PoisonError(last_lines(error)) from error
         if turn.records:
-            self._take(stream, turn, cause, rows)
+            take(stream, turn, cause, rows, self._item)
+            for event_id in turn.effects.consumed:
+                self._keys.consumed(head, event_id)
         for row in refused:
             self._turn(stream, row, cause)
         return turn
-
-    def _take(self, stream: Stream, turn: Turn, cause: Cause, rows: list[OutboxRow]) -> None:
-        """Makes a turn part of the batch. Nothing before this line has changed the stream."""
-        head, version = stream.head, stream.version + len(turn.records)
-        if turn.state.version != version:
-            raise PoisonError(f"the state is at version {turn.state.version}, its stream at {version}")
-        traceparent = cause.traceparent
-        if not stream.version and not traceparent:
-            traceparent = traceparent_of(stream.trace_id, f"{head.saga_id}/1")
-        actor, cause_id = cause.actor, cause.causation_id
-        stream.records += [
-            NewRecord(record.type, record.activity, record.data, actor, cause_id, traceparent)
-            for record in turn.records
-        ]
-        stream.effects.append(turn.effects)
-        stream.outbox += rows
-        stream.items.append(self._item)
-        stream.state, stream.version = turn.state, version
-        for event_id in turn.effects.consumed:
-            self._keys.consumed(head, event_id)
-
-    def _encode(
-        self, stream: Stream, outgoing: Sequence[Outgoing], cause: Cause, now: int
-    ) -> tuple[list[OutboxRow], list[SendRefused]]:
-        head, encode = stream.head, self._fixed.encoder.encode
-        rows, refused = [], []
-        for out in outgoing:
-            try:
-                rows.append(encode(out, head.saga_id, head.tenant, head.name, stream.trace_id, cause.causation_id, now))
-            except OversizeError as error:
-                refused.append(SendRefused(out.version, str(error)))
-        return rows, refused
 
     def _open(self, saga_id: str, begin: SagaBegin | None = None) -> Stream | None:
         """The stream of a saga in this batch; None where nothing is written yet (unless it begins now and may)."""
@@ -336,6 +325,8 @@ class Turns:
         head = loaded.heads.get(saga_id)
         if head is None:
             return None
+        if saga_id in loaded.broken:
+            raise PoisonError(loaded.broken[saga_id])
         if head.version == 0:
             if begin is None:
                 return None
@@ -344,8 +335,6 @@ class Turns:
                 return None
             stream = Stream(head, program, None, 0, trace_id_of(begin.cause.traceparent, saga_id))
         else:
-            if saga_id in loaded.broken:
-                raise PoisonError(loaded.broken[saga_id])
             entry = loaded.entries[saga_id]
             installed = self._catalog.program(head.name, head.definition_version)
             if installed is None:

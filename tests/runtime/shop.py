@@ -182,6 +182,9 @@ twice = Saga(
 )
 
 
+echo = Saga("echo", version=1, starts_on=Signed, flow=[wait_for(Signed, within=timedelta(hours=1))])
+
+
 # --- children ---------------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from orchestrator.messages import Done
 from orchestrator.runtime.identity import saga_id_of
 from tests.databases import Database
 from tests.runtime.desk import Desk, Eyes, at_desk, event, reply
-from tests.runtime.shop import ParcelArrived, ParcelSent, RoundSent, Signed
+from tests.runtime.shop import ParcelArrived, ParcelSent, RoundSent, Signed, echo
 
 PARCEL = saga_id_of("main", "parcel", "p-1")
 WATCH = saga_id_of("main", "watch", "p-1")
@@ -133,3 +133,15 @@ async def test_two_tenants_with_one_key_never_see_each_others_events(database: D
         received = [row["body"] for row in rows if "event.received" in row["body"]]
         assert len(received) == 1
         assert f'"by":"{tenant}"' in received[0]
+
+
+async def test_a_saga_does_not_take_the_event_that_started_it(database: Database, eyes: Eyes) -> None:
+    """Neither at once nor as an early one; the next of its kind it takes."""
+    async with at_desk(database.url, sagas=[echo]) as desk:
+        saga_id = saga_id_of("main", "echo", "p-1")
+        await desk.take(event(Signed(parcel_id="p-1")))
+        await desk.checks()
+        assert "event.received" not in await eyes.stream(saga_id)
+        (other,) = await desk.take(event(Signed(parcel_id="p-1"), id="second"))
+        assert other.fate == "applied"
+        assert (await eyes.stream(saga_id))[-1] == "saga.completed"

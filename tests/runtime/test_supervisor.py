@@ -103,8 +103,27 @@ async def test_a_loop_without_progress_is_not_ready_and_is_again_with_its_next_b
 async def test_a_stall_that_lasts_ends_the_process() -> None:
     supervisor = Supervisor(stop_ms_max=1_000, stall_exit_ms=100)
     supervisor.add("stuck", idle, Pulse("stuck", 50))
-    with pytest.raises(LoopDiedError, match="loop stuck ended: no progress for"):
+    with pytest.raises(LoopDiedError, match="loop stuck ended: nothing heard of it for"):
         await supervisor.run()
+
+
+async def test_a_loop_that_knows_its_trouble_is_not_ready_but_is_not_killed_for_it() -> None:
+    """The broker is away for an hour: restarting does not bring it back, and people may still decide."""
+    pulse = Pulse("relay", 50)
+
+    async def troubled(stopping: Stopping) -> None:
+        while not stopping:
+            pulse.trouble("broker away")
+            await stopping.sleep(20)
+
+    supervisor = Supervisor(stop_ms_max=1_000, stall_exit_ms=200)
+    supervisor.add("relay", troubled, pulse)
+    running = asyncio.create_task(supervisor.run())
+    await asyncio.sleep(1.2)
+    assert not is_ready(supervisor)
+    assert not running.done()
+    supervisor.stop()
+    await running
 
 
 async def test_an_event_loop_that_is_blocked_shows_as_lag() -> None:
