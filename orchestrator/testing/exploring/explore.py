@@ -38,6 +38,12 @@ AIMED_AT = (
 )  # fmt: skip
 AIMED_ACTS = ("cancel", "cancel", "redeliver", "downtime", "newest", "event", "operate", "unsent")
 
+RARE = (
+    Aim("saga.stuck", "settle"), Aim("saga.stuck", "settle"), Aim("saga.stuck", "take_over"),
+    Aim("undo.handed", "operate"), Aim("pivot", "cancel"), Aim("step.requested", "unsent"),
+    Aim("saga.stuck", "operate"),
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
@@ -90,6 +96,10 @@ class Plan:
         random = Random(f"plan {seed}")  # noqa: S311 - a schedule must be repeatable, not secret
         rates = Rates.swarm(random)
         aim = Aim(random.choice(AIMED_AT), random.choice(AIMED_ACTS))
+        if random.random() < 0.25:  # situations that chance reaches seldom
+            aim = random.choice(RARE)
+            rates.wrong_operator, rates.operator = rates.wrong_operator / 2, 0.5
+            rates.lose = max(rates.lose, 0.2)
         tiny = Limits(turn_records_max=random.choice([1, 2, 3, 400, 400, 400]))
         return cls(seed, rates, random.randrange(HOSTILE_STEPS_MAX), aim, limits or tiny)
 
@@ -195,6 +205,8 @@ def _strike(world: World, scenario: Scenario, saga: str, act: str) -> None:
         world.deliver(len(world.flying) - 1)
     elif act == "event" and _has_events(world, scenario):
         _event(world, scenario, "a")
+    elif act in ("settle", "take_over"):
+        people.step_in(world, saga)
     elif act == "unsent":
         world.refuse_newest(saga)
     elif act == "operate" and (stuck := people.stuck_places(world)):

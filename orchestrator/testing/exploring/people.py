@@ -94,7 +94,7 @@ def act(world: World, saga: str, place: str) -> None:
         if never:
             settle_undo(world, saga, place)
         else:
-            operate(world, saga, place, random.choice(["retry", "retry", "take_over"]))
+            operate(world, saga, place, random.choice(["retry", "take_over"]))
     elif place[0] == "!":
         _step(world, saga, place)
     else:
@@ -172,6 +172,15 @@ def settle(world: World, saga: str, place: str, *, second: bool = True, wrong: b
         by = "olga" if world.random.random() < world.rates.wrong_operator else "piet"
         return operate(world, saga, place, "settle", by=by, version=proposal["version"], **facts)
     return False
+
+
+def step_in(world: World, saga: str) -> None:
+    """People act on the newest stuck place at once: evidence, often wrong, or a take-over."""
+    places = [place for place in world.states[saga].stuck if place[0] in "?~"]
+    if places and places[-1][0] == "?":
+        settle(world, saga, places[-1], wrong=world.random.random() < 0.5)
+    elif places:
+        operate(world, saga, places[-1], "take_over")
 
 
 def settle_undo(world: World, saga: str, place: str) -> bool:
