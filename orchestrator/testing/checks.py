@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, cast
 
 from orchestrator.kernel.api import Turn, fold
 from orchestrator.kernel.records import Record
@@ -58,6 +58,7 @@ def _same(what: str, folded: State, live: State) -> None:
 
 def _difference(folded: Any, live: Any) -> str:
     if isinstance(folded, dict) and isinstance(live, dict):
+        folded, live = cast("dict[str, Any]", folded), cast("dict[str, Any]", live)
         keys = [key for key in {**folded, **live} if folded.get(key) != live.get(key)]
         return "\n".join(f"{key}: {folded.get(key)}\nlive   {key}: {live.get(key)}" for key in keys)
     return f"{folded}\nlive   {live}"

@@ -23,14 +23,17 @@ class Definition(Protocol):
     @property
     def program(self) -> Program:
         """Graph, functions and codecs."""
+        ...
 
     @property
     def contracts(self) -> tuple[type[Contract], ...]:
         """Every contract that the saga uses."""
+        ...
 
     @property
     def children(self) -> tuple[Any, ...]:
         """The sagas that it calls, as definitions."""
+        ...
 
 
 def title(definition: Definition) -> str:

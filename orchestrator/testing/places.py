@@ -73,7 +73,8 @@ def _under_way(world: World) -> str:
 
 def stuck_place(world: World, place: Place, at: At) -> tuple[Actor, str]:
     """The stuck (or handed over) place of this name, with its sign: `!hold_funds`, `~hold_funds`."""
-    index, found = indices_of(at), []
+    index = indices_of(at)
+    found: list[tuple[Actor, str]] = []
     for actor in world.actors.values():
         if actor.state is None:
             continue

@@ -26,7 +26,7 @@ class Spec:
     def __init__(self, world: World, definition: Definition) -> None:
         self.world = world
         self._definition = definition
-        self._new: list[Output] = []
+        self._new = list(world.outputs)  # `then` right after `given` looks at everything so far
 
     def when(self, *inputs: Given) -> Spec:
         """Lets these inputs happen, in order. `then` looks at what came of them."""
@@ -101,14 +101,12 @@ def given(
     """
     microseconds = int(now.timestamp() * 1_000_000)
     world = World(saga, microseconds, answer_undos, run_children, forward_only, limits)
-    spec = Spec(world, saga)
     world.start_main(start)
     for given_ in inputs:
         refusal = given_.give(world)
         if refusal is not None:
             raise SpecificationError(f"given: {given_} was refused: {refusal.code}, {refusal.text}")
-    spec._new = list(world.outputs)
-    return spec
+    return Spec(world, saga)
 
 
 def _difference(name: str, expected: Sequence[Output], got: Sequence[Output]) -> str:

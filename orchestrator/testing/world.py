@@ -49,12 +49,12 @@ class Actor:
     saga_id: str
     parent: Parent | None = None
     state: State | None = None
-    records: list[Record] = field(default_factory=list)
-    sent: list[Outgoing] = field(default_factory=list)
-    timers: dict[str, Timer] = field(default_factory=dict)
-    subscriptions: list[Subscription] = field(default_factory=list)
-    tasks: dict[str, TaskRow] = field(default_factory=dict)
-    consumed: set[str] = field(default_factory=set)
+    records: list[Record] = field(default_factory=list[Record])
+    sent: list[Outgoing] = field(default_factory=list[Outgoing])
+    timers: dict[str, Timer] = field(default_factory=dict[str, Timer])
+    subscriptions: list[Subscription] = field(default_factory=list[Subscription])
+    tasks: dict[str, TaskRow] = field(default_factory=dict[str, TaskRow])
+    consumed: set[str] = field(default_factory=set[str])
     stubbed: bool = False  # the specification answers in its place
 
     @property
@@ -75,10 +75,10 @@ class World:
     run_children: bool = True
     forward_only: bool = False
     limits: Limits | None = None
-    actors: dict[str, Actor] = field(default_factory=dict)
-    early: list[Arrived] = field(default_factory=list)
-    outputs: list[Output] = field(default_factory=list)
-    _queue: deque[tuple[str, Input]] = field(default_factory=deque)
+    actors: dict[str, Actor] = field(default_factory=dict[str, Actor])
+    early: list[Arrived] = field(default_factory=list[Arrived])
+    outputs: list[Output] = field(default_factory=list[Output])
+    _queue: deque[tuple[str, Input]] = field(default_factory=deque[tuple[str, Input]])
     _turns: int = 0
 
     @property
