@@ -20,6 +20,11 @@ from orchestrator.api.problems import ProblemError, answer
 from orchestrator.messages.canonical import INTEGER_MAX
 
 DEPTH_MAX = 64
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"same-origin"),
+)
 
 
 class StrictBody:
@@ -41,7 +46,7 @@ class StrictBody:
         except ProblemError as error:
             # The rest of the body is not read, so the connection cannot be used again.
             error.headers["Connection"] = "close"
-            await answer(request, error)(scope, receive, send)
+            await answer(request, error)(scope, receive, _hardened(send))
             return
         given = False
 
@@ -52,7 +57,7 @@ class StrictBody:
             given = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        await self.app(scope, replay, send)
+        await self.app(scope, replay, _hardened(send))
 
     async def _read(self, request: Request, receive: Receive) -> bytes:
         declared = request.headers.get("content-length", "")
@@ -78,6 +83,17 @@ class StrictBody:
 
     def _too_large(self, size: str) -> ProblemError:
         return ProblemError("too_large", f"The body has {size[:20]} bytes; the limit is {self.bytes_max}.")
+
+
+def _hardened(send: Send) -> Send:
+    """Adds to every answer what keeps a browser from making anything else of it."""
+
+    async def with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), *HEADERS]
+        await send(message)
+
+    return with_headers
 
 
 def is_json(content_type: str) -> bool:

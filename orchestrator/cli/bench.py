@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 import typer
 
 from orchestrator.cli.options import Json
-from orchestrator.cli.output import ExitCode, Output
+from orchestrator.cli.output import EXIT_CODES, ExitCode, Output
 
-app = typer.Typer(no_args_is_help=True, help="Benches: orders, limit.")
+app = typer.Typer(no_args_is_help=True, epilog=EXIT_CODES, help="Benches: orders, limit.")
 
 Sagas = Annotated[int, typer.Option("--sagas", min=10, max=10_000_000, help="How many sagas.")]
 Broker = Annotated[Literal["kafka", "postgres"], typer.Option("--broker", help="kafka or postgres.")]

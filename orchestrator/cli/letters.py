@@ -8,9 +8,9 @@ import typer
 
 from orchestrator.cli.client import Api
 from orchestrator.cli.options import DryRun, Json, Limit, Reason, Yes, agreed, require_reason
-from orchestrator.cli.output import Output
+from orchestrator.cli.output import EXIT_CODES, Output
 
-app = typer.Typer(no_args_is_help=True, help="Dead letters: list, show, redrive.")
+app = typer.Typer(no_args_is_help=True, epilog=EXIT_CODES, help="Dead letters: list, show, redrive.")
 
 LetterId = Annotated[int, typer.Argument(metavar="LETTER", min=1, help="Number, as `letter list` prints it.")]
 

@@ -12,9 +12,11 @@ import typer
 
 from orchestrator.cli.client import Api, segment
 from orchestrator.cli.options import DryRun, Json, Limit, Reason, SagaRef, Yes, agreed, require_reason
-from orchestrator.cli.output import CliError, ExitCode, Output
+from orchestrator.cli.output import EXIT_CODES, CliError, ExitCode, Output
 
-app = typer.Typer(no_args_is_help=True, help="Sagas: list, show, timeline, undo-plan, and the acts of operators.")
+app = typer.Typer(
+    no_args_is_help=True, epilog=EXIT_CODES, help="Sagas: list, show, timeline, undo-plan, and the acts of operators."
+)
 
 Place = Annotated[
     str, typer.Option("--place", help="The stuck place, as `saga show` names it; may be left out if one.")
@@ -236,15 +238,22 @@ def _act(
     detail = api.get(f"/v1/sagas/{segment(reference)}")
     saga_id = detail["saga"]["sagaId"]
     found = _stuck_place(detail, place, act)
+    seen = _answers(found, act)
     if not version and (yes or dry_run):
-        version_hint = f"add --version {found['version']} if that is what you saw"
-        raise CliError(ExitCode.USAGE, f"{found['place']} is stuck by record {found['version']}", version_hint)
+        version_hint = f"add --version {seen} if that is what you saw"
+        raise CliError(ExitCode.USAGE, f"{found['place']}: the record to answer is {seen}", version_hint)
     path = "value" if act == "done" and found["place"][:1] in "+-" else act
-    text = f"{saga_id}: {found['place']} (record {found['version']}: {found['reason']}) {consequence}"
+    text = f"{saga_id}: {found['place']} (record {seen}: {found['reason']}) {consequence}"
     if not agreed(out, text, yes=yes, dry_run=dry_run):
         return
-    body = {"place": found["place"], "version": version or found["version"], "reason": reason, **(more or {})}
+    body = {"place": found["place"], "version": version or seen, "reason": reason, **(more or {})}
     _moved(out, api.post(f"/v1/sagas/{segment(saga_id)}/{path}", body))
+
+
+def _answers(found: Mapping[str, Any], act: str) -> int:
+    """The record that an act on this place answers: the stuck one; for a second person's evidence, the first's."""
+    proposal = found.get("proposal") if act == "settle" else None
+    return int((proposal or found)["version"])
 
 
 def _stuck_place(detail: Mapping[str, Any], place: str, act: str) -> dict[str, Any]:

@@ -9,10 +9,10 @@ import typer
 
 from orchestrator.cli.client import Api, segment
 from orchestrator.cli.options import DryRun, Json, Limit, Yes, agreed, require_reason
-from orchestrator.cli.output import CliError, ExitCode, Output
+from orchestrator.cli.output import EXIT_CODES, CliError, ExitCode, Output
 from orchestrator.cli.sagas import read_json
 
-app = typer.Typer(no_args_is_help=True, help="Tasks: list, show, approve, reject.")
+app = typer.Typer(no_args_is_help=True, epilog=EXIT_CODES, help="Tasks: list, show, approve, reject.")
 
 HASH_CHARACTERS_MIN = 12  # of the printed hash that must be given back
 

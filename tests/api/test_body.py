@@ -134,3 +134,14 @@ async def test_the_door_looks_at_encoding_and_media_type(
     sent = Sent([body], headers)
     await app(sent.scope, sent.receive, sent.send)
     assert sent.status == status
+
+
+@pytest.mark.parametrize(("body", "status"), [(b"{}", 200), (b"{", 400)])
+async def test_no_answer_can_be_taken_for_something_else(app: StrictBody, body: bytes, status: int) -> None:
+    """Browsers guess no types, load nothing and frame nothing, also of errors."""
+    sent = Sent([body])
+    await app(sent.scope, sent.receive, sent.send)
+    headers = dict(sent.messages[0]["headers"])
+    assert sent.status == status
+    assert headers[b"x-content-type-options"] == b"nosniff"
+    assert b"default-src 'none'" in headers[b"content-security-policy"]

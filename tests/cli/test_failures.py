@@ -174,3 +174,16 @@ def test_a_misspelt_setting_is_found(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setenv("ORCHESTRATOR_DATABASE_URI", "x")
     assert run(["check"]) == 2
     assert "ORCHESTRATOR_DATABASE_URL" in capsys.readouterr().err
+
+
+def test_a_second_persons_evidence_answers_the_first_ones(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not the record that got stuck: who confirms, confirms what the first person has said."""
+    place = {"place": "?pay", "version": 4, "reason": "unknown", "proposal": {"version": 9, "by": "ann"}}
+    detail = {"saga": {"sagaId": "s"}, "stuckPlaces": [place], "handedPlaces": []}
+    monkeypatch.setattr("orchestrator.cli.client.Api.get", lambda *_: detail)
+    assert run(["saga", "settle", "s", "--outcome", "done", "--reason", "r", "--yes"]) == 2
+    assert "--version 9" in capsys.readouterr().err
+    assert run(["saga", "retry", "s", "--reason", "r", "--yes"]) == 2
+    assert "--version 4" in capsys.readouterr().err
