@@ -43,57 +43,59 @@ class Encoder:
 
     def __init__(self, message_bytes_max: int) -> None:
         self._bytes_max = message_bytes_max
-        self._fixed: dict[tuple[str, str, int, str], Headers] = {}
+        self._fixed: dict[tuple[str, str, str, int, str, str], tuple[str, Headers]] = {}  # topic, constant headers
         self._names: dict[str, str] = {}
-        self._time: tuple[int, bytes] = (0, b"")
+        self._time: tuple[int, tuple[str, bytes]] = (0, ("", b""))
 
     def encode(
         self, out: Outgoing, saga_id: str, tenant: str, saga: str, trace_id: str, causation_id: str, now: int
     ) -> OutboxRow:
         """The outbox row of one message; `now` is the turn's instant. Raises OversizeError above the limit."""
         message_id = f"{saga_id}/{out.version}"
-        fixed = self._fixed.get((out.kind, out.type, out.type_version, saga))
+        fixed = self._fixed.get((out.kind, out.target, out.type, out.type_version, saga, tenant))
         if fixed is None:
-            fixed = self._fix(out, saga)
+            fixed = self._fix(out, saga, tenant)
+        topic, constant = fixed
         if self._time[0] != now:
-            self._time = (now, _time(now))
-        names = self._names
+            self._time = (now, ("ce_time", _time(now)))
         headers = [
-            *fixed,
+            *constant,
+            self._time[1],
             ("ce_id", message_id.encode()),
-            ("ce_time", self._time[1]),
-            ("ce_tenant", tenant.encode()),
             ("ce_correlationid", saga_id.encode()),
             ("traceparent", traceparent_of(trace_id, message_id).encode()),
         ]
         if causation_id:
             headers.append(("ce_causationid", causation_id.encode()))
-        for name, value in out.attributes.items():
-            if value:
-                headers.append((names.get(name) or self._name(name), value.encode()))
-        topic = topic_of(out)
-        row = OutboxRow(saga_id, out.version, topic, out.key, tuple(headers), canonical_bytes(out.body))
+        names = self._names
+        for name, text in out.attributes.items():
+            if text:
+                headers.append((names.get(name) or self._name(name), text.encode()))
+        value = canonical_bytes(out.body)
         # Summing every header costs a microsecond, so only what could be too large is measured exactly.
-        if len(row.value) * 2 > self._bytes_max:
-            size = message_bytes(OutgoingMessage(topic, out.key.encode(), row.value, row.headers))
+        if len(value) * 2 > self._bytes_max:
+            size = message_bytes(OutgoingMessage(topic, out.key.encode(), value, tuple(headers)))
             if size > self._bytes_max:
                 raise OversizeError(topic, size, self._bytes_max)
-        return row
+        return OutboxRow(saga_id, out.version, topic, out.key, tuple(headers), value)
 
-    def _fix(self, out: Outgoing, saga: str) -> Headers:
+    def _fix(self, out: Outgoing, saga: str, tenant: str) -> tuple[str, Headers]:
         type_ = _BETWEEN_SAGAS.get(out.kind, out.type)
         pairs = {
             "content-type": CONTENT_TYPE,
             "ce_specversion": "1.0",
             "ce_source": source_of(saga),
             "ce_type": type_,
+            "ce_tenant": tenant,
         }
         if out.type:
             pairs["ce_dataschema"] = schema_urn(out.type, out.type_version)
-        fixed = tuple((name, value.encode()) for name, value in pairs.items())
+        fixed = (topic_of(out), tuple((name, value.encode()) for name, value in pairs.items()))
+        if out.kind in _BETWEEN_SAGAS:
+            return fixed  # their targets are sagas: each is another one
         if len(self._fixed) >= _CACHED_MAX:
             self._fixed.clear()
-        self._fixed[out.kind, out.type, out.type_version, saga] = fixed
+        self._fixed[out.kind, out.target, out.type, out.type_version, saga, tenant] = fixed
         return fixed
 
     def _name(self, attribute: str) -> str:

@@ -139,7 +139,8 @@ class Router:
         if len(raw.headers) > self._headers_max:
             raise _Flaw("oversized", f"{len(raw.headers)} headers, the limit is {self._headers_max}")
         texts = dict(raw.headers)
-        # The short way for what we and our libraries send; anything unusual goes through the full reader.
+        # The short way for what we and our libraries send; anything unusual goes through the full reader. One look at
+        # all names together is enough to see that none is in capitals.
         unusual = texts.get("ce_specversion") != b"1.0" or not "".join(texts).islower()
         if unusual or texts.get("content-type", b"")[: len(_STRUCTURED)].lower() == _STRUCTURED:
             try:
