@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from orchestrator.broker.contract import OutgoingMessage
 from orchestrator.messages import Command, Done, Refused, Reply, canonical_bytes
-from orchestrator.messages.envelope import schema_urn
+from orchestrator.messages.envelope import Headers, schema_urn
 from orchestrator.messages.protocol import (
     ERROR_TYPE,
     REFUSED_TYPE,
@@ -45,17 +46,41 @@ class Answer:
 
 
 def message(header: CommandHeader, participant: str, answer: Answer) -> OutgoingMessage:
-    """The message of an answer; the broker's key is the saga id, so a saga's answers keep their order."""
-    envelope = reply_envelope(
-        header,
-        participant,
-        answer.outcome,
-        answer.type,
-        dataschema=answer.schema,
-        until=answer.until,
-        done_key=answer.done_key,
-    )
-    return OutgoingMessage(replies_topic(participant), header.saga_id.encode(), answer.body, envelope.headers())
+    """The message of an answer; the broker's key is the saga id, so a saga's answers keep their order.
+
+    Its headers are those of `protocol.reply_envelope` (a test compares them), put together without the envelope: that
+    is half the cost, for thousands of answers a second.
+    """
+    topic, fixed = _fixed(participant, answer.outcome, answer.type, answer.schema)
+    saga_id = header.saga_id.encode()
+    headers = [
+        *fixed,
+        ("ce_id", f"{header.id}/{answer.outcome}".encode()),
+        ("ce_tenant", header.tenant.encode()),
+        ("ce_correlationid", saga_id),
+        ("ce_causationid", header.id.encode()),
+        ("ce_activity", header.activity.encode()),
+        ("ce_round", str(header.round).encode()),
+        ("ce_attempt", str(header.attempt).encode()),
+        ("ce_purpose", header.purpose.encode()),
+        ("ce_idempotencykey", header.key.encode()),
+    ]
+    if answer.until:
+        headers.append(("ce_until", str(answer.until).encode()))
+    if answer.done_key:
+        headers.append(("ce_donekey", answer.done_key.encode()))
+    if header.traceparent:
+        headers.append(("traceparent", header.traceparent.encode()))
+    return OutgoingMessage(topic, saga_id, answer.body, tuple(headers))
+
+
+@lru_cache(maxsize=1024)
+def _fixed(participant: str, outcome: str, type_: str, schema: str) -> tuple[str, Headers]:
+    """Topic, and what all answers of one kind have in common."""
+    nobody = CommandHeader("", "", "", "", 0, 0, "", "", "")
+    envelope = reply_envelope(nobody, participant, outcome, type_, dataschema=schema)
+    names = {"content-type", "ce_specversion", "ce_source", "ce_type", "ce_dataschema", "ce_outcome", "ce_participant"}
+    return replies_topic(participant), tuple(pair for pair in envelope.headers() if pair[0] in names)
 
 
 def from_row(row: Row, purpose: Purpose) -> Answer:

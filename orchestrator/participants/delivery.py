@@ -13,7 +13,7 @@ from typing import Any, cast, get_args
 
 from orchestrator.broker.contract import IncomingMessage
 from orchestrator.messages import Command, EnvelopeError
-from orchestrator.messages.envelope import read
+from orchestrator.messages.envelope import CONTENT_TYPE, read
 from orchestrator.messages.protocol import CommandHeader
 from orchestrator.participants.decide import Purpose, RowKey, Wanted, without_body_hash
 from orchestrator.participants.participant import Handler
@@ -21,6 +21,12 @@ from orchestrator.participants.participant import Handler
 KEY_CHARACTERS_MAX = 500  # an index entry of PostgreSQL holds 2,700 bytes
 EARLIER_KEYS_MAX = 200
 DETAIL_CHARACTERS_MAX = 500
+
+_JSON = CONTENT_TYPE.encode()
+_REQUIRED = (
+    "ce_id", "ce_source", "ce_type", "ce_tenant", "ce_correlationid", "ce_activity", "ce_round", "ce_attempt",
+    "ce_purpose", "ce_idempotencykey", "ce_dataschema", "traceparent",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -56,8 +62,12 @@ class Unreadable:
 def read_delivery(message: IncomingMessage, handlers: Mapping[str, Handler]) -> Delivery | Unreadable:
     """Reads headers and keys; the body is only hashed."""
     try:
-        envelope, body = read(message.headers, message.value)
-        header = CommandHeader.of(envelope)
+        quick = _quick_header(message)
+        if quick is not None and message.value is not None:
+            header, body = quick, message.value
+        else:
+            envelope, body = read(message.headers, message.value)
+            header = CommandHeader.of(envelope)
     except (EnvelopeError, ValueError) as error:
         return Unreadable(message, str(error)[:DETAIL_CHARACTERS_MAX])
     except Exception as error:  # whatever a strange message does to the parser, it must not stop its partition
@@ -76,6 +86,41 @@ def read_delivery(message: IncomingMessage, handlers: Mapping[str, Handler]) -> 
         header.undoes,
     )
     return Delivery(message, header, wanted, body, handlers.get(header.type), wanted.keys())
+
+
+def _quick_header(message: IncomingMessage) -> CommandHeader | None:
+    """The header of a message as our own coordinator sends it; None for any other, which takes the long way.
+
+    Reading an envelope with all its attributes costs three times as much, for thousands of commands a second.
+    """
+    found = dict(message.headers)
+    if (
+        len(found) != len(message.headers)
+        or found.get("content-type") != _JSON
+        or found.get("ce_specversion") != b"1.0"
+    ):
+        return None
+    try:
+        if not all(map(found.__getitem__, _REQUIRED)):
+            return None
+        schema = found["ce_dataschema"].decode().rpartition(":")[2]
+        return CommandHeader(
+            id=found["ce_id"].decode(),
+            tenant=found["ce_tenant"].decode(),
+            saga_id=found["ce_correlationid"].decode(),
+            activity=found["ce_activity"].decode(),
+            round=int(found["ce_round"]),
+            attempt=int(found["ce_attempt"]),
+            purpose=found["ce_purpose"].decode(),
+            key=found["ce_idempotencykey"].decode(),
+            type=found["ce_type"].decode(),
+            undoes=found["ce_undoes"].decode() if "ce_undoes" in found else "",
+            earlier=tuple(found["ce_earlier"].decode().split()) if "ce_earlier" in found else (),
+            traceparent=found["traceparent"].decode(),
+            version=int(schema) if schema.isdecimal() else None,
+        )
+    except (KeyError, ValueError, AttributeError):
+        return None
 
 
 def _bad_text(header: CommandHeader) -> str | None:

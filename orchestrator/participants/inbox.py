@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, TypeVar, cast
 
 from orchestrator.broker.contract import Assignment, IncomingMessage
@@ -23,8 +24,9 @@ from orchestrator.store.sql import load_queries
 
 T = TypeVar("T")
 
-_ADDED = ("tenant", "key", "wire_key", "type", "type_version", "body_hash", "starts", "outcome", "reply", "reply_type",
-          "reply_schema", "closed", "under")  # fmt: skip
+_kind_of = attrgetter(
+    "tenant", "type", "type_version", "starts", "outcome", "reply_type", "reply_schema", "closed", "under"
+)
 _READ = ("tenant", "key", "wire_key", "type", "type_version", "body_hash", "command", "first_started_at", "started_at",
          "lease_until", "starts", "outcome", "reply", "reply_type", "reply_schema", "closed", "under")  # fmt: skip
 DATABASE_ANSWER_SECONDS_MAX = 5.0
@@ -54,8 +56,18 @@ class Transaction:
         """Writes settled rows. Raises InboxConflict where one of them is there."""
         if not rows:
             return
-        columns = [[getattr(row, name) for row in rows] for name in _ADDED]
-        status = await self.connection.execute(self._sql["add_rows"], *columns, self.now)
+        kinds: dict[tuple[Any, ...], int] = {}
+        numbers = [kinds.setdefault(_kind_of(row), len(kinds) + 1) for row in rows]
+        status = await self.connection.execute(
+            self._sql["add_rows"],
+            [row.key for row in rows],
+            [row.wire_key for row in rows],
+            [row.body_hash for row in rows],
+            [row.reply for row in rows],
+            numbers,
+            *(list(column) for column in zip(*kinds, strict=True)),
+            self.now,
+        )
         if int(status.rpartition(" ")[2]) != len(rows):
             raise InboxConflict
 

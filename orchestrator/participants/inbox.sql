@@ -27,17 +27,20 @@ SELECT i.tenant, i.key, i.wire_key, i.type, i.type_version, i.body_hash, i.comma
    FOR UPDATE;
 
 -- name: add_rows
--- Sorted, for the same reason. Fewer rows than given means that somebody else has one of these keys: roll back.
+-- Sorted, for the same reason. What most rows of a batch have in common comes once, as a kind ($6 and on): each element of
+-- an array costs the driver more than the join costs here. Fewer rows than given means that somebody else has one of these
+-- keys: roll back.
 INSERT INTO inbox (tenant, key, wire_key, type, type_version, body_hash, first_started_at, started_at, starts,
                    outcome, reply, reply_type, reply_schema, closed, under, settled_at)
-SELECT tenant, key, wire_key, type, type_version, body_hash,
-       CASE WHEN starts > 0 THEN $14::timestamptz END, CASE WHEN starts > 0 THEN $14::timestamptz END, starts,
-       outcome, reply, reply_type, reply_schema, closed, under, $14::timestamptz
-  FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::bytea[], $7::int[], $8::text[],
-              $9::bytea[], $10::text[], $11::text[], $12::text[], $13::text[])
-       AS r (tenant, key, wire_key, type, type_version, body_hash, starts, outcome, reply, reply_type, reply_schema,
-             closed, under)
- ORDER BY tenant, key
+SELECT k.tenant, r.key, r.wire_key, k.type, k.type_version, r.body_hash,
+       CASE WHEN k.starts > 0 THEN $15::timestamptz END, CASE WHEN k.starts > 0 THEN $15::timestamptz END, k.starts,
+       k.outcome, r.reply, k.reply_type, k.reply_schema, k.closed, k.under, $15::timestamptz
+  FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[], $5::int[]) AS r (key, wire_key, body_hash, reply, kind)
+  JOIN unnest($6::text[], $7::text[], $8::int[], $9::int[], $10::text[], $11::text[], $12::text[], $13::text[],
+              $14::text[]) WITH ORDINALITY
+       AS k (tenant, type, type_version, starts, outcome, reply_type, reply_schema, closed, under, kind)
+    ON k.kind = r.kind
+ ORDER BY k.tenant, r.key
 ON CONFLICT (tenant, key) DO NOTHING;
 
 -- name: start

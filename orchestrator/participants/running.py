@@ -11,6 +11,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import asyncpg
+
 from orchestrator.messages import Command, Refused, Reply
 from orchestrator.messages.envelope import schema_urn
 from orchestrator.messages.protocol import REFUSED_TYPE
@@ -24,6 +26,9 @@ from orchestrator.participants.work import Asked, ManyWork, ParticipantError, Wo
 logger = logging.getLogger(__name__)
 
 Result = Row | Exception
+
+# Nobody's fault: two transactions met. The whole one is done again, and no attempt of the coordinator is spent on it.
+TRY_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
 def row_of(delivery: Delivery, answer: Reply | Refused, reply_bytes_max: int, *, starts: int = 1) -> Row:
@@ -90,6 +95,8 @@ async def run_all(
                 row_of(delivery, next(given), reply_bytes_max) if result is None else result
                 for delivery, result in zip(deliveries, results, strict=True)
             ]
+    except TRY_AGAIN:
+        raise
     except Exception as error:
         logger.warning(
             "%s commands %s at once failed, trying each alone: %s", len(asked), handler.command.wire_name, error
@@ -108,6 +115,8 @@ async def run_one(transaction: Transaction, handler: Handler, delivery: Delivery
                 return row_of(delivery, reply, reply_bytes_max)
         except Refused as refusal:
             return row_of(delivery, refusal, reply_bytes_max)
+    except TRY_AGAIN:
+        raise
     except Exception as error:
         if transaction.connection.is_closed():
             raise

@@ -26,7 +26,7 @@ from orchestrator.participants.decide import FENCES, InDoubt, OutsidePolicy, Pur
 from orchestrator.participants.delivery import Delivery
 from orchestrator.participants.inbox import Inbox, InboxConflict, uncancelled
 from orchestrator.participants.participant import Handler
-from orchestrator.participants.running import check_reply, outcome_of, run_one
+from orchestrator.participants.running import TRY_AGAIN, check_reply, outcome_of, run_one
 from orchestrator.participants.settling import answer_of_run, closed_rows, settle_without_running
 from orchestrator.participants.work import NotSent, Work, elapsed_seconds
 
@@ -79,7 +79,7 @@ class Singles:
         for _ in range(LOOKS_MAX):
             try:
                 found = await uncancelled(self._look(delivery))
-            except InboxConflict:
+            except (InboxConflict, *TRY_AGAIN):
                 continue
             if isinstance(found, _Started):
                 answer = await self._call(delivery, found)

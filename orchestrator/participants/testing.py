@@ -38,6 +38,8 @@ from orchestrator.participants.single import Singles
 from orchestrator.participants.work import Pool
 from orchestrator.store.embedded import EmbeddedPostgres
 
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"  # of every command that is sent here
+
 _offsets = itertools.count()
 
 
@@ -90,6 +92,7 @@ def command_message(
         source="/sagas/test",
         type=command.wire_name,
         dataschema=schema_urn(command.wire_name, command.wire_version),
+        traceparent=TRACEPARENT,
         extensions=extensions,
     )
     return OutgoingMessage(commands_topic(command.participant), saga.encode(), body, envelope.headers())

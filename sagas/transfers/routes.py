@@ -79,7 +79,7 @@ async def chat(
     chats = _chats(request)
     session = await _open(chats, body, actor, key)
     understood = understand(body.message)
-    wish = _request(understood, session, actor, key) if isinstance(understood, Wish) else None
+    wish = _request(understood, session, actor) if isinstance(understood, Wish) else None
     try:
         asked = await chats.ask(session.session_id, body.message, key, wish)
     except OtherMessageError as error:
@@ -255,10 +255,9 @@ async def _open(chats: Chats, body: ChatBody, actor: Actor, key: str | None) -> 
     return session
 
 
-def _request(wish: Wish, session: Session, actor: Actor, key: str | None) -> TransferRequested:
-    number = uuid5(NAMESPACE_URL, "\n".join(("transfer", actor.tenant, session.session_id, key))) if key else uuid4()
+def _request(wish: Wish, session: Session, actor: Actor) -> TransferRequested:
     return TransferRequested(
-        transfer_id=f"T-{number}",
+        transfer_id=f"T-{uuid4()}",  # of a repeated message the first one's counts, see Chats.ask
         session_id=session.session_id,
         user_id=actor.id,
         from_account=actor.id,

@@ -106,6 +106,25 @@ async def test_a_handler_that_kills_its_connection_is_answered_error_and_harms_n
     assert await till.rows(TOTAL) == [{"count": 10, "total": sum(range(100, 110))}]
 
 
+async def test_two_transactions_that_meet_cost_nobody_an_attempt(till: Trial, broker: Broker, pool: Pool) -> None:
+    """A deadlock or a serialisation failure is answered by doing it again, not with `error`."""
+    met = 0
+
+    @till.participant.handles(Stranger)
+    async def meet(command: Stranger, work: Work) -> Done:
+        nonlocal met
+        met += 1
+        if met <= 4:
+            raise asyncpg.DeadlockDetectedError("deadlock detected")
+        return Done()
+
+    await send(broker, [command_message(Stranger(), saga="s-1"), *puts(3)])
+    async with Replies(broker, till.participant) as replies, at_work(till.participant, broker, pool):
+        assert outcomes(await replies.read(4)) == ["ok"] * 4
+    assert met == 5
+    assert await till.rows(TOTAL) == [{"count": 3, "total": sum(range(100, 103))}]
+
+
 async def test_a_handler_that_sleeps_in_its_transaction_is_ended(till: Trial, broker: Broker, pool: Pool) -> None:
     @till.participant.handles(Stranger)
     async def sleep(command: Stranger, work: Work) -> Done:

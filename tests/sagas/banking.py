@@ -14,12 +14,16 @@ Interfere = Callable[[httpx2.Request], Awaitable[None]]
 
 
 class Way(httpx2.AsyncBaseTransport):
-    """The way to the bank. `before` and `after` may raise: then a call is lost, or its answer is."""
+    """The way to the bank. `before` and `after` may raise: then a call is lost, or its answer is.
+
+    `gateway`: what something in between answers instead of the bank, which is asked all the same.
+    """
 
     def __init__(self, inner: httpx2.AsyncBaseTransport) -> None:
         self._inner = inner
         self.before: Interfere | None = None
         self.after: Interfere | None = None
+        self.gateway: int | None = None
         self.calls: list[str] = []
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -29,7 +33,7 @@ class Way(httpx2.AsyncBaseTransport):
         response = await self._inner.handle_async_request(request)
         if self.after is not None:
             await self.after(request)
-        return response
+        return response if self.gateway is None else httpx2.Response(self.gateway, json={}, request=request)
 
 
 @asynccontextmanager

@@ -179,15 +179,22 @@ async def test_a_fenced_transfer_is_never_made(office: Trial, way: Way) -> None:
 async def test_an_answer_that_says_nothing_is_no_answer(office: Trial, way: Way) -> None:
     """A gateway's 502 says nothing about what the bank behind it did."""
     held = await office.ask(hold("600"))
-    original = way.handle_async_request
-
-    async def gateway(request: httpx2.Request) -> httpx2.Response:
-        await original(request)
-        return httpx2.Response(502, request=request)
-
-    way.handle_async_request = gateway  # type: ignore[method-assign]
+    way.gateway = 502
     failed = await office.ask(execute(held))
     assert (failed.outcome, failed.reason.split(":")[0]) == ("error", "BankError")
-    way.handle_async_request = original  # type: ignore[method-assign]
+    way.gateway = None
     assert (await office.ask(execute(held), attempt=2)).outcome == "ok"
+    assert await moved(office) == Decimal(600)
+
+
+@pytest.mark.parametrize("status", [404, 500, 502])
+async def test_a_look_up_that_says_nothing_is_not_nothing_found(office: Trial, way: Way, status: int) -> None:
+    """Also a 404 that is not the bank's own: some proxy does not know the address."""
+    held = await office.ask(hold("600"))
+    way.gateway = status
+    await office.ask(execute(held))
+    await age(office, LONG)
+    assert (await office.fence(execute(held))).outcome == "in_doubt"
+    way.gateway = None
+    assert (await office.fence(execute(held))).outcome == "ok"
     assert await moved(office) == Decimal(600)
