@@ -45,7 +45,11 @@ _PLAIN = frozenset((str, int, bool, type(None)))
 
 
 class ChainError(ValueError):
-    """Stored bytes are not a record of this product; the text says which and what is wrong."""
+    """Stored bytes are not a record of this product; the text says which (also `version`) and what is wrong."""
+
+    def __init__(self, message: str, version: int) -> None:
+        super().__init__(message)
+        self.version = version
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,8 @@ def opened(saga_id: str, version: int, body: bytes, hash_: bytes, position: int 
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise ChainError(
             f"saga {saga_id}, record {version}: the stored bytes are no record ({type(error).__name__}: {error}). "
-            "Somebody changed them, or the disk did: compare with a backup and with the signed checkpoints"
+            "Somebody changed them, or the disk did: compare with a backup and with the signed checkpoints",
+            version,
         ) from error
 
 

@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 import orjson
 
+from orchestrator.store.chain import ChainError, Flaw, verify
 from orchestrator.store.connections import Guarded, Pools
 from orchestrator.store.contract import EarlyEvent, StoredRecord, Waiting
 from orchestrator.store.headers import unpack
@@ -212,6 +213,24 @@ class ReadQueries:
         rows = await self._fetch(tenant, "records_of", tenant, saga_id, after, min(limit, STREAM_RECORDS_MAX))
         return [stored_record(row) for row in rows]
 
+    async def verify(self, tenant: str, saga_id: str) -> Flaw | None:
+        """The first record of a saga's stream that is not as it was written, against its head row. None: it is whole.
+
+        The head row stands in the same database; against its owner only a checkpoint kept elsewhere helps.
+        """
+        # Repeatable: head and stream must be of one moment, or a saga that moves would look broken.
+        mode = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        async with self._pools.connection("read") as connection, _as_tenant(connection, tenant, mode):
+            heads = await connection.fetch(SQL["head"], tenant, saga_id)
+            rows = await connection.fetch(SQL["records_of"], tenant, saga_id, 0, STREAM_RECORDS_MAX)
+        if not heads:
+            return Flaw(saga_id, 0, "there is no such saga") if not rows else Flaw(saga_id, 0, "its head is missing")
+        try:
+            stream = [stored_record(row) for row in rows]
+        except ChainError as error:
+            return Flaw(saga_id, error.version, str(error))
+        return verify(stream, saga_id=saga_id, head_version=heads[0]["version"], head_hash=heads[0]["hash"])
+
     async def counts(self, tenant: str | None = None) -> list[SagaCount]:
         """How many sagas there are, by name, version, phase and outcome; of all tenants where none is named.
 
@@ -311,9 +330,9 @@ class ReadQueries:
 
 
 @asynccontextmanager
-async def _as_tenant(connection: Guarded, tenant: str | None) -> AsyncIterator[None]:
+async def _as_tenant(connection: Guarded, tenant: str | None, mode: str = "READ ONLY") -> AsyncIterator[None]:
     """A read-only transaction that sees one tenant's rows (None: all)."""
-    await connection.begin("READ ONLY")
+    await connection.begin(mode)
     try:
         if tenant is not None:
             await connection.fetch(SQL["read_as"], tenant)

@@ -44,6 +44,9 @@ WHERE r.tenant = $1 AND r.saga_id = $2 AND r.version > $3
 ORDER BY r.version
 LIMIT $4
 
+-- name: head
+SELECT version, hash FROM saga_heads WHERE tenant = $1 AND saga_id = $2 AND version > 0
+
 -- name: counts
 SELECT name, definition_version, phase, outcome, ended, count(*) AS sagas, count(*) FILTER (WHERE stuck > 0) AS stuck
 FROM saga_heads

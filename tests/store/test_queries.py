@@ -113,6 +113,39 @@ class TestSagas:
         assert [(line.type, line.version, line.position) for line in records] == [("b", 2, 2), ("c", 3, 0)]
         assert await queries.records("other", saga.saga_id) == []
 
+    async def test_a_stored_stream_is_verified_against_its_head(
+        self, store: PostgresStore, queries: ReadQueries, database: Database
+    ) -> None:
+        """Whatever the owner of the tables does to one row of it."""
+        saga, other = start("K-1"), start("K-2")
+        await written(store, append(saga, 0, *"abcde"), append(other, 0, *"abcde"))
+        assert await queries.verify("main", saga.saga_id) is None
+        assert str(await queries.verify("main", "nobody")) == "saga nobody, record 0: there is no such saga"
+        changes = {
+            "UPDATE records SET body = overlay(body placing 'X' from 40) WHERE version = 3": 3,
+            "UPDATE records SET body = 'no json' WHERE version = 4": 4,
+            "UPDATE records SET hash = sha256('x') WHERE version = 2": 2,
+            "DELETE FROM records WHERE version = 2": 2,
+            "DELETE FROM records WHERE version = 5": 5,
+            "UPDATE records SET version = 6 WHERE version = 5": 5,
+            "UPDATE records r SET body = o.body, hash = o.hash FROM records o "
+            "WHERE o.version = r.version AND o.saga_id <> r.saga_id AND r.version = 3": 3,
+            "UPDATE saga_heads SET hash = sha256('x')": 5,
+            "UPDATE saga_heads SET version = 6": 6,
+            "DELETE FROM saga_heads": 0,
+        }
+        owner = await asyncpg.connect(database.migrate_url)
+        await owner.execute("CREATE TABLE kept_records AS TABLE records; CREATE TABLE kept_heads AS TABLE saga_heads")
+        for change, version in changes.items():
+            await owner.execute(change)
+            flaw = await queries.verify("main", saga.saga_id)
+            assert flaw is not None, change
+            assert flaw.version == version, f"{change}: {flaw}"
+            await owner.execute("DELETE FROM records; INSERT INTO records TABLE kept_records")
+            await owner.execute("DELETE FROM saga_heads; INSERT INTO saga_heads TABLE kept_heads")
+            assert await queries.verify("main", saga.saga_id) is None
+        await owner.close()
+
     async def test_counts_are_by_version_and_phase(self, store: PostgresStore, queries: ReadQueries) -> None:
         """With how many are stuck."""
         await written(store, append(start("a"), 0, "x", stuck=1), append(start("b"), 0, "x"))
