@@ -76,11 +76,12 @@ def settle(state: State, activity: str, status: str) -> Activity:
     return found
 
 
-def close(state: State, prefix: str, withdrawn: list[str], *, keep_inner: bool = False) -> None:
+def close(state: State, prefix: str, withdrawn: list[str], *, keep_inner: bool = False, undone: bool = True) -> None:
     """Everything inside `prefix` ("" = all) goes: tokens, joins, loops, stuck places, nested scopes, timers (S2).
 
     Undos in flight keep their timers: they are waited for, with their own retries. `keep_inner` (an interruption):
-    inner scopes that are already going back finish first, and their continuation is dropped (S8).
+    inner scopes that are already going back finish first, and their continuation is dropped (S8). `undone`: what is
+    inside will be taken back (not at a good end, nor by an interruption).
     """
     kept = [
         k for k, s in state.scopes.items() if keep_inner and s.mode != "open" and k != prefix and in_body(k, prefix)
@@ -91,7 +92,8 @@ def close(state: State, prefix: str, withdrawn: list[str], *, keep_inner: bool =
 
     state.tokens = {t: None for t in state.tokens if not goes(t[1:])}
     state.joins = {key: j for key, j in state.joins.items() if not goes(key)}
-    state.stuck = {p: s for p, s in state.stuck.items() if not goes(p[1:]) or _is_taken(state, p)}
+    undone = undone and not keep_inner
+    state.stuck = {p: s for p, s in state.stuck.items() if not goes(p[1:]) or _lasts(state, p, s, undone=undone)}
     for key in [key for key in state.activities if goes(key)]:
         _withdraw_ways(state, key)
     for key in [key for key in state.scopes if in_body(key, prefix)]:
@@ -103,10 +105,15 @@ def close(state: State, prefix: str, withdrawn: list[str], *, keep_inner: bool =
         settle(state, key, "withdrawn")
 
 
-def _is_taken(state: State, place: str) -> bool:
-    """An undo that somebody is taking over stays with that person through every closing (rule 19)."""
+def _lasts(state: State, place: str, mark: Stuck, *, undone: bool) -> bool:
+    """A stuck place that no closing takes away: a message that was never sent, an undo that somebody is taking over
+    (rule 19), an effect that was found. `undone`: what is inside will be taken back, so a redo of it is no work.
+    """
     found = state.activities.get(place[1:])
-    return place[0] == "~" and found is not None and found.undo_status == "taken"
+    if found is None or place[0] == "~":
+        return place == "!" or (found is not None and found.undo_status == "taken")
+    will_be_undone = undone and found.status == "succeeded" and found.undoable and not found.kept
+    return mark.cause == "effect_found" and not will_be_undone
 
 
 def _withdraw_ways(state: State, activity: str) -> None:
@@ -150,7 +157,7 @@ def _tombstoned(state: State, activity: str, data: Data) -> None:
 
 @folds("saga.completed")
 def _completed(state: State, activity: str, data: Data) -> None:
-    close(state, "", data.get("withdrawn", []))
+    close(state, "", data.get("withdrawn", []), undone=False)
     state.phase = "completed"
     state.outcome = data["outcome"]
     state.result, state.result_type = data.get("result"), data.get("result_type", "")

@@ -111,7 +111,7 @@ def _owed_answered(turn: Turn, found: Activity, answer: Answer) -> None:
     if agrees:
         turn.emit("evidence.checked", answer.activity, outcome=answer.outcome)
         return
-    plans = done and compensating
+    plans = done and compensating and found.undoable
     turn.emit(
         "effect.found", answer.activity, round=answer.round, outcome=answer.outcome, result=answer.data, plans=plans
     )

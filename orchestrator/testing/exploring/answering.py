@@ -21,7 +21,7 @@ def check_answers(seen: Seen, record: Record) -> None:
 def effect_planned(seen: Seen, record: Record) -> None:
     """An effect that was found while the saga goes back joins the plan (rule 15)."""
     story, data = seen.story, record.data
-    if data["outcome"] == "ok" and story.phase == "compensating":
+    if data["outcome"] == "ok" and story.phase == "compensating" and story.undoable(record.activity):
         seen.demand(data.get("plans"), f"the effect of {record.activity} was found, and is not planned")
 
 

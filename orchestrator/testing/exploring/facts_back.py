@@ -27,7 +27,7 @@ def _closing(seen: Seen, record: Record, data: Data) -> None:
     consume(seen, data)
 
 
-def _close(seen: Seen, scope: str, withdrawn: list[str], *, keep_inner: bool) -> None:
+def _close(seen: Seen, scope: str, withdrawn: list[str], *, keep_inner: bool, undone: bool = True) -> None:
     story = seen.story
     for key, fact in list(story.within(scope)):
         if key == scope:
@@ -42,8 +42,8 @@ def _close(seen: Seen, scope: str, withdrawn: list[str], *, keep_inner: bool) ->
         if not (fact.undo in ("open", "taken") or fact.owed):
             fact.due = fact.armed = 0
         fact.fence, fact.after = "", ""
-        for sign in "+-!?~":
-            story.stuck.pop(sign + key, None)
+        for place in [sign + key for sign in "+-!?~" if not story.lasts(sign + key, undone=undone and not keep_inner)]:
+            story.stuck.pop(place, None)
     for place in [p for p in story.stuck if p[1:] and story.inside(p[1:], scope) and p[0] in "+-"]:
         if not keep_inner or story.closing_around(place[1:]) is None:
             del story.stuck[place]
@@ -85,7 +85,7 @@ def _cancel_refused(seen: Seen, record: Record, data: Data) -> None:
 def _turned(seen: Seen, record: Record, data: Data) -> None:
     story = seen.story
     _close(seen, "", data["withdrawn"], keep_inner=False)
-    story.phase, story.pending, story.terminal, story.stuck = "compensating", False, "", {}
+    story.phase, story.pending, story.terminal = "compensating", False, ""
     story.plans, story.deadline = {}, 0
     story.by_parent |= "by_parent" in data
 
@@ -99,7 +99,7 @@ def _finished(seen: Seen, record: Record, data: Data) -> None:
 def _terminal(seen: Seen, record: Record, data: Data) -> None:
     story = seen.story
     if record.type == "saga.completed":
-        _close(seen, "", data.get("withdrawn", []), keep_inner=False)
+        _close(seen, "", data.get("withdrawn", []), keep_inner=False, undone=False)
         story.completed_once = True
     story.phase = story.terminal = record.type.partition(".")[2]
     story.deadline = 0
@@ -112,7 +112,9 @@ def _missed(seen: Seen, record: Record, data: Data) -> None:
 
 @learns("saga.stuck")
 def _stuck(seen: Seen, record: Record, data: Data) -> None:
-    seen.story.stuck[data["place"]] = seen.version
+    place = data["place"]
+    seen.story.stuck[place] = seen.version
+    (seen.story.found.add if data["cause"] == "effect_found" else seen.story.found.discard)(place)
 
 
 @learns("undo.requested")

@@ -107,6 +107,7 @@ class Story:
     deadline: int = 0
     more: bool = False  # the last turn stopped at its limit: any input goes on with what was left
     disputed: set[str] = field(default_factory=set)  # settled by people: the participant may know better
+    found: set[str] = field(default_factory=set)  # stuck places that are work left by an effect that was found
     _ways: dict[str, list[Place]] = field(default_factory=dict)
 
     def node(self, activity: str) -> Node:
@@ -152,6 +153,15 @@ class Story:
     def live(self, activity: str) -> bool:
         """Control may go on here."""
         return self.phase in ("forward", "on_failed") and self.closing_around(activity) is None
+
+    def lasts(self, place: str, *, undone: bool) -> bool:
+        """A stuck place that no closing takes away: an effect that was found, a message that was never sent, an undo
+        in somebody's hands. A redo of what will be undone anyway is no work."""
+        fact = self.facts.get(place[1:])
+        if fact is None or place[0] == "~":
+            return place == "!" or (fact is not None and fact.undo == "taken")
+        will_be_undone = undone and fact.state == "done" and not fact.kept and self.undoable(place[1:])
+        return place in self.found and not will_be_undone
 
     def undoable(self, activity: str) -> bool:
         """The author wrote an undo for it (or it is a child, which has its own)."""

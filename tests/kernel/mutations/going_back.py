@@ -247,7 +247,12 @@ BUGS: tuple[Mutation, ...] = (
             "        found.fence_base = found.fence_attempt",
         ),
     ),
-    mutation("found effect not planned", "steps", "    plans = done and compensating\n", "    plans = False\n"),
+    mutation(
+        "found effect not planned",
+        "steps",
+        "    plans = done and compensating and found.undoable\n",
+        "    plans = False\n",
+    ),
     mutation(
         "no work item after the end", "steps", '        turn.stick(f"!{answer.activity}", "effect_found", text)\n', ""
     ),
@@ -256,7 +261,7 @@ BUGS: tuple[Mutation, ...] = (
         "operators",
         '        earlier = [*found.earlier, str(old["key"])] if found.fence == "owed" else list(found.earlier)',
         "        earlier: list[str] = []",
-        theme="steps",
+        theme="forward",
     ),
     mutation(
         "operator's stale version counts",

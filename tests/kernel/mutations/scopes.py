@@ -28,7 +28,7 @@ BUGS: tuple[Mutation, ...] = (
     mutation(
         "stuck place survives in a scope",
         "evolve",
-        "    state.stuck = {p: s for p, s in state.stuck.items() if not goes(p[1:]) or _is_taken(state, p)}\n",
+        "    state.stuck = {p: s for p, s in state.stuck.items() if not goes(p[1:]) or _lasts(state, p, s, undone=undone)}\n",
         "",
         theme="parts",
     ),
