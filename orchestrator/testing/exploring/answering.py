@@ -205,9 +205,10 @@ def _handed(seen: Seen, record: Record) -> None:
             people = record.data.get("people", [])
             seen.demand(len(set(people)) == 2, f"{activity}: one person's word hands its undo over")
             return
-        last = [r for r in seen.story.records if r.activity == activity and r.type in ("undo.requested", "undo.failed")]
-        asks = [index for index, r in enumerate(last) if r.type == "undo.requested"]
-        asked = asks and not any(r.data.get("refused") for r in last[asks[-1] :])
+        ways = [r for r in seen.story.records if r.activity == activity and r.type.startswith("undo.")]
+        known = [n for n, r in enumerate(ways) if r.data.get("refused") or r.type == "undo.handed"]
+        open_ = ways[known[-1] + 1 :] if known else ways  # what nobody has answered definitely
+        asked = any(r.type == "undo.requested" for r in open_)
         seen.demand(not asked, f"the undo of {activity} was asked once, and is handed over without a fence")
         return
     fits = isinstance(given, Answer) and given.activity == activity and given.purpose == "fence_undo"

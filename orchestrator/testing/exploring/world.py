@@ -207,6 +207,8 @@ class World:
     def _between_sagas(self, saga_id: str, message: Outgoing) -> None:
         body, target = message.body, message.target
         if message.kind == "answer":
+            if self._asks_again(target, body["activity"]) and self.random.random() < self.rates.lose_answer:
+                return
             answer = ChildAnswer(body["activity"], body["round"], body["outcome"], body["data"], body["reason"])
             self.flying.append(Delivery(target, given=answer))
             return
@@ -220,6 +222,11 @@ class World:
         else:
             child = (target, tenant, body["business_key"])
             self.flying.append(Delivery(target, given=UndoAsked(parent), child=child))
+
+    def _asks_again(self, parent: str, activity: str) -> bool:
+        """The parent has asked for the child's undo, and will again: an answer that is lost costs only time."""
+        found = self.states[parent].activities[activity]
+        return found.fence in ("asked", "backoff") or found.undo_status in ("asked", "backoff")
 
     def deliver(self, index: int) -> None:
         """Delivers one message on its way, perhaps once more later."""

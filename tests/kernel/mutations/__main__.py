@@ -10,7 +10,7 @@ import json
 import os
 import sys
 
-from tests.kernel.mutations.running import BANK, SCHEDULES_MAX, hunt, judge_all
+from tests.kernel.mutations.running import BANK, SCHEDULES_MAX, hunt, judge_all, replay
 
 ROUND = 100_000  # seeds of one round
 
@@ -23,7 +23,11 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=SCHEDULES_MAX, help="schedules after which a bug has survived")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--one", nargs=3, metavar=("NAME", "FIRST", "MOST"), help=argparse.SUPPRESS)
+    parser.add_argument("--replay", nargs=2, metavar=("THEME", "SEED"), help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.replay:
+        sys.stdout.write(json.dumps(replay(given.replay[0], int(given.replay[1]))))
+        return 0
     if given.one:
         name, first, most = given.one
         sys.stdout.write(json.dumps(hunt(next(bug for bug in BANK if bug.name == name), int(first), int(most))))

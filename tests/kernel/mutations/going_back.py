@@ -247,12 +247,7 @@ BUGS: tuple[Mutation, ...] = (
             "        found.fence_base = found.fence_attempt",
         ),
     ),
-    mutation(
-        "found effect not planned",
-        "steps",
-        "    plans = done and compensating and found.undoable\n",
-        "    plans = False\n",
-    ),
+    mutation("found effect not planned", "steps", "result=answer.data, plans=plans", "result=answer.data, plans=False"),
     mutation(
         "no work item after the end", "steps", '        turn.stick(f"!{answer.activity}", "effect_found", text)\n', ""
     ),

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from tests.kernel.mutations.doing import BUGS as DOING
 from tests.kernel.mutations.going_back import BUGS as GOING_BACK
@@ -37,8 +38,8 @@ class Verdict:
         return self.schedules > 0
 
 
-def hunt(planted: Mutation, first: int, most: int) -> tuple[int, str]:
-    """Plants the bug into this process and runs schedules. How many it took (0: not found), and what was noticed."""
+def hunt(planted: Mutation, first: int, most: int) -> tuple[int, str, int]:
+    """Plants the bug into this process and runs schedules: how many (0: never), what was noticed, the seed."""
     plant(planted)
     from orchestrator.testing.exploring import ScheduleError, run_schedule
     from tests.kernel.flows import scenario
@@ -52,20 +53,42 @@ def hunt(planted: Mutation, first: int, most: int) -> tuple[int, str]:
             try:
                 run_schedule(drawn, flow * 100 + number)  # type: ignore[arg-type]
             except ScheduleError as error:
-                return done, str(error).partition("\n")[0]
-    return 0, ""
+                return done, str(error).partition("\n")[0], error.seed
+    return 0, "", 0
+
+
+def replay(theme: str, seed: int) -> str:
+    """The same schedule on the kernel as it is: what is wrong with it, or ""."""
+    from orchestrator.testing.exploring import ScheduleError, run_schedule
+    from tests.kernel.flows import scenario
+
+    drawn = scenario(Random(seed // 100), theme)
+    try:
+        if drawn is not None:
+            run_schedule(drawn, seed)
+    except ScheduleError as error:
+        return str(error).partition("\n")[0]
+    return ""
 
 
 def judge(planted: Mutation, first: int = 0, most: int = SCHEDULES_MAX) -> Verdict:
-    """One planted bug, in a process of its own."""
-    command = [sys.executable, "-m", "tests.kernel.mutations", "--one", planted.name, str(first), str(most)]
+    """One planted bug, in a process of its own. Raises RuntimeError where the kernel itself fails that schedule."""
     start = time.monotonic()
+    schedules, cause, seed = _apart("--one", planted.name, str(first), str(most))
+    wrong = _apart("--replay", planted.theme, str(seed)) if schedules else ""
+    if wrong:
+        raise RuntimeError(f"{planted.name}: the kernel without it fails, too: {wrong}")
+    return Verdict(planted.name, schedules, cause, time.monotonic() - start)
+
+
+def _apart(*arguments: str) -> Any:
+    """What this program prints, as JSON, in a process that has imported nothing yet."""
+    command = [sys.executable, "-m", "tests.kernel.mutations", *arguments]
     environment = dict(os.environ, PYTHONHASHSEED="0")
     made = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if made.returncode:
-        raise RuntimeError(f"{planted.name}: {made.stderr[-2000:]}")
-    schedules, cause = json.loads(made.stdout)
-    return Verdict(planted.name, schedules, cause, time.monotonic() - start)
+        raise RuntimeError(f"{' '.join(arguments)}: {made.stderr[-2000:]}")
+    return json.loads(made.stdout)
 
 
 def judge_all(bugs: Iterable[Mutation], first: int = 0, most: int = SCHEDULES_MAX, jobs: int = 2) -> Iterator[Verdict]:

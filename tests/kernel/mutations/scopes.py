@@ -28,8 +28,8 @@ BUGS: tuple[Mutation, ...] = (
     mutation(
         "stuck place survives in a scope",
         "evolve",
-        "    state.stuck = {p: s for p, s in state.stuck.items() if not goes(p[1:]) or _lasts(state, p, s, undone=undone)}\n",
-        "",
+        "for p, s in state.stuck.items() if not goes(p[1:]) or ",
+        "for p, s in state.stuck.items() if True or ",
         theme="parts",
     ),
     mutation(
