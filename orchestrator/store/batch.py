@@ -50,6 +50,7 @@ class PostgresBatch:
         self._heads: dict[str, Head] = {}
         self._unwritten: dict[str, Head] = {}  # heads at version 0: they must not outlive this transaction
         self._keys_locked = False
+        self._written = False
 
     async def lock_keys(self, keys: Sequence[EventKey]) -> tuple[list[Waiting], list[EarlyEvent]]:
         """Locks event keys; gives who waits for them (longest first) and what is kept for them (earliest first)."""
@@ -86,11 +87,14 @@ class PostgresBatch:
         return streams
 
     async def write(self, write: BatchWrite) -> None:
-        """Writes everything. Raises ConflictError or InvalidAppendError, before writing anything, naming sagas."""
+        """Writes everything, once. Before that, raises ConflictError or InvalidAppendError, naming sagas."""
         if not self.now:
             raise StoreError("write before claim: nothing is locked yet")
+        if self._written:
+            raise StoreError("write comes once per batch: a second one would use the numbers of the first again")
         rows = Rows(write, self._heads, self.now, self._number)
         await self._refuse_consumed(write)
+        self._written = True
         statements = rows.statements()
         statement = next(statements, None)
         while statement:

@@ -48,9 +48,9 @@ class Rows:
         _refuse_conflicts(write.appends, heads)
         if sum(len(append.records) for append in self._appends) > BATCH_RECORDS_MAX:
             raise InvalidAppendError(f"a batch holds at most {BATCH_RECORDS_MAX} records: split it")
-        self._data = [_each(a.saga_id, [record.data for record in a.records], data_bytes) for a in self._appends]
+        self._data = [_bytes_of(a.saga_id, [record.data for record in a.records], data_bytes) for a in self._appends]
         self._tasks_data = _tasks_data(write.appends)
-        self._early_data = [canonical_bytes(event.data) for event in write.early]
+        self._early_data = _bytes_of("", [event.data for event in write.early], canonical_bytes)
 
     @property
     def sagas(self) -> int:
@@ -300,17 +300,18 @@ def barred(task: Mapping[str, Any]) -> str:
     return "\n".join(dict.fromkeys(str(name) for name in (*(task.get("excluded") or ()), *voted) if name))
 
 
-def _each(saga_id: str, values: Sequence[Any], encode: Callable[[Any], bytes]) -> list[bytes]:
-    """The bytes of a saga's values. Raises InvalidAppendError naming the saga."""
+def _bytes_of(saga_id: str, values: Sequence[Any], encode: Callable[[Any], bytes]) -> list[bytes]:
+    """The bytes of a saga's values, or of early events (saga ""). Raises InvalidAppendError naming the saga."""
     try:
         return [encode(value) for value in values]
     except NotCanonicalError as error:
-        raise InvalidAppendError(f"saga {saga_id} cannot be stored: {error}", (saga_id,)) from error
+        whose = f"saga {saga_id}" if saga_id else "an early event"
+        raise InvalidAppendError(f"{whose} cannot be stored: {error}", (saga_id,) if saga_id else ()) from error
 
 
 def _tasks_data(appends: Sequence[Append]) -> dict[tuple[str, str], bytes]:
     return {
-        (append.saga_id, task.activity): _each(append.saga_id, [task.data], canonical_bytes)[0]
+        (append.saga_id, task.activity): _bytes_of(append.saga_id, [task.data], canonical_bytes)[0]
         for append in appends
         for task in append.effects.tasks_open
     }
@@ -338,6 +339,11 @@ def _refuse_conflicts(appends: Sequence[Append], heads: Mapping[str, Head]) -> N
             conflicts[append.saga_id] = "is not claimed by this batch, or does not exist"
         elif head.version != append.expected_version:
             conflicts[append.saga_id] = f"is at version {head.version}, expected {append.expected_version}"
+        elif head.tenant != append.tenant:
+            raise InvalidAppendError(
+                f"saga {append.saga_id} belongs to tenant {head.tenant!r}, its records name {append.tenant!r}",
+                (append.saga_id,),
+            )
         elif head.version == 0 and append.records and not append.ended and head.run_owner not in (None, append.saga_id):
             raise InvalidAppendError(
                 f"saga {append.saga_id} cannot start: {head.run_owner} is the live run of {append.name} "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from orchestrator.store.chain import verify
 from orchestrator.store.contract import (
     BatchWrite,
     ConflictError,
+    EarlyEvent,
     InvalidAppendError,
     MessageFate,
     NewRecord,
@@ -126,6 +128,27 @@ class TestConflicts:
             await batch.claim([], [], [])
             with pytest.raises(ConflictError, match="not claimed"):
                 await batch.write(BatchWrite([append(saga, 1, "x")]))
+
+    async def test_a_record_names_the_tenant_of_its_saga(self, store: Store) -> None:
+        """The tenant is inside the hash; another one there would be another one's evidence."""
+        saga = start()
+        await begun(store, saga)
+        async with store.batch() as batch:
+            await batch.claim([saga.saga_id], [], [])
+            with pytest.raises(InvalidAppendError, match="belongs to tenant 'main', its records name 'other'"):
+                await batch.write(BatchWrite([replace(append(saga, 1, "x"), tenant="other")]))
+
+    async def test_a_batch_is_written_once(self, store: Store) -> None:
+        """And an early event that cannot be stored is told before anything is."""
+        saga = start()
+        bad = EarlyEvent("main", "t", "k", "e", {"n": float("nan")}, 1)
+        async with store.batch() as batch:
+            await batch.claim([], [saga], [])
+            with pytest.raises(InvalidAppendError, match="an early event cannot be stored"):
+                await batch.write(BatchWrite([append(saga, 0, "x")], early=[bad]))
+            await batch.write(BatchWrite([append(saga, 0, "x")]))
+            with pytest.raises(StoreError, match="once per batch"):
+                await batch.write(BatchWrite())
 
     async def test_a_saga_stands_only_once_in_a_batch(self, store: Store) -> None:
         """Two turns of one saga are one append with net effects."""
