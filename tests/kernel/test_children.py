@@ -160,6 +160,25 @@ def hold_nothing(telling: TellHotel) -> Note:
     return Note(trip=telling.telling)
 
 
+def test_a_parent_hears_only_when_its_childs_failure_path_is_over() -> None:
+    """Rule 22: then, not earlier."""
+    slow = step(undo=None)(_tell_failure)
+    hotel = Saga("hotel_telling", version=1, starts_on=TellHotel, flow=[hold_nothing], on_failed=[slow])
+
+    @call(hotel)
+    def tell(wanted: TripWanted) -> TellHotel:
+        return TellHotel(telling="b")
+
+    saga = Saga("children_telling", version=1, starts_on=TripWanted, flow=[hold_car, tell])
+    spec = given(saga, WANTED, CAR).when(refused(hold_nothing, "full")).then(asked(Note(trip="b failed")))
+    assert spec.state.phase == "forward"
+    spec.when(replied(slow, Noted())).then(compensated("full", of=hotel), asked(FREE_CAR), compensated("full"))
+
+
+def _tell_failure(telling: TellHotel) -> Note:
+    return Note(trip=f"{telling.telling} failed")
+
+
 def parent_of(state_id: str = "parent") -> Parent:
     return Parent(state_id, "book_hotel", 1)
 

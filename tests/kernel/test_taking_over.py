@@ -200,6 +200,16 @@ def test_a_handed_undo_stays_with_the_person_when_the_saga_turns_back() -> None:
     spec.when(undone(hold_car)).then(compensated(ENOUGH))
 
 
+@pytest.mark.parametrize("act", ["done", "skip"])
+def test_what_a_person_has_recorded_is_not_asked_again_by_a_plan_made_meanwhile(act: Any) -> None:
+    """Rule 19: the saga turned back while the undo was in the person's hands."""
+    spec = taken_in_a_scope().when(settled_not_done(hold_room), CANCEL)
+    assert spec.undo_plan() == ["hold_car"]
+    spec.when(operated(act, hold_room)).then(asked(FREE_CAR))
+    spec.when(undone(hold_car)).then(compensated(ENOUGH))
+    assert undone_in(spec).count("hold_room.scope/hold_room") == 1
+
+
 def test_a_carried_over_undo_that_is_taken_over_is_not_asked_by_the_plan() -> None:
     """Rule 18, rule 19: it got stuck before the plan was made, so the plan names it; the person has it now."""
     branch = scope(hold_room, hold_seat).on_failed()

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from enum import Enum
-from typing import Any
 
-import pytest
-
-from orchestrator import Decision, Escalate, Event, Form, Key, Person, Role, Saga, end, publish, scope, task
+from orchestrator import Escalate, Person, Role, Saga, end, scope, task
 from orchestrator.kernel.api import advance
 from orchestrator.kernel.inputs import Arrived, TimerDue, Vote
 from orchestrator.testing import (
@@ -28,7 +24,6 @@ from orchestrator.testing import (
     given,
     opened,
     operated,
-    published,
     stuck,
 )
 from tests.kernel.trips import (
@@ -267,6 +262,12 @@ def test_escalation_fires_level_by_level_each_once_in_order() -> None:
     assert [record.data["level"] for record in of(spec, "task.escalated")] == [1, 2]
 
 
+def test_those_who_were_asked_first_may_still_decide_after_an_escalation() -> None:
+    """Rule 24: more people, not other people."""
+    spec = given(SOON, WANTED, elapsed(hours=9))
+    spec.when(decided(approve_soon, APPROVE, by="max", roles=("desk",))).then(asked(HOLD_CAR))
+
+
 def test_levels_that_are_overdue_after_downtime_fire_in_order_before_the_expiry() -> None:
     """Rule 24: one timer comes, three things are due."""
     spec = given(SOON, WANTED)
@@ -309,64 +310,6 @@ def test_a_task_may_be_withdrawn_by_an_event_of_its_own() -> None:
     saga = Saga("tasks_event", version=1, starts_on=TripWanted, flow=flow)
     spec = given(saga, WANTED).when(WITHDRAWN).then(ended("withdrawn"))
     assert spec.world.main.tasks == {}
-
-
-class Verdicts(Enum):
-    """The outcomes of a form of our own."""
-
-    PAY = "pay"
-    SPLIT = "split"
-    DENY = "deny"
-
-
-class Judgement(Form[Verdicts]):
-    """A form with a field of its own."""
-
-    share: int = 100
-
-
-@task(to=Role("desk"), within=DAY, answer=Judgement, rejects=[Verdicts.DENY])
-def judge(wanted: TripWanted) -> TripToApprove:
-    return TripToApprove(trip=wanted.trip)
-
-
-class Split(Event):
-    """What was decided."""
-
-    trip: Key[str]
-    share: int
-
-
-def split(wanted: TripWanted, decision: Decision[Judgement]) -> Split:
-    return Split(trip=wanted.trip, share=decision.answer.share)
-
-
-JUDGED = Saga(
-    "tasks_judged",
-    version=1,
-    starts_on=TripWanted,
-    flow=[judge.on(Verdicts.PAY).on(Verdicts.SPLIT, publish(split)).on(Verdicts.DENY, end("denied")), hold_car],
-)
-
-
-def test_each_outcome_of_a_form_takes_its_own_path() -> None:
-    """authoring: answer=Form."""
-    given(JUDGED, WANTED).when(decided(judge, Verdicts.PAY, by="max")).then(asked(HOLD_CAR))
-    given(JUDGED, WANTED).when(decided(judge, Judgement(outcome=Verdicts.SPLIT, share=30), by="max")).then(
-        published(Split(trip="t-1", share=30)), asked(HOLD_CAR)
-    )
-    given(JUDGED, WANTED).when(decided(judge, Verdicts.DENY, by="max")).then(ended("denied"))
-
-
-@pytest.mark.parametrize("answer", [{"outcome": "maybe"}, {}, "approve", None, {"outcome": "split", "share": "much"}])
-def test_an_answer_that_does_not_fit_its_form_is_refused(answer: Any) -> None:
-    """Rule 24: and nothing is recorded."""
-    spec = given(JUDGED, WANTED)
-    vote = Vote("judge", "max", ("desk",), answer, hash_of(spec), spec.world.clock)
-    turn = advance(JUDGED.program, spec.state, vote, spec.world.clock)
-    assert turn.refusal is not None
-    assert turn.refusal.code == "invalid"
-    assert turn.records == []
 
 
 def test_a_task_is_put_to_the_people_that_a_function_names() -> None:
