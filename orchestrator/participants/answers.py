@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 from orchestrator.broker.contract import OutgoingMessage
 from orchestrator.messages import Command, Done, Refused, Reply, canonical_bytes
@@ -130,7 +131,7 @@ def refusal_body(refusal: Refused) -> bytes:
     return canonical_bytes({"code": refusal.code, "detail": refusal.detail, "reason": refusal.reason})
 
 
-def nothing_to_undo(command: type[Command] | None) -> Reply:  # type: ignore[type-arg]
+def nothing_to_undo(command: type[Command[Any]] | None) -> Reply:
     """The reply of an undo that had nothing to do: its own reply where that needs no fields, else Done."""
     reply_type: type[Reply] = command.reply_type if command is not None else Done
     if any(field.is_required() for field in reply_type.model_fields.values()):

@@ -27,9 +27,9 @@ SELECT i.tenant, i.key, i.wire_key, i.type, i.type_version, i.body_hash, i.comma
    FOR UPDATE;
 
 -- name: add_rows
--- Sorted, for the same reason. What most rows of a batch have in common comes once, as a kind ($6 and on): each element of
--- an array costs the driver more than the join costs here. Fewer rows than given means that somebody else has one of these
--- keys: roll back.
+-- Sorted, for the same reason. What most rows of a batch have in common comes once, as a kind ($6 and on): each element
+-- of an array costs the driver more than the join costs here. Fewer rows than given means that somebody else has one of
+-- these keys: roll back.
 INSERT INTO inbox (tenant, key, wire_key, type, type_version, body_hash, first_started_at, started_at, starts,
                    outcome, reply, reply_type, reply_schema, closed, under, settled_at)
 SELECT k.tenant, r.key, r.wire_key, k.type, k.type_version, r.body_hash,
@@ -67,7 +67,7 @@ UPDATE inbox
 RETURNING closed;
 
 -- name: close
--- Refuses a started key for ever (fenced), or says that its outcome can never be known (never). No row: things have moved.
+-- Refuses a started key for ever (fenced), or says that its outcome can never be known (never). No row: it has moved.
 UPDATE inbox
    SET closed = $4, settled_at = clock_timestamp()
  WHERE tenant = $1 AND key = $2 AND starts = $3 AND outcome IS NULL AND closed IS NULL
