@@ -28,13 +28,14 @@ def fence(turn: Turn, activity: str, after: str = "") -> None:
     """Asks for the outcome of an unsettled step (or asks a running child to undo itself)."""
     found = turn.state.activities[activity]
     _, within_ms = undo_policy(turn, activity)
+    base = found.fence_base if found.fence else found.fence_attempt  # asked anew: with all its attempts
     turn.emit(
         "fence.requested",
         activity,
         round=found.round,
         attempt=found.fence_attempt + 1,
         due=turn.now + within_ms * MS,
-        base=found.fence_base,
+        base=base,
         after=after or found.after,
     )
 
