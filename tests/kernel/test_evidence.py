@@ -270,19 +270,6 @@ def test_a_fence_answer_without_outcome_to_a_fence_that_is_over_changes_nothing(
     assert types(spec) == before
 
 
-def test_settling_starts_its_policy_afresh_when_the_saga_turns_back() -> None:
-    """Rule 15, rule 16c: a fence that was stuck is asked again with all its attempts."""
-    spec = (
-        given(PIVOT, WANTED, ROOM)
-        .when(unanswered(charge), unanswered(charge))
-        .then(settling(charge), stuck(charge, "unknown"))
-    )
-    spec.when(cancelled("ann", "enough"))
-    assert spec.state.pending is not None
-    spec.when(operated("retry", charge)).then(settling(charge))
-    spec.when(settled_not_done(charge)).then(asked(FREE_ROOM), compensated(ENOUGH))
-
-
 def test_the_start_of_these_tests_is_the_plain_one() -> None:
     """A baseline: both done, nothing settled."""
     spec = given(TWO, WANTED).then(asked(HOLD_ROOM)).when(ROOM, CAR)

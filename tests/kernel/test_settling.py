@@ -142,3 +142,23 @@ def test_a_retry_of_an_unknown_outcome_asks_again_with_a_fresh_policy() -> None:
     spec = unknown().when(operated("retry", hold_car)).then(settling(hold_car))
     spec.when(unanswered(hold_car)).then(stuck(hold_car, "unknown"))
     assert len(keys(spec, "fence")) == 6
+
+
+def test_settling_starts_its_policy_afresh_when_the_saga_turns_back() -> None:
+    """Rule 15, rule 16c: a fence that was stuck is asked again, with all its attempts."""
+    flow = [hold_car, hold_room.on_exhausted(end("no")), note]
+    spec = given(Saga("settling_afresh", version=1, starts_on=TripWanted, flow=flow), WANTED, CAR)
+    spec.when(unanswered(hold_room), unanswered(hold_room)).then(settling(hold_room), stuck(hold_room, "unknown"))
+    spec.when(cancelled("ann", "enough")).then(settling(hold_room))
+    spec.when(unanswered(hold_room)).then(stuck(hold_room, "unknown"))
+    assert len(keys(spec, "fence")) == 6
+
+
+def test_a_cancel_waits_for_a_pivot_whose_fence_is_stuck() -> None:
+    """Rule 16b, rule 20."""
+    spec = given(PIVOT, WANTED, ROOM).when(unanswered(charge), unanswered(charge))
+    spec.then(settling(charge), stuck(charge, "unknown"))
+    spec.when(cancelled("ann", "enough"))
+    assert spec.state.pending is not None
+    spec.when(operated("retry", charge)).then(settling(charge))
+    spec.when(settled_not_done(charge)).then(asked(FREE_ROOM), compensated(ENOUGH))
