@@ -119,8 +119,8 @@ class Settings(BaseSettings):
     early_events_max_per_key: Annotated[
         int, _number(100, 1, 10_000, "Early events kept for one key; more are dead letters.")
     ]
-    trim_ms: Annotated[int, _number(1_000, 50, 3_600_000, "Pause between two passes that delete old rows.")]
-    trim_blocks: Annotated[int, _number(1_024, 1, 1_000_000, "Blocks (8 KiB) of each table that one pass looks at.")]
+    trim_ms: Annotated[int, _number(5_000, 50, 3_600_000, "Pause between two passes that delete old rows.")]
+    trim_blocks: Annotated[int, _number(2_048, 1, 1_000_000, "Blocks (8 KiB) of each table that one pass looks at.")]
     inbox_keep_ms: Annotated[
         int,
         _number(2_592_000_000, 60_000, 315_360_000_000, "How long messages are known again; not less than topics."),

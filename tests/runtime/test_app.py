@@ -8,7 +8,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ from orchestrator.runtime.work import Cause, Outcome, SagaInput
 from orchestrator.store.migrate import SchemaBehindError
 from tests.databases import Database
 from tests.runtime.desk import Eyes, event
+from tests.runtime.proxy import wire_to
 from tests.runtime.shop import SAGAS, CaseOpened, OrderPlaced, order
 from tests.runtime.shop_participants import PARTICIPANTS
 from tests.runtime.shop_process import QUICK
@@ -101,6 +102,34 @@ async def test_stopping_in_the_middle_and_going_on_loses_nothing(database: Datab
         await completed(eyes, 180)
         await asyncio.sleep(0.3)
     await check_all(eyes, 180)
+
+
+@pytest.mark.timeout(180)
+async def test_a_database_that_goes_away_turns_the_process_red_and_is_taken_up_again(
+    database: Database, eyes: Eyes
+) -> None:
+    """Every connection breaks in the middle of the work, and no new one is to be had for a while."""
+    async with wire_to(database) as wire:
+        through = Database(database.name, wire.url, database.migrate_url, database.admin_url)
+        async with at_work(through, stall_ms_max=500) as runtime:
+            await publish(runtime, 40)
+            await asyncio.sleep(0.2)
+            await wire.cut()
+            await until(lambda: not runtime.health().ready, 20)
+            assert any(loop.detail for loop in runtime.health().loops), "a loop says what is wrong"
+            await asyncio.sleep(1)
+            await wire.mend()
+            await completed(eyes, 40, seconds=60)
+            await until(lambda: runtime.health().ready, 30)
+            await asyncio.sleep(0.5)
+    await check_all(eyes, 40)
+
+
+async def until(check: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
 
 
 async def test_acts_of_people_share_transactions(database: Database, eyes: Eyes) -> None:
