@@ -25,6 +25,7 @@ from orchestrator.testing import (
     unanswered,
 )
 from tests.kernel.trips import (
+    CAR,
     FREE_CAR,
     FREE_ROOM,
     ROOM,
@@ -146,8 +147,9 @@ def test_a_retry_of_an_unknown_outcome_asks_again_with_a_fresh_policy() -> None:
 
 def test_settling_starts_its_policy_afresh_when_the_saga_turns_back() -> None:
     """Rule 15, rule 16c: a fence that was stuck is asked again, with all its attempts."""
-    flow = [hold_car, hold_room.on_exhausted(end("no")), note]
-    spec = given(Saga("settling_afresh", version=1, starts_on=TripWanted, flow=flow), WANTED, CAR)
+    giving_up = hold_room.on_exhausted(end("no"))
+    saga = Saga("settling_afresh", version=1, starts_on=TripWanted, flow=[hold_car, giving_up, note])
+    spec = given(saga, WANTED, CAR)
     spec.when(unanswered(hold_room), unanswered(hold_room)).then(settling(hold_room), stuck(hold_room, "unknown"))
     spec.when(cancelled("ann", "enough")).then(settling(hold_room))
     spec.when(unanswered(hold_room)).then(stuck(hold_room, "unknown"))
