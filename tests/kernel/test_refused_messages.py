@@ -7,7 +7,7 @@ from datetime import timedelta
 from orchestrator import Saga, fail, for_each, pivot, step
 from orchestrator.kernel.inputs import Answer, Operate, SendRefused, TimerDue
 from orchestrator.testing import asked, cancelled, compensated, given, operated, undo_refused
-from tests.kernel.trips import FREE_ROOM, ROOM, WANTED, HoldRoom, TripWanted, charge, hold_room, note
+from tests.kernel.trips import CHARGED, FREE_ROOM, ROOM, WANTED, HoldRoom, TripWanted, charge, hold_room, note
 
 
 def no_stops(wanted: TripWanted) -> list[int]:
@@ -96,3 +96,18 @@ def test_a_take_over_believes_only_the_answer_of_its_own_undo() -> None:
     undo = spec.state.activities["hold_room"].undo
     assert undo is not None
     assert undo.status == "taken"
+
+
+def test_a_round_after_evidence_carries_the_keys_that_are_still_owed_a_fence() -> None:
+    """Rule 15: the participant answers or refuses the earlier key first. Random schedules reach this too seldom."""
+    flow = [hold_room, pivot(charge), note]
+    spec = given(Saga("owed_round", version=1, starts_on=TripWanted, flow=flow), WANTED, ROOM, CHARGED)
+    spec.world.give(spec.world.main, SendRefused(len(spec.records), "too large"))
+    spec.when(operated("not_done", "!note"))
+    spec.world.give(spec.world.main, SendRefused(len(spec.records), "too large"))
+    spec.when(operated("settle", "?note", by="ann", outcome="not_done"))
+    spec.when(operated("settle", "?note", by="bob", outcome="not_done"))
+    spec.when(operated("retry", "!note"))
+    found = spec.state.activities["note"]
+    assert found.round == 2
+    assert [key.split(":")[3] for key in found.earlier] == ["1"]

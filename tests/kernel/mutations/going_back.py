@@ -252,13 +252,6 @@ BUGS: tuple[Mutation, ...] = (
         "no work item after the end", "steps", '        turn.stick(f"!{answer.activity}", "effect_found", text)\n', ""
     ),
     mutation(
-        "later round without earlier keys",
-        "operators",
-        '        earlier = [*found.earlier, str(old["key"])] if found.fence == "owed" else list(found.earlier)',
-        "        earlier: list[str] = []",
-        theme="forward",
-    ),
-    mutation(
         "operator's stale version counts",
         "operators",
         "    if act.version not in (stuck.version, proposal):",
