@@ -12,12 +12,14 @@ import asyncio
 import importlib
 import importlib.util
 import pkgutil
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from types import ModuleType
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from fastapi.routing import APIRoute
+from fastapi.routing import iter_route_contexts
 
 from orchestrator.api import events, health, letters, problems, sagas, tasks
 from orchestrator.api.body import StrictBody
@@ -26,6 +28,7 @@ from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.catalog import CatalogError
 
 ROUTES = "routes"
+_PARAMETER = re.compile(r"\{[^}]*\}")
 
 
 def create_app(runtime: Runtime) -> FastAPI:
@@ -47,7 +50,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         app.include_router(router)
     for module, router in saga_routers(runtime.settings.saga_modules):
         app.include_router(router, tags=[module.__name__.rpartition(".")[0]])
-    _check_routes(app)
+    check_routes(app)
     return app
 
 
@@ -67,19 +70,21 @@ def saga_routers(modules: Sequence[str]) -> Iterator[tuple[ModuleType, APIRouter
         yield from saga_routers([f"{name}.{found.name}" for found in packages])
 
 
-def _check_routes(app: FastAPI) -> None:
+def check_routes(app: FastAPI) -> int:
+    """How many routes there are. Raises CatalogError for two that answer alike, or a nameless one under /v1."""
     seen: dict[tuple[str, str], str] = {}
-    for route in app.routes:
-        if not isinstance(route, APIRoute):
-            continue
-        where = f"{route.endpoint.__module__}.{route.endpoint.__name__}"
+    for route in iter_route_contexts(app.routes):
+        path, endpoint = route.path or "", route.endpoint
+        where = f"{getattr(endpoint, '__module__', '?')}.{getattr(endpoint, '__name__', '?')}"
         for method in route.methods or ():
-            other = seen.setdefault((method, route.path), where)
+            other = seen.setdefault((method, _PARAMETER.sub("{}", path)), where)
             if other != where:
-                raise CatalogError(f"two routes answer {method} {route.path}: {other} and {where}; change one path")
-        if route.path.startswith("/v1/") and not _asks_who(route):
+                raise CatalogError(f"two routes answer {method} {path}: {other} and {where}; change one path")
+        if path.startswith("/v1/") and not _asks_who(route.dependant):
             raise CatalogError(f"{where}: a route under /v1 must ask who acts: add a parameter `actor: Acting`")
+    return len(seen)
 
 
-def _asks_who(route: APIRoute) -> bool:
-    return any(dependency.call is actor_of for dependency in route.dependant.dependencies)
+def _asks_who(dependant: Any) -> bool:
+    """True where the actor is among the dependencies, at any depth."""
+    return any(inner.call is actor_of or _asks_who(inner) for inner in dependant.dependencies)

@@ -48,7 +48,7 @@ async def publish(request: Request, engine: EngineOf, actor: Acting) -> Response
         raise ProblemError("media_type", f"Send application/json with ce-* headers, or {STRUCTURED}.")
     else:
         attributes, data = _binary(request), body
-    event = _event(attributes, data)
+    event = read_event(attributes, data)
     return respond(await engine.publish(event, actor, traceparent=traceparent_of(request)), 202)
 
 
@@ -90,7 +90,8 @@ def _binary(request: Request) -> dict[str, str]:
     return found
 
 
-def _event(attributes: dict[str, str], data: dict[str, Any]) -> CloudEvent:
+def read_event(attributes: dict[str, str], data: dict[str, Any]) -> CloudEvent:
+    """A CloudEvent of these attributes. Raises ProblemError `not_an_event` or `media_type` saying what is wrong."""
     if attributes.pop("specversion", "") != "1.0":
         raise ProblemError("not_an_event", "specversion must be 1.0 (header ce-specversion).")
     for name in ("id", "source", "type"):

@@ -24,6 +24,7 @@ from orchestrator import (
     compute,
     fail,
     pivot,
+    publish,
     step,
     task,
     wait_for,
@@ -45,6 +46,12 @@ class PayoutRequested(Event, context=CONTEXT):
 
 class PayoutNoted(Event, context=CONTEXT):
     """What a saga with the mood "wait" waits for."""
+
+    payout_id: Key[str]
+
+
+class PayoutPaid(Event, context=CONTEXT):
+    """What the saga tells; nobody else may say so in its name."""
 
     payout_id: Key[str]
 
@@ -132,6 +139,11 @@ def pay(reserved: Reserved) -> Pay:
     return Pay(token=reserved.token)
 
 
+def payout_paid(request: PayoutRequested) -> PayoutPaid:
+    """At the end."""
+    return PayoutPaid(payout_id=request.payout_id)
+
+
 payout = Saga(
     "payout",
     version=1,
@@ -142,6 +154,7 @@ payout = Saga(
         when(waits, wait_for(PayoutNoted, within=timedelta(hours=1)).on_timeout(fail("never noted"))),
         approve.on_reject(fail("rejected")).on_timeout(fail("too late")),
         pivot(pay),
+        publish(payout_paid),
     ],
 )
 

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.api.events import read_event
+from orchestrator.api.publishing import Publisher
+from orchestrator.api.views import CloudEvent
 from orchestrator.broker.contract import OutgoingMessage
 from tests.api.conftest import Product
 
@@ -89,6 +92,7 @@ async def test_a_waiting_saga_gets_its_event(product: Product) -> None:
         ({"ce_id": None}, payload(), 400, "not_an_event"),
         ({"ce_specversion": "0.3"}, payload(), 400, "not_an_event"),
         ({"ce_type": "apitest.Nothing"}, payload(), 422, "unknown_type"),
+        ({"ce_type": "apitest.PayoutPaid"}, {"payout_id": "x"}, 422, "unknown_type"),
         ({"ce_type": "apitest.Reserve"}, payload(), 422, "unknown_type"),
         ({"ce_type": "apitest.Reserved"}, {"token": "x"}, 422, "unknown_type"),
         ({}, {"requester": "ravi"}, 422, "invalid"),
@@ -115,6 +119,31 @@ async def test_a_client_cannot_choose_tenant_or_protocol(product: Product) -> No
     headers = attributes(ce_tenant="other", ce_correlationid="c-1", ce_outcome="ok", ce_authid="root")
     assert (await send(product, data, headers)).status_code == 202
     assert (await saga_of(product, data["payout_id"]))["saga"]["tenant"] == "main"
+
+
+async def test_no_layer_trusts_another_with_the_tenant(product: Product) -> None:
+    """What grants something is dropped when the event is read, and the tenant is set again when it is published."""
+    sent = {"id": "1", "source": "/s", "specversion": "1.0", "type": "t", "tenant": "other", "outcome": "ok"}
+    event = read_event(sent | {"correlationid": "c-1"}, {})
+    assert event.extensions == {"correlationid": "c-1"}
+    seen: list[OutgoingMessage] = []
+
+    class Recorder:
+        async def start(self) -> None: ...
+
+        async def send(self, messages: list[OutgoingMessage]) -> list[None]:
+            seen.extend(messages)
+            return [None]
+
+    class Broker:
+        def producer(self, name: str) -> Recorder:
+            return Recorder()
+
+    publisher: Any = Publisher(Broker(), product.runtime.catalog)  # type: ignore[arg-type]
+    forged = CloudEvent("1", "/s", "apitest.PayoutRequested", payload(), extensions={"tenant": "other"})
+    await publisher.publish(forged, "main", TRACEPARENT)
+    headers = dict(seen[0].headers)
+    assert (headers["ce_tenant"], headers["traceparent"].decode()) == (b"main", TRACEPARENT)
 
 
 async def test_contracts_and_definitions_are_listed(product: Product) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import uuid
 from typing import Any
 
 import pytest
 
+from orchestrator.runtime.submit import BusyError
+from orchestrator.runtime.work import Outcome
 from orchestrator.store import answers as answers_module
 from tests.api.conftest import Product
 
@@ -71,20 +75,54 @@ async def test_a_key_that_is_none_is_400(product: Product, key: str) -> None:
 
 
 async def test_a_request_that_still_runs_is_409(product: Product) -> None:
-    """And says when to come again."""
-    claimed = await product.engine.answers.claim("main\nada\nPOST\n/v1/sagas/payout", "k-4", b"")
-    assert claimed.fate == "mine"
-    answer = await product.post("/v1/sagas/payout", request(), key="k-4")
-    assert answer.status_code == 422  # another fingerprint: the claim above was for an empty one
-    async with asyncio.TaskGroup() as group:
-        body = request()
-        tasks = [group.create_task(product.post("/v1/sagas/payout", body, key="k-5")) for _ in range(20)]
-    statuses = {task.result().status_code for task in tasks}
-    assert statuses <= {201, 409}
-    assert 201 in statuses
-    for task in tasks:
-        if task.result().status_code == 409:
-            assert int(task.result().headers["retry-after"]) >= 1
+    """And says when to come again; the running one is not disturbed."""
+    body = request()
+    raw = json.dumps(body).encode()
+    fingerprint = hashlib.sha256(b"\n" + raw).digest()
+    scope = "main\nada\nPOST\n/v1/sagas/payout"
+    claim = await product.engine.answers.claim(scope, "k-4", fingerprint)
+    headers = {"X-Actor": "ada", "Idempotency-Key": "k-4", "Content-Type": "application/json"}
+    answer = await product.client.post("/v1/sagas/payout", content=raw, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (409, "key_running")
+    assert 1 <= int(answer.headers["retry-after"]) <= 15
+    assert (await product.get(f"/v1/sagas/{body['payout_id']}")).status_code == 404
+    await product.engine.answers.release(scope, "k-4", claim)
+    assert (await product.client.post("/v1/sagas/payout", content=raw, headers=headers)).status_code == 201
+
+
+async def test_of_many_at_once_one_starts_the_saga(product: Product) -> None:
+    """The others hear that it runs, or get its answer."""
+    body = request()
+    answers = await asyncio.gather(*(product.post("/v1/sagas/payout", body, key="k-5") for _ in range(20)))
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    assert 201 in {answer.status_code for answer in answers}
+
+
+async def test_what_went_wrong_for_the_moment_is_not_kept(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503 says: again, with the same key. So the key must be free, and the retry must count."""
+
+    async def busy(*_: object) -> None:
+        raise BusyError("too many acts wait")
+
+    body = request()
+    with monkeypatch.context() as patch:
+        patch.setattr(product.runtime, "submit", busy)
+        answer = await product.post("/v1/sagas/payout", body, key="k-8")
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert (await product.post("/v1/sagas/payout", body, key="k-8")).status_code == 201
+
+
+async def test_an_act_that_failed_is_no_success(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the kernel raised stays in the log; the caller hears that it did not count."""
+    saga_id = await product.start()
+
+    async def poisoned(*_: object) -> Outcome:
+        return Outcome("failed", saga_id, reason="Traceback: secret")
+
+    monkeypatch.setattr(product.runtime, "submit", poisoned)
+    answer = await product.post(f"/v1/sagas/{saga_id}/cancel", {"reason": "x"})
+    assert (answer.status_code, answer.json()["sagaId"]) == (500, saga_id)
+    assert "secret" not in answer.text
 
 
 async def test_after_a_crash_the_same_key_gets_the_answer_of_the_start(

@@ -1,0 +1,78 @@
+"""The application refuses to be made where its routes contradict, or would let somebody in without a name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fastapi import APIRouter, Depends, FastAPI
+
+from orchestrator.api import letters, sagas, tasks
+from orchestrator.api.app import check_routes, saga_routers
+from orchestrator.api.engine import Acting, Actor, actor_of
+from orchestrator.runtime.catalog import CatalogError
+
+
+def application(*routers: APIRouter) -> FastAPI:
+    """An application with our routes and these."""
+    app = FastAPI(docs_url=None, redoc_url=None)
+    for router in (sagas.router, tasks.router, letters.router, *routers):
+        app.include_router(router)
+    return app
+
+
+def test_our_own_routes_are_seen_and_fine() -> None:
+    """The check looks at every route, also of included routers."""
+    assert check_routes(application()) >= 13
+
+
+def test_two_routes_for_one_path_stop_the_start() -> None:
+    """Also where only the names of their parameters differ."""
+    router = APIRouter()
+
+    @router.get("/v1/sagas/{other_name}")
+    async def mine(actor: Acting) -> None: ...
+
+    with pytest.raises(CatalogError, match=r"two routes answer GET /v1/sagas/.*change one path"):
+        check_routes(application(router))
+
+
+def test_a_route_under_v1_that_asks_for_nobody_stops_the_start() -> None:
+    """Deny by default: forgetting the actor must not open a door. Elsewhere a package decides for itself."""
+    router = APIRouter()
+
+    @router.get("/v1/open")
+    async def open_to_all() -> None: ...
+
+    with pytest.raises(CatalogError, match="open_to_all: a route under /v1 must ask who acts"):
+        check_routes(application(router))
+
+
+def test_the_actor_counts_at_any_depth() -> None:
+    """A dependency of a dependency is a dependency."""
+    router = APIRouter()
+
+    def manager(actor: Actor = Depends(actor_of)) -> Actor:  # noqa: B008
+        return actor
+
+    @router.get("/v1/managers")
+    async def managers(who: Actor = Depends(manager)) -> None: ...  # noqa: B008
+
+    @router.get("/public")
+    async def public() -> None: ...
+
+    check_routes(application(router))
+
+
+def test_routes_of_packages_are_found_below_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`routes.router` of the module and of packages in it; a routes module without one is an error."""
+    inner = tmp_path / "routed_sagas" / "inner"
+    inner.mkdir(parents=True)
+    for folder in (inner.parent, inner):
+        (folder / "__init__.py").write_text("")
+    (inner / "routes.py").write_text("from fastapi import APIRouter\nrouter = APIRouter()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert [module.__name__ for module, _ in saga_routers(["routed_sagas"])] == ["routed_sagas.inner.routes"]
+    (inner.parent / "routes.py").write_text("")
+    with pytest.raises(CatalogError, match=r"routed_sagas\.routes has no `router`"):
+        list(saga_routers(["routed_sagas"]))
