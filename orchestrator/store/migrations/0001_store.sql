@@ -53,12 +53,13 @@ CREATE TABLE records (
     hash    bytea   NOT NULL,
     body    bytea   NOT NULL,
     PRIMARY KEY (saga_id, version)
-) PARTITION BY HASH (saga_id);
+) PARTITION BY RANGE (saga_id);
 COMMENT ON TABLE records IS 'append-only: what happened in every saga; hash = SHA-256(body), body holds the previous hash';
 COMMENT ON COLUMN records.seq IS 'batch number * 2^20 + place in the batch; not a position, see feed_sealed';
 CREATE INDEX records_by_seq ON records (seq);
-CREATE TABLE records_stored PARTITION OF records FOR VALUES WITH (MODULUS 1, REMAINDER 0)
-    WITH (autovacuum_vacuum_insert_scale_factor = 0.05);
+CREATE TABLE records_stored PARTITION OF records FOR VALUES FROM (MINVALUE) TO (MAXVALUE)
+    -- Rows of up to half a page stay as they are: compressing them would cost more than all the rest of writing them.
+    WITH (autovacuum_vacuum_insert_scale_factor = 0.05, toast_tuple_target = 4080);
 COMMENT ON TABLE records_stored IS 'add-only: the rows of records';
 
 CREATE TABLE live_runs (
@@ -109,7 +110,7 @@ CREATE TABLE outbox (
     key        text    NOT NULL,
     headers    bytea   NOT NULL,
     value      bytea   NOT NULL
-) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.05);
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.05, toast_tuple_target = 8160);
 COMMENT ON TABLE outbox IS 'mutable: every message decided, kept for a while after it was sent; trimmed by age';
 COMMENT ON COLUMN outbox.seq IS 'batch number * 2^20 + place in the batch: within a saga, in the order of versions';
 
