@@ -58,8 +58,8 @@ COMMENT ON TABLE records IS 'append-only: what happened in every saga; hash = SH
 COMMENT ON COLUMN records.seq IS 'batch number * 2^20 + place in the batch; not a position, see feed_sealed';
 CREATE INDEX records_by_seq ON records (seq);
 CREATE TABLE records_stored PARTITION OF records FOR VALUES FROM (MINVALUE) TO (MAXVALUE)
-    -- Rows of up to half a page stay as they are: compressing them would cost more than all the rest of writing them.
-    WITH (autovacuum_vacuum_insert_scale_factor = 0.05, toast_tuple_target = 4080);
+    -- Bodies of more than 2 kB are compressed, as everywhere: 12 us more a record, and a fifth of the space for ever.
+    WITH (autovacuum_vacuum_insert_scale_factor = 0.05);
 COMMENT ON TABLE records_stored IS 'add-only: the rows of records';
 
 CREATE TABLE live_runs (
@@ -110,7 +110,7 @@ CREATE TABLE outbox (
     key        text    NOT NULL,
     headers    bytea   NOT NULL,
     value      bytea   NOT NULL
-) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.05, toast_tuple_target = 8160);
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.05);
 COMMENT ON TABLE outbox IS 'mutable: every message decided, kept for a while after it was sent; trimmed by age';
 COMMENT ON COLUMN outbox.seq IS 'batch number * 2^20 + place in the batch: within a saga, in the order of versions';
 
