@@ -69,7 +69,7 @@ def _lines(records: Sequence[Record]) -> str:
 
 
 def check_tables(
-    state: State, timers: dict[str, tuple[int, int]], waits: set[tuple[str, str, str]], tasks: Collection[str]
+    state: State, timers: dict[str, tuple[int, int]], waits: Collection[tuple[str, str, str]], tasks: Collection[str]
 ) -> None:
     """The rows that effects have led to are those that the state speaks of. Raises KernelError."""
     due = {key: (found.due, found.armed) for key, found in state.activities.items() if found.due}
@@ -77,9 +77,9 @@ def check_tables(
         due[""] = (state.deadline, state.deadline_armed)
     if due != timers:
         raise KernelError(f"effects: timers are\n    {timers}\nthe state speaks of\n    {due}")
-    wanted = {(key, w["type"], w["key"]) for key, found in state.activities.items() for w in found.wants}
-    if wanted != waits:
-        raise KernelError(f"effects: subscriptions are\n    {sorted(waits)}\nthe state speaks of\n    {sorted(wanted)}")
+    wanted = sorted((key, w["type"], w["key"]) for key, found in state.activities.items() for w in found.wants)
+    if wanted != sorted(waits):
+        raise KernelError(f"effects: subscriptions are\n    {sorted(waits)}\nthe state speaks of\n    {wanted}")
     opened = {key for key, found in state.activities.items() if found.task is not None and found.status == "open"}
     if opened != set(tasks):
         raise KernelError(f"effects: open tasks are {sorted(tasks)}, the state speaks of {sorted(opened)}")

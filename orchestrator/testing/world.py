@@ -238,7 +238,7 @@ def _check(actor: Actor) -> None:
     if actor.state is None or actor.stubbed:
         return
     timers = {timer.activity: (timer.due, timer.armed) for timer in actor.timers.values()}
-    waits = {(wanted.activity, wanted.type, wanted.key) for wanted in actor.subscriptions}
+    waits = [(wanted.activity, wanted.type, wanted.key) for wanted in actor.subscriptions]
     check_tables(actor.state, timers, waits, actor.tasks)
     check_alive(actor.state, timers, waits, actor.tasks)
 

@@ -20,6 +20,7 @@ from orchestrator.testing import (
     cancelled,
     compensated,
     decided,
+    denied,
     elapsed,
     ended,
     given,
@@ -54,7 +55,6 @@ from tests.kernel.trips import (
     hold_car,
     hold_room,
     note,
-    of,
     send_ticket,
     telling_success,
 )
@@ -295,9 +295,12 @@ def test_an_event_that_the_broker_refuses_for_good_is_visible() -> None:
     saga = Saga("effects_event", version=1, starts_on=TripWanted, flow=[telling_success, note])
     spec = given(saga, WANTED)
     refuse_sending(spec, "event")
-    assert len(spec.state.stuck) == 1
-    spec.when(NOTED)
-    assert of(spec, "saga.completed")
+    assert list(spec.state.stuck) == ["!"]
+    spec.when(operated("done", "!")).then(denied("invalid"))
+    spec.when(NOTED).then(ended())
+    assert list(spec.state.stuck) == ["!"], "the end does not forget it"
+    spec.when(operated("retry", "!", reason="told the customer by phone")).then_nothing()
+    assert spec.state.stuck == {}
 
 
 # --- rule 32: a turn uses its own time
