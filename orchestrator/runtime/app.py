@@ -10,7 +10,6 @@ Rules of this file
 
 from __future__ import annotations
 
-import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
@@ -21,11 +20,12 @@ from typing import Any, Self
 
 import structlog
 
-from orchestrator.broker.contract import Broker, BrokerError, IncomingMessage, open_broker
+from orchestrator.broker.contract import Broker, IncomingMessage, open_broker
 from orchestrator.config import ROLES, Settings
 from orchestrator.participants.pool import open_pool
 from orchestrator.participants.worker import Worker
 from orchestrator.runtime import parts
+from orchestrator.runtime.attendant import Attendant
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.coordinator import Coordinator
 from orchestrator.runtime.hints import Hints
@@ -42,8 +42,6 @@ from orchestrator.store.postgres import PostgresStore
 from orchestrator.store.queries import ReadQueries
 
 DECIDING = frozenset({"coordinator", "timers", "api", "relay"})  # a relay gives refused messages back to their sagas
-PARTICIPANT_BEAT_MS = 200
-RETRY_MS = 500
 
 # Generations of the garbage collector. States in memory are many and free of cycles: a full pass over them would stop
 # the process for most of a second and find nothing, so it is made (nearly) never.
@@ -102,7 +100,7 @@ class Runtime:
         self.intake: Intake | None = None
         self.timers: Timers | None = None
         self.reconciler: Reconciler | None = None
-        self.workers: list[Worker] = []
+        self.attendants: list[Attendant] = []
         self._on_handled = on_handled
         self._supervisor = Supervisor(stop_ms_max=settings.stop_ms_max, stall_exit_ms=settings.stall_exit_ms)
         self._open = AsyncExitStack()
@@ -194,8 +192,8 @@ class Runtime:
             self._coordinator_loops()
         if "timers" in self.roles:
             self._timer_loops()
-        for worker in self.workers:
-            self._worker_loop(worker)
+        for attendant in self.attendants:
+            self._loop(attendant.name, attendant.run, attendant.pulse)
         if self.relay is not None:
             relay = self.relay
             self._beating("relay", relay.run)
@@ -233,27 +231,8 @@ class Runtime:
             return
         pool = await opening.enter_async_context(open_pool(self.database_url, self.settings.pool_participants_max))
         for participant in self.catalog.participants:
-            self.workers.append(Worker(participant, self.broker, pool, on_handled=self._on_handled))
-
-    def _worker_loop(self, worker: Worker) -> None:
-        name = f"participant-{worker.participant.name}"
-        pulse = Pulse(name, self.settings.stall_ms_max)
-
-        async def run(stopping: Stopping) -> None:
-            working = asyncio.create_task(_until_reachable(worker, stopping), name=name)
-            asked = asyncio.create_task(stopping.wait(), name=f"{name}-stop")
-            try:
-                while not stopping and not working.done():
-                    await asyncio.wait({working, asked}, timeout=PARTICIPANT_BEAT_MS / 1000)
-                    pulse.beat_at(worker.progressed_at)
-                if working.done():
-                    await working  # raises what ended it
-            finally:
-                asked.cancel()
-                working.cancel()
-                await asyncio.wait({working})
-
-        self._loop(name, run, pulse)
+            make = partial(Worker, participant, self.broker, pool, on_handled=self._on_handled)
+            self.attendants.append(Attendant(participant.name, make, self.settings.stall_ms_max))
 
     def _beating(
         self, name: str, run: Callable[[Stopping, Pulse], Awaitable[None]], stall_ms: int | None = None
@@ -263,16 +242,3 @@ class Runtime:
 
     def _loop(self, name: str, run: Callable[[Stopping], Awaitable[None]], pulse: Pulse | None = None) -> None:
         self._supervisor.add(name, run, pulse)
-
-
-async def _until_reachable(worker: Worker, stopping: Stopping) -> None:
-    """A worker whose broker is away at the start comes again; once it runs, it copes by itself."""
-    while not stopping:
-        try:
-            await worker.run()
-            return
-        except BrokerError as error:
-            if not error.retriable:
-                raise
-            log.warning("participant cannot reach the broker", participant=worker.participant.name, error=str(error))
-            await stopping.sleep(RETRY_MS)
