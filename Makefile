@@ -57,7 +57,7 @@ demo: $(VENV)/runtime.stamp
 
 .PHONY: proof
 proof: $(VENV)/dev.stamp
-	@exec $(BIN)/python -m orchestrator proof $(ARGS)
+	@exec $(BIN)/python -m tests.proof $(ARGS)
 
 # --- check it ---------------------------------------------------------------------------------------------------------
 

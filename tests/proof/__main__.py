@@ -1,0 +1,111 @@
+"""`make proof`: the long checks, one after the other, with their figures written to docs/proof.md.
+
+    make proof ARGS="--schedules 100000 --kills 5 --sagas 20000"
+
+Each part is a command of its own that can be run by hand; a part that fails is reported as failed, the others still
+run, and the whole ends with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.proof.schedules import Tally, run_range
+
+REPORT = Path("docs/proof.md")
+SLICE_FLOWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part as the report shows it."""
+
+    name: str
+    command: str
+    ok: bool
+    seconds: float
+    figures: str
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--schedules", type=int, default=100_000, help="random schedules of random flows")
+    parser.add_argument("--kills", type=int, default=5, help="how often the crash test runs on each broker")
+    parser.add_argument("--sagas", type=int, default=20_000, help="orders of each bench")
+    parser.add_argument("--only", default="schedules,planted,kills,bench", help="which parts, comma-separated")
+    given = parser.parse_args()
+    parts = []
+    wanted = given.only.split(",")
+    if "schedules" in wanted:
+        parts.append(_schedules(given.schedules))
+    if "planted" in wanted:
+        parts.append(_run("planted bugs", [sys.executable, "-m", "tests.kernel.mutations"], tail=3))
+    if "kills" in wanted:
+        test = "tests/crash/test_killed_under_load.py"
+        parts += [
+            _run(f"kills, run {n + 1}", [sys.executable, "-m", "pytest", "-q", test], tail=1)
+            for n in range(given.kills)
+        ]
+    if "bench" in wanted:
+        for broker in ("kafka", "postgres"):
+            bench = [sys.executable, "-m", "orchestrator", "bench", "orders", "--broker", broker, "--json"]
+            parts.append(_run(f"bench on {broker}", [*bench, "--sagas", str(given.sagas)], tail=1))
+    _write(parts)
+    return 0 if all(part.ok for part in parts) else 1
+
+
+def _schedules(count: int) -> Part:
+    """Random schedules on all processors."""
+    began = time.monotonic()
+    per_flow = 4
+    firsts = range(0, count // per_flow, SLICE_FLOWS)
+    total = Tally()
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for tally in pool.map(run_range, firsts, [SLICE_FLOWS] * len(firsts), [per_flow] * len(firsts)):
+            total.add(tally)
+            _say(f"{total.schedules} schedules, {total.records} records, {len(total.broken)} broken")
+    ended, broken = dict(total.ended), total.broken or "none"
+    figures = f"{total.schedules} schedules, {total.records} records; ended {ended}; broken: {broken}"
+    return Part("schedules", f"--schedules {count}", not total.broken, time.monotonic() - began, figures)
+
+
+def _run(name: str, command: list[str], tail: int) -> Part:
+    began = time.monotonic()
+    _say(f"{name}: {' '.join(command[1:])}")
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    lines = done.stdout.strip().splitlines()
+    return Part(name, " ".join(command[1:]), done.returncode == 0, time.monotonic() - began, "\n".join(lines[-tail:]))
+
+
+def _write(parts: list[Part]) -> None:
+    lines = [
+        "# Proof",
+        "",
+        f"Written by `make proof` on {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}.",
+        "",
+    ]
+    for part in parts:
+        verdict = "passed" if part.ok else "FAILED"
+        lines += [f"## {part.name}: {verdict} in {part.seconds:.0f} s", "", f"`{part.command}`", "", "```"]
+        lines += [part.figures, "```", ""]
+    REPORT.write_text("\n".join(lines))
+    _say(f"written: {REPORT}")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
