@@ -119,7 +119,7 @@ def _lasts(state: State, place: str, mark: Stuck, *, undone: bool) -> bool:
 def _withdraw_ways(state: State, activity: str) -> None:
     """What a closing takes from one activity inside: timers, continuations of fences, stuck marks of its way back."""
     found = state.activities[activity]
-    if found.due and found.undo_status not in ("asked", "backoff", "taken"):
+    if found.due and found.undo_status not in ("asked", "backoff", "taken") and found.fence != "owed":
         set_timer(state, state.touch(activity), 0)
     if found.undo_status == "stuck":
         undo = state.touch(activity).undo  # asked again in its turn, and the policy starts afresh
@@ -197,7 +197,7 @@ def _deadline_missed(state: State, activity: str, data: Data) -> None:
     state.deadline = 0
 
 
-@folds("parent.answered", "reply.late", "reply.contradicted", "fence.owed")
+@folds("parent.answered", "reply.late", "reply.contradicted")
 def _noted(state: State, activity: str, data: Data) -> None:
     """Recorded; changes nothing."""
 
@@ -256,15 +256,19 @@ def _attempt_failed(state: State, activity: str, data: Data) -> None:
 @folds("fence.requested")
 def _fence_requested(state: State, activity: str, data: Data) -> None:
     found = state.touch(activity)
-    if data.get("owed"):
-        found.fence = "owed"
-        return
     found.status, found.fence = "unknown", "asked"
     found.fence_attempt = data["attempt"]
     found.fence_base = data.get("base", found.fence_base)
     found.after = data.get("after", found.after)
     found.proposal = None
     state.stuck.pop(f"!{activity}", None)  # it is being settled: nobody asks for it again
+    set_timer(state, found, data.get("due"))
+
+
+@folds("fence.owed")
+def _fence_owed(state: State, activity: str, data: Data) -> None:
+    found = state.touch(activity)
+    found.fence_attempt = data["attempt"]
     set_timer(state, found, data.get("due"))
 
 

@@ -172,7 +172,7 @@ def _settled(state: State, activity: str, data: Data) -> None:
     found = settle(state, activity, "succeeded" if data["outcome"] == "done" else "refused")
     found.result = data.get("result")
     if data.get("owed"):
-        found.fence, found.owed = "owed", found.round
+        found.fence, found.owed, found.fence_base = "owed", found.round, found.fence_attempt
     if found.pivot:
         state.pivot = "passed" if data["outcome"] == "done" else "none"
 
@@ -181,6 +181,8 @@ def _settled(state: State, activity: str, data: Data) -> None:
 def _evidence(state: State, activity: str, data: Data) -> None:
     found = state.touch(activity)
     found.fence = ""
+    if found.undo_status not in ("asked", "backoff", "taken"):
+        set_timer(state, found, 0)
     if data.get("plans"):
         found.status, found.undoable = "succeeded", True
         found.result = data.get("result", found.result)

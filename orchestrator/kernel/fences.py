@@ -14,6 +14,7 @@ from orchestrator.kernel.state import in_body
 from orchestrator.kernel.turn import MS, Turn, backoff_ms
 
 CHILD_POLICY = RetryPolicy(attempts=0, first_ms=30_000, factor=2.0, ceiling_ms=600_000)
+OWED_POLICY = RetryPolicy(attempts=0, first_ms=60_000, factor=2.0, ceiling_ms=3_600_000)
 
 
 def undo_policy(turn: Turn, activity: str) -> tuple[RetryPolicy, int]:
@@ -38,6 +39,14 @@ def fence(turn: Turn, activity: str, after: str = "") -> None:
         base=base,
         after=after or found.after,
     )
+
+
+def owe(turn: Turn, activity: str) -> None:
+    """Evidence settled the saga, not the key: the participant is asked until it has said what it did (rule 15)."""
+    found = turn.state.activities[activity]
+    attempt = found.fence_attempt + 1
+    wait = backoff_ms(OWED_POLICY, attempt - found.fence_base, f"{turn.state.saga_id}:{activity}:owed:{attempt}")
+    turn.emit("fence.owed", activity, round=found.round, attempt=attempt, due=turn.now + wait * MS)
 
 
 def fence_failed(turn: Turn, activity: str, reason: str, until: int = 0) -> None:

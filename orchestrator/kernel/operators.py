@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.kernel.children import call_again
-from orchestrator.kernel.fences import fence, is_child, undo_policy
+from orchestrator.kernel.fences import fence, is_child, owe, undo_policy
 from orchestrator.kernel.forks import branch
 from orchestrator.kernel.graph import CallNode, StepNode, TaskNode, node_path
 from orchestrator.kernel.inputs import Answer, Operate
@@ -214,7 +214,7 @@ def _settle_by_two(turn: Turn, act: Operate, found: Activity, first: dict[str, A
         **_by(act),
     )
     if owed and not is_child(turn, activity):
-        turn.emit("fence.owed", activity, round=found.round, attempt=found.fence_attempt + 1)
+        owe(turn, activity)
     if done and found.pivot:
         go_forward(turn)
     if not done and live and not handled:

@@ -11,7 +11,7 @@ Rules of this file
 
 from __future__ import annotations
 
-from orchestrator.kernel.fences import fence, fence_failed, fence_never
+from orchestrator.kernel.fences import fence, fence_failed, fence_never, owe
 from orchestrator.kernel.graph import RetryPolicy, StepNode
 from orchestrator.kernel.inputs import Answer
 from orchestrator.kernel.state import Activity
@@ -82,10 +82,14 @@ def answered(turn: Turn, answer: Answer) -> None:
 
 def _late(turn: Turn, found: Activity, answer: Answer) -> None:
     """A definite answer that nothing waits for is recorded; one that contradicts the outcome raises an alarm."""
+    owed = found.fence == "owed" and answer.round == found.round
+    if owed and answer.outcome == "never":
+        turn.emit("evidence.checked", answer.activity, outcome="never")  # the evidence is final
+        return
     if answer.outcome not in ("ok", "refused", "not_done") or found.reads:
         turn.refuse("late", "an answer without outcome that nothing waits for")
         return
-    if found.fence == "owed" and answer.round == found.round:
+    if owed:
         _owed_answered(turn, found, answer)
         return
     done = answer.outcome == "ok"
@@ -190,7 +194,9 @@ def _give_up(turn: Turn, activity: str, node: StepNode, reason: str) -> None:
 def step_timer(turn: Turn, activity: str) -> None:
     """The one timer of a step came due: of a fence, of an undo, of a backoff, or of an attempt that got no answer."""
     found = turn.state.activities[activity]
-    if found.fence == "asked":
+    if found.fence == "owed":
+        owe(turn, activity)
+    elif found.fence == "asked":
         fence_failed(turn, activity, "no answer in time")
     elif found.fence == "backoff":
         fence(turn, activity)

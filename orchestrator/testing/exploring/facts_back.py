@@ -219,6 +219,8 @@ def _settled(seen: Seen, record: Record, data: Data) -> None:
 def _evidence(seen: Seen, record: Record, data: Data) -> None:
     fact = seen.story.facts[record.activity]
     fact.owed = False
+    if fact.undo not in ("open", "taken"):
+        fact.due = fact.armed = 0
     if data.get("plans"):
         fact.state, fact.undo = "done", ""
         _replan(seen.story, record.activity)
