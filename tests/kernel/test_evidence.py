@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from orchestrator import Saga, end, fail, pivot
 from orchestrator.testing import (
     Spec,
@@ -147,6 +149,37 @@ def test_evidence_settles_the_saga_and_leaves_the_fence_owed() -> None:
     assert spec.state.phase == "compensated"
     assert len(keys(spec, "fence")) == fences + 1
     assert set(keys(spec, "fence")) == {keys(spec, "do")[-1]}
+
+
+def test_an_owed_fence_is_asked_until_the_participant_has_said_what_it_did() -> None:
+    """Rule 15: it survives the end, and doubts."""
+    spec = settled_by_two("not_done")
+    fences = len(keys(spec, "fence"))
+    spec.when(elapsed(hours=1)).then_nothing()
+    assert len(keys(spec, "fence")) > fences + 3
+    spec.when(in_doubt(hold_car, until=timedelta(minutes=5))).then_nothing()
+    fences = len(keys(spec, "fence"))
+    spec.when(elapsed(hours=3)).then_nothing()
+    assert fences + 1 < len(keys(spec, "fence")) < fences + 6, "patiently"
+    spec.when(settled_not_done(hold_car)).then_nothing()
+    assert spec.world.main.timers == {}
+    assert spec.state.phase == "compensated"
+
+
+def test_an_owed_fence_that_can_never_be_answered_ends_the_matter() -> None:
+    """Rule 15: the evidence is final, and the key leaves the list."""
+    spec = settled_by_two("not_done").when(never_known(hold_car)).then_nothing()
+    assert types(spec)[-1] == "evidence.checked"
+    assert spec.world.main.timers == {}
+
+
+def test_an_owed_fence_goes_on_through_the_turning_back_of_its_saga() -> None:
+    """Rule 15: no closing takes it away."""
+    spec = denied_and_gone_on("evidence_owed").when(replied(note, Noted()), refused(hold_car))
+    assert spec.state.phase == "compensated"
+    assert list(spec.world.main.timers) == ["hold_room"]
+    spec.when(settled_not_done(hold_room)).then_nothing()
+    assert spec.world.main.timers == {}
 
 
 def test_an_owed_fence_that_agrees_with_the_evidence_ends_the_matter() -> None:
