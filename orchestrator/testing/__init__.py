@@ -7,6 +7,8 @@
          .when(decided(manager_approval, REJECT, by="maria"))
          .then(asked(ReleaseFunds(hold_id="H-1")), published(FAILED), compensated("rejected")))
 
+`explore(transfer, request(6000), seeds=500)` runs it through random replies, silences, crashes and cancels instead.
+
 It runs the kernel that runs in production, and after every turn it checks that the records alone give the same state
 and that deciding again gives the same records.
 """
@@ -22,12 +24,14 @@ from orchestrator.testing.answers import (
     settled_done,
     settled_not_done,
     settled_refused,
+    settling_errored,
     unanswered,
     undo_errored,
     undo_refused,
     undone,
 )
 from orchestrator.testing.checks import KernelError
+from orchestrator.testing.explore import explore
 from orchestrator.testing.inputs import (
     APPROVE,
     REJECT,
@@ -60,7 +64,7 @@ from orchestrator.testing.spec import Spec, given
 __all__ = [
     "APPROVE", "REJECT", "Given", "KernelError", "Output", "Spec", "SpecificationError", "amended", "answered_late",
     "arrived", "asked", "awaits", "cancelled", "compensated", "decided", "denied", "elapsed", "ended", "entered",
-    "errored", "escalated", "given", "in_doubt", "never_known", "opened", "operated", "published", "refused", "replied",
-    "settled_done", "settled_not_done", "settled_refused", "settling", "started", "stuck", "unanswered", "undo_errored",
-    "undo_refused", "undone", "unwinding",
+    "errored", "escalated", "explore", "given", "in_doubt", "never_known", "opened", "operated", "published",
+    "refused", "replied", "settled_done", "settled_not_done", "settled_refused", "settling", "settling_errored",
+    "started", "stuck", "unanswered", "undo_errored", "undo_refused", "undone", "unwinding",
 ]  # fmt: skip

@@ -173,6 +173,11 @@ def in_doubt(step: Step[..., Any], *, at: At = None, until: timedelta | None = N
     return Answered(step, "fence", "in_doubt", at=at, until=until)
 
 
+def settling_errored(step: Step[..., Any], reason: str = "error", *, at: At = None) -> Answered:
+    """The participant could not say what happened: asked again, as the undo policy says."""
+    return Answered(step, "fence", "error", reason=reason, at=at)
+
+
 def never_known(step: Step[..., Any], reason: str = "", *, at: At = None) -> Answered:
     """The participant will never be able to say."""
     return Answered(step, "fence", "never", reason=reason, at=at)

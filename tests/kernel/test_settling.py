@@ -21,6 +21,7 @@ from orchestrator.testing import (
     settled_not_done,
     settled_refused,
     settling,
+    settling_errored,
     stuck,
     unanswered,
 )
@@ -111,6 +112,15 @@ def test_a_fence_without_answer_is_repeated_by_the_undo_policy_and_then_stuck() 
     assert len(keys(spec, "fence")) == 3
     assert list(spec.state.stuck) == ["?hold_car"]
     assert spec.state.stuck["?hold_car"].cause == "unknown"
+
+
+def test_errors_of_a_fence_count_and_it_is_stuck_in_the_end() -> None:
+    """Rule 15: repeated by the undo policy."""
+    spec = given(TWO, WANTED, ROOM).when(unanswered(hold_car))
+    for _ in range(2):
+        spec.when(settling_errored(hold_car, "no database"), elapsed(seconds=3)).then_nothing()
+    spec.when(settling_errored(hold_car, "no database")).then(stuck(hold_car, "unknown"))
+    assert "no database" in spec.state.stuck["?hold_car"].reason
 
 
 def test_a_fence_in_doubt_is_asked_again_when_the_participant_says() -> None:
