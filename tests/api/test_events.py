@@ -152,6 +152,8 @@ async def test_contracts_and_definitions_are_listed(product: Product) -> None:
     assert one["starts"] == ["payout"]
     contract = (await product.get("/v1/contracts/PayoutRequested")).json()
     assert contract["key"] == ["payout_id"]
+    other = (await product.get("/v1/contracts/apitest.PayoutRequested")).json()
+    assert other["example"]["payout_id"] != contract["example"]["payout_id"]  # a second example is another event
     answer = await product.post("/v1/sagas/payout", contract["example"])
     assert answer.status_code == 201, answer.text
     assert (await product.get("/v1/contracts/Nothing")).status_code == 404

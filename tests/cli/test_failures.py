@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -187,3 +188,34 @@ def test_a_second_persons_evidence_answers_the_first_ones(
     assert "--version 9" in capsys.readouterr().err
     assert run(["saga", "retry", "s", "--reason", "r", "--yes"]) == 2
     assert "--version 4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("terminal", "typed", "yes", "code"),
+    [
+        (True, "y", False, 0),
+        (True, "YES", False, 0),
+        (True, "", False, 1),
+        (True, "n", False, 1),
+        (False, "y", False, 2),
+        (False, "", True, 0),
+    ],
+)
+def test_a_writing_verb_asks_where_somebody_can_answer(
+    terminal: bool, typed: str, yes: bool, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--yes` for scripts, a question on a terminal, and never a wait for an answer that cannot come."""
+    typing = io.StringIO(f"{typed}\n")
+    monkeypatch.setattr(typing, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys, "stdin", typing)
+    posted: list[str] = []
+    letter = {"id": 1, "reason": "invalid"}
+    monkeypatch.setattr("orchestrator.cli.client.Api.get", lambda *_: letter)
+
+    def post(_: object, path: str, body: object) -> dict[str, str]:
+        posted.append(path)
+        return {"fate": "applied"}
+
+    monkeypatch.setattr("orchestrator.cli.client.Api.post", post)
+    assert run(["letter", "redrive", "1", "--reason", "r", *(["--yes"] if yes else [])]) == code
+    assert bool(posted) == (code == 0)
