@@ -32,5 +32,5 @@ def test_every_word_is_there_and_explains_itself() -> None:
 def test_nothing_else_is_public_by_accident() -> None:
     public = {name for name in vars(orchestrator) if not name.startswith("_")}
     packages = {"api", "broker", "cli", "config", "definition", "demo", "kernel", "messages", "participants"}
-    packages |= {"projections", "runtime", "store", "telemetry", "testing"}
+    packages |= {"bench", "logs", "projections", "runtime", "store", "telemetry", "testing"}
     assert public - set(orchestrator.__all__) <= packages
