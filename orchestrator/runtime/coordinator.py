@@ -213,9 +213,12 @@ class Coordinator:
             counts["records"] += len(append.records)
             if append.outbox and self.outlet is not None:
                 self.outlet.accept(append.saga_id, append.outbox, stream.foreign)
-            # Once a foreign saga's rows went by way of the table, the relay knows it and keeps the order.
-            foreign = stream.foreign and not append.outbox
-            self.cache.put(append.saga_id, Entry(stream.state, stream.version, b"", stream.trace_id, foreign))
+            if append.ended:
+                self.cache.drop(append.saga_id)  # hardly anything comes any more, and memory is for the living
+            else:
+                # Once a foreign saga's rows went by way of the table, the relay knows it and keeps the order.
+                foreign = stream.foreign and not append.outbox
+                self.cache.put(append.saga_id, Entry(stream.state, stream.version, b"", stream.trace_id, foreign))
             effects = append.effects
             for timer in effects.timers_set:
                 if not earliest or timer.due < earliest:

@@ -222,7 +222,7 @@ class Turns:
             return self._poisoned(item, poison)
         if not kept:
             return self._bury(item, "too_many_early", f"{event.type}: more events wait for one key than are kept")
-        return outcome or Outcome("early")
+        return outcome if outcome is not None and outcome.fate != "nothing" else Outcome("early")
 
     def _begun(self, begin: SagaBegin, event: Arrived) -> Outcome:
         """Starts a saga by an event. Where the saga also waits for such events, the first one starts a run and the next

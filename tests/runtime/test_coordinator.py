@@ -7,7 +7,8 @@ from orchestrator.messages import Done, Reply
 from orchestrator.messages.envelope import schema_urn
 from orchestrator.messages.protocol import CommandHeader, replies_topic, reply_envelope
 from orchestrator.runtime.identity import saga_id_of
-from tests.runtime.desk import Desk, Eyes, event, header_of, incoming, reply
+from tests.databases import Database
+from tests.runtime.desk import Desk, Eyes, at_desk, event, header_of, incoming, reply
 from tests.runtime.shop import Charged, OrderPlaced, Reserved
 
 ORDER = saga_id_of("main", "order", "o-1")
@@ -36,6 +37,16 @@ async def test_an_order_runs_through_its_three_steps(desk: Desk, eyes: Eyes) -> 
     assert await eyes.count("timers") == 0
     assert await eyes.count("live_runs") == 0
     assert await eyes.letters() == []
+
+
+async def test_memory_holds_live_sagas_alone_and_not_too_many(database: Database, eyes: Eyes) -> None:
+    async with at_desk(database.url, cache_sagas_max=3) as desk:
+        await run_order(desk)
+        assert len(desk.coordinator.cache) == 0
+        await desk.take(*(event(OrderPlaced(order_id=f"p-{n}")) for n in range(5)))
+        assert len(desk.coordinator.cache) == 3
+        await desk.take(*(reply(row, Reserved(hold="h")) for row in desk.commands()[-5:]))
+    assert [row["version"] for row in await eyes.rows("SELECT version FROM saga_heads WHERE NOT ended")] == [4] * 5
 
 
 async def test_a_command_says_who_asks_for_what(desk: Desk) -> None:
