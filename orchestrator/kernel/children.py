@@ -105,7 +105,7 @@ def _undo_of_child(turn: Turn, answer: ChildAnswer) -> None:
 
 def _completed(turn: Turn, answer: ChildAnswer) -> None:
     found = turn.state.activities[answer.activity]
-    if found.fence:
+    if found.fence and not found.pivot:  # a child with a pivot has passed it, whatever else is on its way
         # It ended before our request to undo reached it; that request stands and will be answered definitely.
         turn.emit("reply.late", answer.activity, purpose="child", outcome="completed")
         return

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
-from orchestrator import Saga, fail, for_each, pivot, step
-from orchestrator.kernel.inputs import Answer, Operate, SendRefused, TimerDue
+from orchestrator import Command, Done, Key, Saga, call, fail, for_each, pivot, step
+from orchestrator.kernel.inputs import Answer, ChildAnswer, Operate, SendRefused, TimerDue
 from orchestrator.testing import asked, cancelled, compensated, given, operated, undo_refused
-from tests.kernel.trips import CHARGED, FREE_ROOM, ROOM, WANTED, HoldRoom, TripWanted, charge, hold_room, note
+from tests.kernel.trips import CHARGED, FREE_ROOM, ROOM, WANTED, HoldRoom, Note, TripWanted, charge, hold_room, note
+
+
+class Pay(Command[Done]):
+    """Starts a child with a pivot."""
+
+    trip: Key[str]
+
+
+def pay(wanted: TripWanted) -> Pay:
+    """Calls the child."""
+    return Pay(trip=wanted.trip)
+
+
+def pay_out(wanted: Pay) -> Note:
+    """The child's pivot."""
+    return Note(trip=wanted.trip)
 
 
 def no_stops(wanted: TripWanted) -> list[int]:
@@ -100,7 +117,7 @@ def test_a_take_over_believes_only_the_answer_of_its_own_undo() -> None:
 
 def test_a_round_after_evidence_carries_the_keys_that_are_still_owed_a_fence() -> None:
     """Rule 15: the participant answers or refuses the earlier key first. Random schedules reach this too seldom."""
-    flow = [hold_room, pivot(charge), note]
+    flow: list[Any] = [hold_room, pivot(charge), note]
     spec = given(Saga("owed_round", version=1, starts_on=TripWanted, flow=flow), WANTED, ROOM, CHARGED)
     spec.world.give(spec.world.main, SendRefused(len(spec.records), "too large"))
     spec.when(operated("not_done", "!note"))
@@ -111,3 +128,15 @@ def test_a_round_after_evidence_carries_the_keys_that_are_still_owed_a_fence() -
     found = spec.state.activities["note"]
     assert found.round == 2
     assert [key.split(":")[3] for key in found.earlier] == ["1"]
+
+
+def test_a_child_that_completed_behind_its_pivot_is_believed_also_before_it_says_that_the_pivot_passed() -> None:
+    """Rule 16b: its two answers may change places; the parent waited for ever for the second "completed"."""
+    child = Saga("paying", version=1, starts_on=Pay, flow=[pivot(step(undo=None)(pay_out))])
+    flow: list[Any] = [hold_room, pivot(call(child)(pay))]
+    spec = given(Saga("paid", version=1, starts_on=TripWanted, flow=flow), WANTED, ROOM, run_children=False)
+    main = spec.world.main
+    spec.when(cancelled("ann", "not wanted"))
+    spec.world.give(main, ChildAnswer("pay", 1, "completed", {}))
+    spec.world.give(main, ChildAnswer("pay", 1, "pivot_passed"))
+    assert spec.state.phase == "completed"

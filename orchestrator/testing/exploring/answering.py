@@ -181,7 +181,8 @@ def _child_ended(seen: Seen, record: Record) -> None:
     fits = isinstance(given, ChildAnswer) and given.activity == activity and given.outcome in wanted
     seen.demand(fits and given.round == fact.round, f"{record.type} {activity} without such an answer")  # type: ignore[union-attr]
     if record.type == "child.completed":
-        late = fact.fence and given.outcome == "completed"  # type: ignore[union-attr]
+        node: Any = seen.story.node(activity)
+        late = fact.fence and not node.pivot and given.outcome == "completed"  # type: ignore[union-attr]
         seen.demand(not late, f"{activity}: completed counts although it was asked to undo itself")
 
 

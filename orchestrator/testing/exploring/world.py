@@ -207,7 +207,8 @@ class World:
     def _between_sagas(self, saga_id: str, message: Outgoing) -> None:
         body, target = message.body, message.target
         if message.kind == "answer":
-            if self._asks_again(target, body["activity"]) and self.random.random() < self.rates.lose_answer:
+            undone = body["outcome"] in ("undone", "failed") and self._asks_again(target, body["activity"])
+            if undone and self.random.random() < self.rates.lose_answer:
                 return
             answer = ChildAnswer(body["activity"], body["round"], body["outcome"], body["data"], body["reason"])
             self.flying.append(Delivery(target, given=answer))

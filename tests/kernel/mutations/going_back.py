@@ -293,8 +293,8 @@ BUGS: tuple[Mutation, ...] = (
     mutation(
         "completed child counts although it was asked to undo",
         "children",
-        "    if found.fence:\n        # It",
-        "    if False:\n        # It",
+        "    if found.fence and not found.pivot:",
+        "    if False:",
         theme="children",
     ),
     mutation(
