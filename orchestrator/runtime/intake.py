@@ -133,13 +133,14 @@ class Intake:
 
     def _notice_assignment(self) -> None:
         """After a change of assignment everything fetched before it is dropped, before anything new is taken."""
-        generation = self._consumer.generation()
-        if generation != self._generation:
+        generation, assignment = self._consumer.generation(), self._consumer.assignment()
+        # A new assignment may show only some fetches after its generation: while its positions are looked up it is empty.
+        if generation != self._generation or assignment != self.progress.assignment:
             self._generation = generation
             for lane in self.lanes:
                 lane.pending.clear()
-            self.progress.reset(self._consumer.assignment())
-            log.info("partitions assigned", partitions=len(self._consumer.assignment()), generation=generation)
+            self.progress.reset(assignment)
+            log.info("partitions assigned", partitions=len(assignment), generation=generation)
 
     async def _pause_or_resume(self) -> None:
         overloaded = self._overloaded()

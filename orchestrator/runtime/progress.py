@@ -26,10 +26,17 @@ class Progress:
 
     def __init__(self) -> None:
         self._partitions: dict[Assignment, _Partition] = {}
+        self._assignment: frozenset[Assignment] = frozenset()
+
+    @property
+    def assignment(self) -> frozenset[Assignment]:
+        """The partitions that are followed here."""
+        return self._assignment
 
     def reset(self, assignment: Iterable[Assignment]) -> None:
         """A new assignment: what was under way is forgotten."""
-        self._partitions = {place: _Partition() for place in assignment}
+        self._assignment = frozenset(assignment)
+        self._partitions = {place: _Partition() for place in self._assignment}
 
     def fetched(self, messages: Sequence[IncomingMessage]) -> None:
         """Notes that these were fetched."""

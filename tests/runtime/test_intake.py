@@ -240,6 +240,27 @@ async def test_what_was_fetched_under_an_older_assignment_is_dropped(desk: Desk,
     assert await eyes.count("saga_heads") == 0
 
 
+async def test_an_assignment_that_shows_late_is_noticed(desk: Desk, broker: Broker) -> None:
+    """Its generation comes first, its partitions once their positions were looked up: then they must be followed."""
+    intake = intake_of(desk, broker)
+
+    class Late:
+        seen: frozenset[tuple[str, int]] = frozenset()
+
+        def generation(self) -> int:
+            return 1
+
+        def assignment(self) -> frozenset[tuple[str, int]]:
+            return self.seen
+
+    late = Late()
+    intake._consumer = late  # type: ignore[assignment]
+    intake._notice_assignment()
+    late.seen = frozenset({("orders.events", 0)})
+    intake._notice_assignment()
+    assert intake.progress.assignment == late.seen
+
+
 def test_an_instant_counts_only_once_the_end_asked_for_after_it_is_reached() -> None:
     progress, place = Progress(), ("t", 0)
     progress.reset([place])
