@@ -134,12 +134,16 @@ class Intake:
     def _notice_assignment(self) -> None:
         """After a change of assignment everything fetched before it is dropped, before anything new is taken."""
         generation, assignment = self._consumer.generation(), self._consumer.assignment()
-        # A new assignment may show only some fetches after its generation: while its positions are looked up it is empty.
-        if generation != self._generation or assignment != self.progress.assignment:
+        if generation != self._generation:
             self._generation = generation
             for lane in self.lanes:
                 lane.pending.clear()
             self.progress.reset(assignment)
+            log.info("partitions assigned", partitions=len(assignment), generation=generation)
+        elif not assignment <= self.progress.assignment:
+            # A new assignment may show only some fetches after its generation, once its positions were looked up.
+            # Nothing is dropped here: under the same generation nobody would bring it again.
+            self.progress.follow(assignment)
             log.info("partitions assigned", partitions=len(assignment), generation=generation)
 
     async def _pause_or_resume(self) -> None:

@@ -35,8 +35,15 @@ class Progress:
 
     def reset(self, assignment: Iterable[Assignment]) -> None:
         """A new assignment: what was under way is forgotten."""
-        self._assignment = frozenset(assignment)
-        self._partitions = {place: _Partition() for place in self._assignment}
+        self._assignment = frozenset()
+        self._partitions = {}
+        self.follow(assignment)
+
+    def follow(self, assignment: Iterable[Assignment]) -> None:
+        """Follows these as well; what is known of others stays."""
+        for place in assignment:
+            self._partitions.setdefault(place, _Partition())
+        self._assignment = frozenset(self._partitions)
 
     def fetched(self, messages: Sequence[IncomingMessage]) -> None:
         """Notes that these were fetched."""

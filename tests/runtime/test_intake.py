@@ -259,6 +259,11 @@ async def test_an_assignment_that_shows_late_is_noticed(desk: Desk, broker: Brok
     late.seen = frozenset({("orders.events", 0)})
     intake._notice_assignment()
     assert intake.progress.assignment == late.seen
+    message = placed(1)[0]
+    intake.lanes[0].pending.append(message)
+    late.seen = frozenset()
+    intake._notice_assignment()
+    assert intake.lanes[0].pending == [message], "under the same generation nobody would bring it again"
 
 
 def test_an_instant_counts_only_once_the_end_asked_for_after_it_is_reached() -> None:
