@@ -38,7 +38,7 @@ from orchestrator.messages.protocol import (
 )
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.identity import saga_id_of
-from orchestrator.runtime.letters import INTERNAL_TOPIC, letter_of
+from orchestrator.runtime.letters import INTERNAL_TOPIC, last_lines, letter_of
 from orchestrator.runtime.work import Cause, DomainEvent, EarlyCheck, Item, SagaBegin, SagaInput, Unprocessable
 from orchestrator.store.contract import MessageId, SagaStart, Waiting
 
@@ -99,6 +99,8 @@ class Router:
             return Unprocessable(letter_of(cause, "unreadable", f"a header is not UTF-8: {error.reason}"), cause)
         except NotCanonicalError as error:
             return Unprocessable(letter_of(cause, "invalid", str(error)), cause)
+        except Exception as error:  # whatever a contract's own code raises: one message must not stop its partition
+            return Unprocessable(letter_of(cause, "poison", last_lines(error)), cause)
 
     def _read(self, raw: IncomingMessage, cause: Cause) -> Item | None:
         texts, value = self._envelope(raw)

@@ -86,6 +86,8 @@ class Turns:
                     outcome = self._decide(item)
                 except PoisonError as error:
                     outcome = self._poisoned(item, error)
+                except Exception as error:  # a bug of ours must not stop a partition either
+                    outcome = self._poisoned(item, PoisonError(last_lines(error)))
             self.outcomes.append(outcome)
 
     def write(self, positions: Mapping[Position, tuple[int, int]]) -> BatchWrite:

@@ -64,6 +64,30 @@ async def test_what_cannot_be_read_is_kept_and_the_rest_goes_on(
     assert letter["detail"]
 
 
+async def test_a_contract_whose_own_code_raises_stops_nobody(
+    desk: Desk, eyes: Eyes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = OrderPlaced.key
+    monkeypatch.setattr(OrderPlaced, "key", lambda self: real(self) if self.order_id != "bad" else str(1 // 0))
+    outcomes = await desk.take(PLACED, GOOD)
+    assert [(outcome.fate, outcome.reason) for outcome in outcomes] == [("dead", "poison"), ("applied", "")]
+    ((_, detail),) = await eyes.letters()
+    assert "ZeroDivisionError" in detail
+
+
+async def test_a_bug_of_the_runtime_parks_one_input(desk: Desk, eyes: Eyes, monkeypatch: pytest.MonkeyPatch) -> None:
+    await desk.take(event(OrderPlaced(order_id="o-1")), event(OrderPlaced(order_id="o-2")))
+    one, two = desk.commands()
+
+    def flaw(program: Any, state: Any, *_: Any) -> None:
+        assert state.business_key != "o-1", "a bug"
+
+    monkeypatch.setattr(turns, "answer_flaw", flaw)
+    outcomes = await desk.take(reply(one, Reserved(hold="h")), reply(two, Reserved(hold="h")))
+    assert [outcome.fate for outcome in outcomes] == ["failed", "applied"]
+    assert [reason for reason, _ in await eyes.letters()] == ["poison"]
+
+
 async def test_structured_mode_is_read_too(desk: Desk, eyes: Eyes) -> None:
     value = (
         b'{"specversion":"1.0","id":"1","source":"/s","type":"orders.OrderPlaced","data":{"order_id":"o-1","amount":4}}'
