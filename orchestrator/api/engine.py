@@ -203,9 +203,12 @@ class Engine:
 
     # --- people -------------------------------------------------------------------------------------------------------
 
-    async def tasks(self, *, saga_id: str | None = None, state: str | None = "open") -> Sequence[TaskView]:
+    async def tasks(
+        self, *, saga_id: str | None = None, state: str | None = "open", tenant: str = "main"
+    ) -> Sequence[TaskView]:
         """Tasks, the one due first first, at most TASKS_MAX."""
-        page = await self.task_page(Actor("system"), saga_id=saga_id, state=state, limit=TASKS_MAX)
+        actor = Actor("system", tenant=tenant)
+        page = await self.task_page(actor, saga_id=saga_id, state=state, limit=TASKS_MAX)
         return page.items
 
     async def task_page(
