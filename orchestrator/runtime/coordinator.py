@@ -48,6 +48,7 @@ from orchestrator.store.contract import (
 
 NO_POSITIONS: Mapping[Position, tuple[int, int]] = {}
 FOLD_RECORDS_SLICE = 4_000  # then others get their turn: some 8 ms
+DECIDE_ITEMS_SLICE = 100  # the same: some 10 ms
 
 log = structlog.get_logger("orchestrator.coordinator")
 
@@ -147,7 +148,10 @@ class Coordinator:
             async with self._store.batch() as batch:
                 loaded, fates, messages = await self._load(batch, items, given_up)
                 turns = Turns(self._fixed, loaded)
-                turns.run(items, fates)
+                for first in range(0, len(items), DECIDE_ITEMS_SLICE):
+                    if first:
+                        await asyncio.sleep(0)  # heartbeats and people's requests share this event loop
+                    turns.run(items, fates, first, DECIDE_ITEMS_SLICE)
                 write = turns.write(positions)
                 while True:
                     try:

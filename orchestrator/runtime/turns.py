@@ -69,9 +69,11 @@ class Turns:
         self._checks: list[tuple[str, str, str, str]] = []
         self._redriven: list[int] = []
 
-    def run(self, items: Sequence[Item], fates: Mapping[int, MessageFate]) -> None:
-        """Decides all items in order. `fates`: what the inbox says, by the item's place; absent means new."""
-        for index, item in enumerate(items):
+    def run(self, items: Sequence[Item], fates: Mapping[int, MessageFate], first: int = 0, count: int = 0) -> None:
+        """Decides `count` items (0: all) from place `first`, in order. `fates`: what the inbox says, by the item's place;
+        absent means new."""
+        for index in range(first, min(first + count, len(items)) if count else len(items)):
+            item = items[index]
             self._item = index
             fate = fates.get(index, "new")
             cause = item.cause
