@@ -74,7 +74,7 @@ def answered(turn: Turn, answer: Answer) -> None:
     elif answer.outcome == "never" and not found.reads:
         if found.fence != "stuck":  # asking again cannot help, nor can a fence: people must say what happened
             fence_never(turn, activity, answer.reason)
-    elif found.status == "requested" and answer.attempt == found.attempt:
+    elif found.status == "requested" and not found.fence and answer.attempt == found.attempt:
         attempt_failed(turn, activity, "step.failed", answer.reason)
     else:
         turn.refuse("late_error", "an error of an attempt that is over changes nothing")

@@ -115,8 +115,9 @@ def _expired(seen: Seen, record: Record) -> None:
     assert isinstance(node, TaskNode)
     expires = fact.task["expires"]
     now = seen.given.received_at if isinstance(seen.given, Vote) else seen.now
+    by_timer = not isinstance(seen.given, (Vote, Arrived))  # a late vote or event finds the task expired at once
     seen.demand(fact.state == "open" and expires <= now, f"{record.activity} expires too early (V22)")
-    if not isinstance(seen.given, Vote):
+    if by_timer:
         missed = [e for e in node.escalate[fact.level :] if fact.opened_at + e.after_ms * MS < expires]
         seen.demand(not missed, f"{record.activity} expires, and {len(missed)} levels never came (V24)")
 

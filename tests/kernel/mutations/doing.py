@@ -83,7 +83,7 @@ BUGS: tuple[Mutation, ...] = (
     mutation(
         "stale error counts",
         "steps",
-        'elif found.status == "requested" and answer.attempt == found.attempt:',
+        'elif found.status == "requested" and not found.fence and answer.attempt == found.attempt:',
         'elif found.status == "requested":',
     ),
     mutation(
