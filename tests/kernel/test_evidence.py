@@ -370,3 +370,24 @@ def test_a_pivot_that_was_denied_and_found_done_is_work_for_a_person() -> None:
     ).then(asked(FREE_ROOM))
     spec.when(settled_done(charge, Charged(receipt="B"))).then(stuck(charge, "effect_found"))
     assert spec.undo_plan() == []
+
+
+def to_be_redone(name: str) -> Spec:
+    """Two people said that the room was held, and the participant says that it was not; the saga goes on."""
+    saga = Saga(name, version=1, starts_on=TripWanted, flow=[hold_room.on_exhausted(note), hold_car])
+    spec = given(saga, WANTED).when(unanswered(hold_room), unanswered(hold_room))
+    acts = [operated("settle", hold_room, by=by, outcome="done", data=RoomHeld(room="R")) for by in ("ann", "bob")]
+    return spec.when(*acts, settled_not_done(hold_room))
+
+
+def test_a_redo_that_was_found_while_the_saga_goes_on_survives_its_good_end() -> None:
+    """Rule 15: it should stand."""
+    spec = to_be_redone("evidence_redo_end").when(CAR)
+    assert spec.state.phase == "completed"
+    assert list(spec.state.stuck) == ["!hold_room"]
+
+
+def test_a_redo_of_what_will_be_undone_anyway_is_no_work() -> None:
+    """Rule 15: the saga turns back."""
+    spec = to_be_redone("evidence_moot").when(refused(hold_car, "none")).then(asked(FREE_ROOM), compensated("none"))
+    assert spec.state.stuck == {}

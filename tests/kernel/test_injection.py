@@ -219,6 +219,21 @@ def test_inside_a_round_earlier_rounds_come_as_a_list_only() -> None:
     assert last(spec) == "2"
 
 
+def first_round(context: Context) -> bool:
+    return context.iteration == (0,)
+
+
+def test_inside_a_round_a_result_of_an_earlier_round_is_not_there() -> None:
+    """Rule 5 of injection: T | None is this round's or nothing."""
+
+    def tell(wanted: TripWanted, room: RoomHeld | None) -> Seen:
+        return Seen(trip=wanted.trip, what=room.room if room else "none")
+
+    loop = repeat(when(first_round, hold_room), publish(tell), at_most=2).otherwise()
+    saga = Saga("inject_this_round", version=1, starts_on=TripWanted, flow=[loop])
+    given(saga, WANTED).when(ROOM).then(published(seen("R")), published(seen("none")), ended())
+
+
 def test_results_of_undone_steps_are_gone_on_the_failure_path() -> None:
     """Rule 5 of injection; what was not undone stays."""
 

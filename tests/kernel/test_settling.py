@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from orchestrator import Saga, end, pivot
@@ -139,6 +140,15 @@ def test_a_fence_that_can_never_be_answered_is_stuck_at_once() -> None:
     """Rule 13, rule 15: never is final."""
     spec = given(TWO, WANTED, ROOM).when(unanswered(hold_car))
     spec.when(never_known(hold_car)).then(stuck(hold_car, "never"))
+
+
+def test_a_command_whose_outcome_can_never_be_known_is_stuck_without_a_fence() -> None:
+    """Rule 13: the participant says so already to the command; asking again cannot help."""
+    spec = given(TWO, WANTED).when(replace(never_known(hold_room), purpose="do")).then(stuck(hold_room, "never"))
+    before = types(spec)
+    spec.when(answered_late(replace(never_known(hold_room), purpose="do"))).then_nothing()
+    assert types(spec) == before
+    assert keys(spec, "fence") == []
 
 
 def test_an_unknown_outcome_holds_the_plan() -> None:

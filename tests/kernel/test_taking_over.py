@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator import Saga, fail, parallel, pivot, scope, step
-from orchestrator.kernel.inputs import Operate, Refusal
+from orchestrator.kernel.inputs import Answer, Operate, Refusal
 from orchestrator.testing import (
     Spec,
     answered_late,
@@ -279,3 +279,13 @@ def test_two_stuck_undos_are_two_places() -> None:
     spec.when(operated("retry", hold_car)).then(asked(FREE_CAR))
     spec.when(operated("retry", hold_seat)).then_nothing()
     spec.when(undone(hold_car)).then(asked(FREE_SEAT))
+
+
+def test_an_answer_to_the_fence_of_an_earlier_take_over_hands_nothing_over() -> None:
+    """Rule 19: the undo was given back and asked again under another key; that one may still be done."""
+    spec = handed().when(operated("give_back", hold_room), unanswered(hold_room), operated("take_over", hold_room))
+    before = types(spec)
+    late = Answer("fence_undo", "hold_room", 1, 1, "not_done")
+    spec.world.give(spec.world.main, late)
+    assert types(spec) == before
+    spec.when(settled_done(hold_room, _room())).then(compensated("refused"))
