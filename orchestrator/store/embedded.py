@@ -38,6 +38,7 @@ from orchestrator.store.server_account import ServerAccount, ServerAccountError,
 
 DEFAULT_DATA_DIR = Path(".data/postgres")
 START_SECONDS_MAX = 60
+SHARE_AFTER_SECONDS = 0.1
 STOP_SECONDS_MAX = 60
 POLL_SECONDS = 0.02
 LOG_BYTES_MAX = 10 * 1024 * 1024
@@ -132,6 +133,10 @@ class EmbeddedPostgres:
         self._make_data_dir()
         while not self._become_owner():
             if await self._answers("orchestrator", "orchestrator_app"):
+                # An owner that was killed a moment ago may still hold the lock, and its server still answer.
+                await asyncio.sleep(SHARE_AFTER_SECONDS)
+                if self._become_owner():
+                    break
                 return self.url
             await self._pause(deadline, "the process that owns the data directory did not bring its server up")
         try:
