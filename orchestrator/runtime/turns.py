@@ -70,8 +70,8 @@ class Turns:
         self._redriven: list[int] = []
 
     def run(self, items: Sequence[Item], fates: Mapping[int, MessageFate], first: int = 0, count: int = 0) -> None:
-        """Decides `count` items (0: all) from place `first`, in order. `fates`: what the inbox says, by the item's place;
-        absent means new."""
+        """Decides `count` items (0: all) from place `first`, in order. `fates`: what the inbox says, by the item's
+        place; absent means new."""
         for index in range(first, min(first + count, len(items)) if count else len(items)):
             item = items[index]
             self._item = index
