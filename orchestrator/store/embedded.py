@@ -137,7 +137,8 @@ class EmbeddedPostgres:
                 await asyncio.sleep(SHARE_AFTER_SECONDS)
                 if self._become_owner():
                     break
-                return self.url
+                if await self._answers("orchestrator", "orchestrator_app"):
+                    return self.url
             await self._pause(deadline, "the process that owns the data directory did not bring its server up")
         try:
             await self._start_as_owner(deadline)
@@ -314,9 +315,9 @@ class EmbeddedPostgres:
     async def _answers(self, database: str, role: str) -> bool:
         try:
             connection = await asyncpg.connect(self.url_for(database, role), timeout=5)
-        except (OSError, TimeoutError, asyncpg.PostgresError):
+            await connection.close()  # a server that is going away may still let in and break off here
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return False
-        await connection.close()
         return True
 
     def _status(self) -> str:

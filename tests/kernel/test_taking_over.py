@@ -230,6 +230,9 @@ def test_a_carried_over_undo_that_is_taken_over_is_not_asked_by_the_plan() -> No
 def test_an_undo_that_can_never_be_known_needs_evidence_before_it_is_handed_over() -> None:
     """Rule 19: of two people, as every outcome that the participant cannot tell."""
     spec = taken().when(never_known(hold_room)).then(stuck(hold_room, "never"))
+    fences = len(keys(spec, "fence"))
+    spec.when(elapsed(days=1)).then_nothing()
+    assert len(keys(spec, "fence")) == fences, "never is final: it is not asked again"
     spec.when(operated("settle", hold_room, by="ann", outcome="not_done")).then_nothing()
     spec.when(operated("settle", hold_room, by="ann", outcome="not_done")).then(denied("second_person"))
     spec.when(operated("settle", hold_room, by="bob", outcome="not_done"))

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -165,6 +166,28 @@ async def test_it_starts_at_once_after_a_killed_owner(data_dir: Path) -> None:
         async with EmbeddedPostgres(data_dir, durable=False) as server:
             assert server.owned
             assert server_pid(data_dir) != left_over
+            assert await value(server.url, "SELECT 1") == 1
+
+
+async def test_a_server_that_breaks_off_the_first_connection_is_asked_again(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is stopping lets a client in and is gone before the client has said goodbye."""
+    connect, goodbyes = asyncpg.connect, 0
+
+    class Leaving:
+        async def close(self) -> None:
+            nonlocal goodbyes
+            goodbyes += 1
+            raise BrokenPipeError
+
+    async def leaving_once(*args: Any, **kwargs: Any) -> Any:
+        return await connect(*args, **kwargs) if goodbyes else Leaving()
+
+    with another_owner(data_dir):
+        monkeypatch.setattr(asyncpg, "connect", leaving_once)
+        async with EmbeddedPostgres(data_dir, durable=False) as server:
+            assert goodbyes == 1
             assert await value(server.url, "SELECT 1") == 1
 
 
