@@ -46,6 +46,7 @@ class PostgresBatch:
     def __init__(self, connection: Guarded) -> None:
         self.now = 0
         self._connection = connection
+        self.numbers: dict[tuple[str, int], int] = {}  # seq by (saga, version) of the messages that it wrote
         self._number = 0
         self._heads: dict[str, Head] = {}
         self._unwritten: dict[str, Head] = {}  # heads at version 0: they must not outlive this transaction
@@ -107,6 +108,7 @@ class PostgresBatch:
         for append in write.appends:
             if append.records:
                 self._unwritten.pop(append.saga_id, None)
+        self.numbers = rows.numbers
         await self.finish()
 
     async def _run(self, statement: Statement, sagas: int) -> None:

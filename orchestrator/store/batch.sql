@@ -116,12 +116,13 @@ WITH closed AS (
 DELETE FROM waits w USING closed c WHERE w.saga_id = c.saga_id AND w.activity = c.activity
 
 -- name: open_waits
+-- unchecked: nobody has looked under the lock of the key for what came early.
 WITH opened AS (
-    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
-         AS w (tenant, type, key, saga_id, activity, accepts_from)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $8::bool[])
+         AS w (tenant, type, key, saga_id, activity, accepts_from, unchecked)
 ), checks AS (
     INSERT INTO wait_checks (since, saga_id, activity, type, key)
-    SELECT $7, saga_id, activity, type, key FROM opened
+    SELECT $7, saga_id, activity, type, key FROM opened WHERE unchecked
     ON CONFLICT (saga_id, activity, type, key) DO UPDATE SET since = excluded.since
 )
 INSERT INTO waits (accepts_from, opened_at, tenant, type, key, saga_id, activity)

@@ -38,6 +38,7 @@ class Rows:
     """
 
     def __init__(self, write: BatchWrite, heads: Mapping[str, Head], now: int, number: int) -> None:
+        self.numbers: dict[tuple[str, int], int] = {}  # seq by (saga, version) of the messages among the statements
         self._write = write
         self._heads = heads
         self._now = now
@@ -126,6 +127,7 @@ class Rows:
         if rows:
             numbers, now = range(self._base, self._base + len(rows)), repeat(self._now, len(rows))
             saga_ids = [row.saga_id for row in rows]
+            self.numbers = {(row.saga_id, row.version): seq for row, seq in zip(rows, numbers, strict=True)}
             yield "outbox_unsent", (numbers, now, map(slot, saga_ids))
             yield (
                 "outbox",
@@ -200,12 +202,15 @@ class Rows:
         ]
         if self._write.checks_done:
             yield "checks_done", _text_columns(self._write.checks_done)
-        # A wait that opens anew has no older subscriptions, also none of another key.
-        closed += dict.fromkeys((saga_id, activity) for _, _, _, saga_id, activity in opened)
+        # A wait that opens anew has no older subscriptions, also none of another key; a new saga has none at all.
+        new = {append.saga_id for append in appends if not append.expected_version}
+        closed += dict.fromkeys((saga_id, name) for _, _, _, saga_id, name in opened if saga_id not in new)
         if closed:
             yield "close_waits", _text_columns(closed)
         if opened:
-            yield "open_waits", (*_text_columns(list(opened)), list(opened.values()), self._now)
+            done = set(self._write.checks_done)
+            unchecked = [(saga_id, name, type_, key) not in done for _, type_, key, saga_id, name in opened]
+            yield "open_waits", (*_text_columns(list(opened)), list(opened.values()), self._now, unchecked)
         if consumed:
             yield "consume", (*_text_columns(consumed), self._now)
 

@@ -12,7 +12,7 @@ Rules of this file
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -61,7 +61,9 @@ class PostgresStore:
     def __init__(self, url: str, limits: ConnectionLimits | None = None, *, application: str = "orchestrator") -> None:
         keep_freed_memory()
         self.pools = Pools(url, limits or ConnectionLimits(), application)
-        self._numbers: dict[tuple[str, int], int] = {}  # seq by (saga, version) of messages handed to the relay
+        self._numbers: dict[
+            tuple[str, int], int
+        ] = {}  # seq by (saga, version) of messages that this process wrote or read
 
     async def __aenter__(self) -> PostgresStore:
         return self
@@ -88,6 +90,13 @@ class PostgresStore:
                 await connection.roll_back()
                 raise
             await connection.commit()
+            self._remember(batch.numbers)
+
+    def _remember(self, numbers: Mapping[tuple[str, int], int]) -> None:
+        """Notes under which numbers messages stand, so that marking them looks nothing up."""
+        if len(self._numbers) > HANDED_OUT_ROWS_MAX:
+            self._numbers.clear()  # mark_sent then asks the database
+        self._numbers.update(numbers)
 
     async def committed(self, appends: Sequence[Append], messages: Sequence[MessageId]) -> bool:
         """Did the batch with these appends and messages commit? Asks on new connections until the database answers.
@@ -168,9 +177,7 @@ class PostgresStore:
             raise ValueError(f"shard {shard} of {shards}: shards must be 1 to {SLOTS}, shard less than that")
         async with self.pools.connection("work") as connection:
             rows = await connection.fetch(SQL["unsent"], shard, shards, limit)
-        if len(self._numbers) > HANDED_OUT_ROWS_MAX:
-            self._numbers.clear()  # mark_sent then asks the database
-        self._numbers.update({(row[0], row[1]): row[6] for row in rows})
+        self._remember({(row[0], row[1]): row[6] for row in rows})
         return [OutboxRow(row[0], row[1], row[2], row[3], unpack(row[4]), row[5]) for row in rows]
 
     async def mark_sent(self, rows: Sequence[tuple[str, int]]) -> None:

@@ -8,7 +8,7 @@ JOIN outbox o USING (seq)
 ORDER BY o.saga_id, o.version
 
 -- name: sequence_of
--- For messages that this process did not read itself: looks through all that is unsent. $1: saga id/version.
+-- For messages that this process neither wrote nor read: looks through all that is unsent. $1: saga id/version.
 SELECT seq FROM outbox_unsent u JOIN outbox o USING (seq) WHERE o.saga_id || '/' || o.version = ANY ($1::text[])
 
 -- name: mark_sent
@@ -49,9 +49,9 @@ SELECT saga_id FROM resumes ORDER BY since, saga_id LIMIT $1
 -- name: open_checks
 -- The oldest, with the key to lock; a check without its wait has nothing to wait for and any key will do.
 SELECT coalesce(w.tenant, '') AS tenant, c.type, c.key, c.saga_id, c.activity
-FROM wait_checks c LEFT JOIN waits w USING (saga_id, activity, type, key)
+FROM (SELECT * FROM wait_checks ORDER BY since, saga_id, activity LIMIT $1) AS c
+LEFT JOIN waits w USING (saga_id, activity, type, key)
 ORDER BY c.since, c.saga_id, c.activity
-LIMIT $1
 
 -- name: wanted_checks
 -- Asked under the locks of the keys: of those given, the checks that are still open and for whose key something is kept.

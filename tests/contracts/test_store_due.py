@@ -170,6 +170,15 @@ class TestWaits:
         await written(store, append(lucky, 1, "x", waits_closed=["w"], waits_opened=[Subscription("v", *KEY[1:], 3)]))
         assert await store.due_checks(10) == []
 
+    async def test_a_check_that_is_done_in_the_batch_that_opens_its_wait_is_never_due(self, store: Store) -> None:
+        """Whoever held the lock of the key has looked already; nobody needs to look again."""
+        saga = start("K-1")
+        wait = Subscription("w", KEY[1], "K-1", 3)
+        done = [(saga.saga_id, wait.activity, wait.type, wait.key)]
+        await written(store, append(saga, 0, "x", waits_opened=[wait]), early=[early()], checks_done=done)
+        assert await self.waiting(store) == [Waiting(saga.saga_id, "w", KEY[1], "K-1", 3)]
+        assert await store.due_checks(10) == []
+
     @pytest.mark.parametrize("wait_is_first", [True, False])
     async def test_an_event_and_the_wait_for_it_never_pass_each_other(self, store: Store, wait_is_first: bool) -> None:
         """Both transactions are open at once, each began before the other committed, and still they meet."""

@@ -35,6 +35,13 @@ async def test_an_early_event_is_taken_when_the_wait_opens(desk: Desk, eyes: Eye
     assert "event.received" in await eyes.stream(PARCEL)
 
 
+async def test_a_wait_whose_key_is_locked_leaves_no_check_behind(desk: Desk, eyes: Eyes) -> None:
+    """A saga's own business key is locked when it starts: nothing is left for the reconciler to look at."""
+    await desk.take(event(ParcelSent(parcel_id="p-1")))
+    assert await eyes.count("waits") == 1
+    assert await eyes.count("wait_checks") == 0
+
+
 async def test_event_and_start_in_one_batch_find_each_other_in_both_orders(desk: Desk, eyes: Eyes) -> None:
     await desk.take(event(ParcelArrived(parcel_id="p-1")), event(ParcelSent(parcel_id="p-1")))
     await desk.take(event(ParcelSent(parcel_id="p-2")), event(ParcelArrived(parcel_id="p-2")))

@@ -86,6 +86,21 @@ class TestPrivileges:
             await app.execute(insert, 2)
 
 
+async def test_marking_what_this_process_wrote_or_read_searches_for_nothing(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search goes through all that is unsent: dear exactly when much is under way."""
+    monkeypatch.setitem(WORK_SQL, "sequence_of", "SELECT 1 / 0")
+    mine, read = start("K-1"), start("K-2")
+    await written(store, append(mine, 0, "x", outbox=[outgoing(mine, 1)]))
+    await store.mark_sent([(mine.saga_id, 1)])
+    async with PostgresStore(store.pools._url) as other:
+        await written(other, append(read, 0, "x", outbox=[outgoing(read, 1)]))
+    assert len(await store.unsent(0, 1, 10)) == 1
+    await store.mark_sent([(read.saga_id, 1)])
+    assert await store.unsent(0, 1, 10) == []
+
+
 class TestTenants:
     async def test_a_session_of_one_tenant_sees_nothing_of_another(self, store: PostgresStore, app: Connection) -> None:
         """Row level security, below every condition that a query might forget."""
