@@ -123,6 +123,13 @@ def _download(cache: Path, jars: Path) -> None:
     partial.rename(jars)  # whole or not at all
 
 
+def cluster_id() -> str:
+    """A new cluster id, never one that begins with a hyphen: Kafka's tool would take it for an option."""
+    while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return text
+
+
 class KafkaServer:
     """One Kafka node. ``start`` after ``stop`` or ``kill`` finds the same data on the same port."""
 
@@ -193,8 +200,7 @@ class KafkaServer:
         text = _PROPERTIES.format(port=self._port, controller_port=controller_port, directory=self._directory)
         draft = properties.with_suffix(".draft")
         draft.write_text(text)
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        arguments = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(draft)]
+        arguments = ["kafka.tools.StorageTool", "format", "-t", cluster_id(), "-c", str(draft)]
         done = subprocess.run(
             [*command, *arguments], capture_output=True, text=True, timeout=START_SECONDS_MAX, check=False
         )

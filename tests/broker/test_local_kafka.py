@@ -6,11 +6,12 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
 
-from orchestrator.broker.local_kafka import KafkaServer, LocalKafkaError, cache_directory, prepare
+from orchestrator.broker.local_kafka import KafkaServer, LocalKafkaError, cache_directory, cluster_id, prepare
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
@@ -31,6 +32,13 @@ def gone_within(bootstrap: str, seconds: float) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def test_a_cluster_id_is_never_taken_for_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in 64 would be: the tool then prints its usage, and nothing starts."""
+    drawn = iter([uuid.UUID(bytes=b"\xf8" + bytes(15)), uuid.UUID(bytes=bytes(16))])
+    monkeypatch.setattr(uuid, "uuid4", lambda: next(drawn))
+    assert cluster_id() == "A" * 22
 
 
 @pytest.mark.slow
