@@ -18,6 +18,7 @@ from aiokafka.helpers import create_ssl_context
 from orchestrator.broker.contract import BrokerSetupError, BrokerUnavailableError, PositionSource, TopicSpec
 from orchestrator.broker.kafka_consumer import KafkaConsumer
 from orchestrator.broker.kafka_producer import KafkaProducer
+from orchestrator.broker.kafka_records import install
 from orchestrator.broker.settings import BrokerSettings
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ def connect(url: str, settings: BrokerSettings) -> "KafkaBroker":
             "the broker URL must be kafka://host:port[,host:port] and nothing more; user, password and certificates "
             "are settings (KafkaSecurity)"
         )
+    install()
     hosts = [server if ":" in server else f"{server}:9092" for server in servers.split(",")]
     return KafkaBroker(hosts, settings)
 

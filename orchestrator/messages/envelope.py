@@ -84,11 +84,15 @@ def read(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> tuple[Env
 
 def _texts(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
     texts: dict[str, str] = {}
-    for name, raw in headers:
+    for given, raw in headers:
+        name = given.lower()
+        counts = name.startswith(("ce_", "content-type", "trace"))
+        if counts and name in texts:
+            raise EnvelopeError(f"header {name} stands there twice: readers would differ in which of them counts")
         try:
-            texts[name.lower()] = raw.decode()
+            texts[name] = raw.decode()
         except (UnicodeDecodeError, AttributeError) as error:
-            if name.lower().startswith(("ce_", "content-type", "trace")):
+            if counts:
                 raise EnvelopeError(f"header {name} is not UTF-8: {raw!r:.60}") from error
     return texts
 

@@ -49,6 +49,8 @@ _OUTCOMES = {"do": _DEFINITE_OR_ERROR, "undo": _DEFINITE_OR_ERROR, "fence": _SET
 _CHILD_OUTCOMES = frozenset({"completed", "failed", "refused", "undone", "pivot_passed"})
 
 
+TEXT_CHARACTERS_MAX = 500  # of ids, sources and keys: an index entry of PostgreSQL holds 2,700 bytes
+
 _FLAT = (str, int, bool, str | None, int | None, bool | None)
 
 Texts = dict[str, bytes]
@@ -109,6 +111,8 @@ class Router:
         if not id_ or not source or not type_:
             missing = "id" if not id_ else "type" if source else "source"
             raise _Flaw("unreadable", f"required attribute {missing} is missing: set header ce_{missing}")
+        if len(id_) > TEXT_CHARACTERS_MAX or len(source) > TEXT_CHARACTERS_MAX:
+            raise _Flaw("oversized", f"ce_id or ce_source has more than {TEXT_CHARACTERS_MAX} characters")
         tenant = get("ce_tenant", b"").decode() or self._tenant
         cause.causation_id = id_
         cause.traceparent = (get("traceparent") or get("ce_traceparent", b"")).decode()
@@ -142,8 +146,9 @@ class Router:
             raise _Flaw("oversized", f"{len(raw.headers)} headers, the limit is {self._headers_max}")
         texts = dict(raw.headers)
         # The short way for what we and our libraries send; anything unusual goes through the full reader. One look at
-        # all names together is enough to see that none is in capitals.
-        unusual = texts.get("ce_specversion") != b"1.0" or not "".join(texts).islower()
+        # all names together is enough to see that none is in capitals, one at their number that none comes twice.
+        doubled = len(texts) != len(raw.headers)
+        unusual = doubled or texts.get("ce_specversion") != b"1.0" or not "".join(texts).islower()
         if unusual or texts.get("content-type", b"")[: len(_STRUCTURED)].lower() == _STRUCTURED:
             try:
                 envelope, value = read(raw.headers, value)
@@ -172,6 +177,8 @@ class Router:
             key = message.key()
         except ContractError as error:
             raise _Flaw("invalid", str(error)) from None
+        if len(key) > TEXT_CHARACTERS_MAX:
+            raise _Flaw("oversized", f"the business key has more than {TEXT_CHARACTERS_MAX} characters")
         data = self._plain(message)
         begins = tuple([self.begin(name, cause, type_, key, data, event_id) for name in starts])
         return DomainEvent(Arrived(type_, key, data, event_id, raw.appended_at), cause, begins, awaited)
@@ -249,13 +256,13 @@ class Router:
     def _child_answer(self, raw: IncomingMessage, texts: Texts, value: bytes, cause: Cause) -> Item:
         body = _json(value)
         outcome = body.get("outcome")
-        if outcome not in _CHILD_OUTCOMES:
+        if not isinstance(outcome, str) or outcome not in _CHILD_OUTCOMES:
             raise _Flaw("invalid", f"a child cannot answer {outcome!r:.40}")
         cause.actor = f"saga:{texts.get('ce_correlationid', b'').decode()}"
         answer = ChildAnswer(
             _text(body, "activity"),
             _number(body.get("round"), "round"),
-            outcome,
+            cast("Any", outcome),
             body.get("data"),
             str(body.get("reason") or ""),
         )
@@ -344,9 +351,12 @@ def _text(body: dict[str, Any], name: str) -> str:
 
 def _number(text: Any, name: str) -> int:
     try:
-        return int(text)
+        number = int(text)
     except (TypeError, ValueError):
-        raise _Flaw("invalid", f"{name} is {text!r:.40}, expected a whole number") from None
+        number = INTEGER_MAX
+    if not -INTEGER_MAX < number < INTEGER_MAX:
+        raise _Flaw("invalid", f"{name} is {text!r:.40}, expected a whole number")
+    return number
 
 
 def _parent(body: dict[str, Any]) -> Parent:

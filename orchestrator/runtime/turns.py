@@ -159,6 +159,10 @@ class Turns:
 
     def _begin(self, item: SagaBegin) -> Outcome:
         start, given = item.start, item.given
+        parent: Parent | None = given.parent
+        if parent is not None and not self._is_there(parent.saga_id, item.cause.tenant):
+            # A parent is committed before it calls: what names none would run for nobody, and answer nobody.
+            return self._refuse_begin(item, "unknown_saga", f"{start.name} is to be a child of {parent.saga_id}")
         stream = self._open(start.saga_id, item)
         if stream is None:
             detail = f"saga {start.name} v{item.definition_version or '?'} is not installed"
@@ -169,6 +173,10 @@ class Turns:
             detail = f"saga {start.name} already runs for {start.business_key}: {owner}"
             return self._refuse_begin(item, "already_running", detail)
         return self._outcome(item, stream, self._advance(stream, given, item.cause))
+
+    def _is_there(self, saga_id: str, tenant: str) -> bool:
+        head = self._loaded.heads.get(saga_id)
+        return head is not None and head.version > 0 and head.tenant == tenant
 
     def _refuse_begin(self, item: SagaBegin, code: str, detail: str) -> Outcome:
         """A start that cannot be: the parent hears of it in this very transaction, anybody else's start is kept."""
