@@ -12,10 +12,11 @@ Rules of this file
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from time import time
 
+from orchestrator.store import small
 from orchestrator.store.batch_rows import COPIED, Rows, Statement
 from orchestrator.store.columns import EVENT_KEY_LOCKS, joined, lock_buckets, message_key, storable, texts
 from orchestrator.store.connections import Guarded, SeenError
@@ -37,6 +38,7 @@ from orchestrator.store.sql import load_queries
 
 SQL = load_queries("orchestrator.store", "batch.sql")
 MAKE_HEADS_ATTEMPTS_MAX = 5
+JOINED = frozenset({"clear_timers", "advance_heads"})  # each turn of each saga: see batch.sql
 COPY_INBOX_ROWS_MIN = 20  # below, one statement is cheaper than a savepoint
 
 
@@ -74,10 +76,29 @@ class PostgresBatch:
         if self.now:
             raise StoreError("claim comes once per batch: a second one would lock out of order")
         self._keys_locked = True
-        await self._lock_heads(sagas, starts)
-        await self._take_runs(starts)
-        fates = await self._take_in(messages)
+        if len(sagas) + len(starts) <= small.SAGAS_MAX and len(messages) <= small.SAGAS_MAX:
+            fates = await self._claim_few(sagas, starts, messages)
+        else:
+            await self._lock_heads(sagas, starts)
+            await self._take_runs(starts)
+            fates = await self._take_in(messages)
         return dict(self._heads), fates
+
+    async def _claim_few(
+        self, sagas: Sequence[str], starts: Sequence[SagaStart], messages: Sequence[MessageId]
+    ) -> list[MessageFate]:
+        new = [start for _, start in sorted({start.saga_id: start for start in reversed(starts)}.items())]
+        wanted = sorted({*sagas, *(start.saga_id for start in new)})
+        keys = [message_key(message.tenant, message.source, message.id) for message in messages]
+        first = _firsts(keys, messages)
+        self._heads, seen, self.now, self._number = await small.claim(
+            self._connection, wanted, new, sorted(first.items())
+        )
+        missing = [start.saga_id for start in new if start.saga_id not in self._heads]
+        if missing:
+            raise StoreError(f"the heads of {missing[:3]} appear and vanish again", ())
+        self._unwritten = {s.saga_id: self._heads[s.saga_id] for s in new if self._heads[s.saga_id].version == 0}
+        return _fates(keys, messages, first | seen, first.keys() - seen.keys())
 
     async def streams(self, saga_ids: Sequence[str]) -> dict[str, list[StoredRecord]]:
         """The whole streams, in version order; an empty list where nothing is written."""
@@ -96,6 +117,23 @@ class PostgresBatch:
         rows = Rows(write, self._heads, self.now, self._number)
         await self._refuse_consumed(write)
         self._written = True
+        if rows.records <= small.RECORDS_MAX:
+            await self._write_few(rows)
+        else:
+            await self._write_many(rows)
+        for append in write.appends:
+            if append.records:
+                self._unwritten.pop(append.saga_id, None)
+        self.numbers = rows.numbers
+        await self.finish()
+
+    async def _write_few(self, rows: Rows) -> None:
+        advanced, rest = await small.write(self._connection, rows.statements(), self.now)
+        _refuse_moved(advanced, rows.sagas)
+        for statement in rest:
+            await self._run(statement, rows.sagas)
+
+    async def _write_many(self, rows: Rows) -> None:
         statements = rows.statements()
         statement = next(statements, None)
         while statement:
@@ -105,23 +143,17 @@ class PostgresBatch:
                 statement = next(statements, None)  # built here while the server works
             finally:
                 await running
-        for append in write.appends:
-            if append.records:
-                self._unwritten.pop(append.saga_id, None)
-        self.numbers = rows.numbers
-        await self.finish()
 
     async def _run(self, statement: Statement, sagas: int) -> None:
         name, columns = statement
         if name in COPIED:
             await self._connection.copy(name, COPIED[name], zip(*columns, strict=True))
             return
+        if name in JOINED:
+            columns = [joined(column) if isinstance(column, list) else column for column in columns]
         changed = await self._connection.execute(SQL[name], *columns)
-        if name == "advance_heads" and changed != sagas:
-            raise StoreError(
-                f"{changed} of {sagas} heads stood where this batch had locked them. Locked heads cannot move: "
-                "somebody changes the tables by hand, or the lock was lost"
-            )
+        if name == "advance_heads":
+            _refuse_moved(changed, sagas)
 
     async def finish(self) -> None:
         """Removes the heads of starts that were not written, and their claim to a live run."""
@@ -180,26 +212,15 @@ class PostgresBatch:
     async def _take_in(self, messages: Sequence[MessageId]) -> list[MessageFate]:
         """Writes the inbox and reads the clock; says for every message whether it is new."""
         keys = [message_key(message.tenant, message.source, message.id) for message in messages]
-        first: dict[bytes, bytes] = {}
-        for key, message in zip(keys, messages, strict=True):
-            first.setdefault(key, message.body_hash)
+        first = _firsts(keys, messages)
         if not first:
             await self._read_clock()
             return []
         rows = sorted(first.items())
         if len(rows) >= COPY_INBOX_ROWS_MIN and await self._copy_in(rows):
             await self._read_clock()
-            stored, new = first, set(first)
-        else:
-            stored, new = await self._take_in_one_by_one(rows)
-        fates: list[MessageFate] = []
-        for key, message in zip(keys, messages, strict=True):
-            if key in new:
-                new.discard(key)  # a second one in this batch is not new any more
-                fates.append("new")
-            else:
-                fates.append("seen" if stored[key] == message.body_hash else "other_body")
-        return fates
+            return _fates(keys, messages, first, set(first))
+        return _fates(keys, messages, *await self._take_in_one_by_one(rows))
 
     async def _copy_in(self, rows: Sequence[tuple[bytes, bytes]]) -> bool:
         """Takes in all messages at once: cheap, and works if none of them was here before. False if one was."""
@@ -253,3 +274,32 @@ class PostgresBatch:
                 f"has already taken ({len(blamed)} sagas). Cause: an event offered twice. Reload and decide again",
                 tuple(blamed),
             )
+
+
+def _refuse_moved(changed: int, sagas: int) -> None:
+    if changed != sagas:
+        raise StoreError(
+            f"{changed} of {sagas} heads stood where this batch had locked them. Locked heads cannot move: "
+            "somebody changes the tables by hand, or the lock was lost"
+        )
+
+
+def _firsts(keys: Sequence[bytes], messages: Sequence[MessageId]) -> dict[bytes, bytes]:
+    """The body hash under each key: of the first message, where a batch has several."""
+    first: dict[bytes, bytes] = {}
+    for key, message in zip(keys, messages, strict=True):
+        first.setdefault(key, message.body_hash)
+    return first
+
+
+def _fates(
+    keys: Sequence[bytes], messages: Sequence[MessageId], stored: Mapping[bytes, bytes], new: set[bytes]
+) -> list[MessageFate]:
+    fates: list[MessageFate] = []
+    for key, message in zip(keys, messages, strict=True):
+        if key in new:
+            new.discard(key)  # a second one in this batch is not new any more
+            fates.append("new")
+        else:
+            fates.append("seen" if stored[key] == message.body_hash else "other_body")
+    return fates

@@ -190,3 +190,15 @@ SELECT *, $6 FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::bi
 ON CONFLICT (consumer_group, topic, partition) DO UPDATE
 SET next_offset = greatest(positions.next_offset, excluded.next_offset),
     read_until = greatest(positions.read_until, excluded.read_until), updated_at = excluded.updated_at
+
+-- name: claim_few
+-- What lock_heads, take_runs and take_in do, in one call (migration 0003).
+SELECT * FROM claim_v1($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::bytea[])
+
+-- name: write_few
+-- What clear_timers, records_stored, ..., move_positions do, in one call (migration 0003).
+SELECT write_v1(
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
+    $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46, $47,
+    $48, $49, $50, $51, $52, $53, $54, $55, $56, $57
+)

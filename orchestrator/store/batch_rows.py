@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.messages.canonical import NotCanonicalError, canonical_bytes
 from orchestrator.store.chain import data_bytes, seal
-from orchestrator.store.columns import BATCH_RECORDS_MAX, SEQ_BITS, joined, joined_numbers, slot, texts
+from orchestrator.store.columns import BATCH_RECORDS_MAX, SEQ_BITS, slot, texts
 from orchestrator.store.contract import Append, BatchWrite, ConflictError, Head, InvalidAppendError
 from orchestrator.store.headers import pack
 
@@ -47,11 +47,16 @@ class Rows:
         self._appends = [append for append in write.appends if append.records]
         _refuse_doubles(write.appends)
         _refuse_conflicts(write.appends, heads)
-        if sum(len(append.records) for append in self._appends) > BATCH_RECORDS_MAX:
-            raise InvalidAppendError(f"a batch holds at most {BATCH_RECORDS_MAX} records: split it")
         self._data = [_bytes_of(a.saga_id, [record.data for record in a.records], data_bytes) for a in self._appends]
+        if self.records > BATCH_RECORDS_MAX:
+            raise InvalidAppendError(f"a batch holds at most {BATCH_RECORDS_MAX} records: split it")
         self._tasks_data = _tasks_data(write.appends)
         self._early_data = _bytes_of("", [event.data for event in write.early], canonical_bytes)
+
+    @property
+    def records(self) -> int:
+        """How many records are added."""
+        return sum(map(len, self._data))
 
     @property
     def sagas(self) -> int:
@@ -109,16 +114,16 @@ class Rows:
     def _advanced(self, last_hashes: list[str]) -> Sequence[Any]:
         appends = self._appends
         return (
-            joined([append.saga_id for append in appends]),
-            joined_numbers([append.expected_version + len(append.records) for append in appends]),
-            joined_numbers([append.definition_version for append in appends]),
-            joined(last_hashes),
-            joined([append.phase for append in appends]),
-            joined([append.outcome for append in appends]),
-            joined_numbers([append.stuck for append in appends]),
-            joined([append.waiting_for for append in appends]),
-            joined(["t" if append.ended else "f" for append in appends]),
-            joined([append.parent for append in appends]),
+            [append.saga_id for append in appends],
+            [append.expected_version + len(append.records) for append in appends],
+            [append.definition_version for append in appends],
+            last_hashes,
+            [append.phase for append in appends],
+            texts([append.outcome for append in appends]),
+            [append.stuck for append in appends],
+            texts([append.waiting_for for append in appends]),
+            [append.ended for append in appends],
+            [append.parent for append in appends],
             self._now,
         )
 
@@ -152,14 +157,7 @@ class Rows:
             for timer in append.effects.timers_set:
                 gone[append.saga_id, timer.activity] = 0
         if gone:
-            yield (
-                "clear_timers",
-                (
-                    joined([key[0] for key in gone]),
-                    joined([key[1] for key in gone]),
-                    joined_numbers(list(gone.values())),
-                ),
-            )
+            yield "clear_timers", ([key[0] for key in gone], texts([key[1] for key in gone]), list(gone.values()))
 
     def _timers_set(self) -> Iterator[Statement]:
         rows: dict[tuple[str, str], tuple[str, str, int, int, int, int]] = {}

@@ -51,14 +51,12 @@ def lock_buckets(keys: Sequence[tuple[str, str, str]]) -> list[int]:
 SEPARATOR = "\x1f"
 
 
-def joined(values: Sequence[str]) -> str:
-    """A text column as one parameter. A separator inside a value, which no id has, becomes a space."""
-    text = SEPARATOR.join(values)
-    if text.count(SEPARATOR) != len(values) - 1 and values:
-        text = SEPARATOR.join([value.replace(SEPARATOR, " ") for value in values])
+def joined(values: Sequence[str] | Sequence[int]) -> str:
+    """A column as one text parameter. A separator inside a value, which no id has, becomes a space."""
+    if values and not isinstance(values[0], str):
+        return SEPARATOR.join([str(value).lower() for value in values])  # numbers, true and false
+    words: Sequence[str] = values  # type: ignore[assignment]
+    text = SEPARATOR.join(words)
+    if text.count(SEPARATOR) != len(words) - 1 and words:
+        text = SEPARATOR.join([word.replace(SEPARATOR, " ") for word in words])
     return text if text.isascii() and "\0" not in text else storable(text)
-
-
-def joined_numbers(values: Sequence[int]) -> str:
-    """A column of numbers as one parameter."""
-    return SEPARATOR.join(map(str, values))

@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from orchestrator.kernel.effects import Effects
+from orchestrator.store import small
 from orchestrator.store.contract import (
     Append,
     BatchWrite,
@@ -29,9 +30,14 @@ from tests.databases import Database
 SECOND = 1_000_000
 
 
-@pytest_asyncio.fixture(params=["postgres"])
-async def store(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[Store]:
-    """An empty store."""
+@pytest_asyncio.fixture(params=["postgres", "postgres, many"])
+async def store(
+    request: pytest.FixtureRequest, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Store]:
+    """An empty store. "many": every batch takes the way of large ones."""
+    if request.param == "postgres, many":
+        monkeypatch.setattr(small, "SAGAS_MAX", -1)
+        monkeypatch.setattr(small, "RECORDS_MAX", -1)
     async with PostgresStore(database.url) as made:
         yield made
 

@@ -230,7 +230,7 @@ class TestUpgrade:
         self, empty_database: Database, tmp_path: Path
     ) -> None:
         """Everything that was there is read again, sealed as it was, and goes on."""
-        for name in ("0001_store.sql", "grants.sql"):
+        for name in ("0001_store.sql", "0003_small_batches.sql", "grants.sql"):
             (tmp_path / name).write_bytes((MIGRATIONS / name).read_bytes())
         await migrate(empty_database.migrate_url, tmp_path)
         sagas = [start(f"K-{n}") for n in range(30)]

@@ -204,7 +204,7 @@ class TestLimits:
         await begun(store, saga)
         async with store.batch() as batch:
             await batch.claim([saga.saga_id], [], [])
-            with pytest.raises(StoreUnavailableError, match=r"lock_heads: LockNotAvailableError") as error:
+            with pytest.raises(StoreUnavailableError, match=r"claim_few: LockNotAvailableError") as error:
                 await claimed(store, saga.saga_id)
             assert error.value.retriable
 
