@@ -42,7 +42,8 @@ def main() -> int:
     parser.add_argument("--schedules", type=int, default=100_000, help="random schedules of random flows")
     parser.add_argument("--kills", type=int, default=5, help="how often the crash test runs on each broker")
     parser.add_argument("--sagas", type=int, default=20_000, help="orders of each bench")
-    parser.add_argument("--only", default="schedules,planted,kills,bench", help="which parts, comma-separated")
+    parser.add_argument("--line-sample", type=int, default=0, help="lines of each unit to be killed at; 0: all")
+    parser.add_argument("--only", default="schedules,planted,lines,kills,bench", help="which parts, comma-separated")
     given = parser.parse_args()
     parts = []
     wanted = given.only.split(",")
@@ -50,6 +51,9 @@ def main() -> int:
         parts.append(_schedules(given.schedules))
     if "planted" in wanted:
         parts.append(_run("planted bugs", [sys.executable, "-m", "tests.kernel.mutations"], tail=3))
+    if "lines" in wanted:
+        sweep = [sys.executable, "-m", "tests.crash.every_line", "--sample", str(given.line_sample)]
+        parts.append(_run("killed at every line", sweep, tail=1))
     if "kills" in wanted:
         test = "tests/crash/test_killed_under_load.py"
         parts += [
