@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import asyncpg
+import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
@@ -23,6 +24,8 @@ from orchestrator.broker.contract import (
 )
 from orchestrator.broker.settings import BrokerSettings
 from tests.databases import Database
+from tests.simulation.fake_broker import FakeBroker
+from tests.simulation.fake_log import Log
 
 # Short enough to wait for in a test; a busy machine may pause a process for some hundred milliseconds.
 QUICK = BrokerSettings(
@@ -39,6 +42,9 @@ class Site(Protocol):
 
     url: str
 
+    def open(self, settings: BrokerSettings) -> Broker:
+        """A broker there."""
+
     async def delete_before(self, topic: str, partition: int, offset: int) -> None:
         """Do what retention does: forget the messages before ``offset``."""
 
@@ -52,6 +58,9 @@ class KafkaSite:
 
     def __post_init__(self) -> None:
         self.url = f"kafka://{self.bootstrap}"
+
+    def open(self, settings: BrokerSettings) -> Broker:
+        return open_broker(self.url, settings=settings)
 
     async def delete_before(self, topic: str, partition: int, offset: int) -> None:
         admin: Any = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
@@ -72,6 +81,9 @@ class PostgresSite:
     def __post_init__(self) -> None:
         self.url = self.database.url
 
+    def open(self, settings: BrokerSettings) -> Broker:
+        return open_broker(self.url, settings=settings)
+
     async def delete_before(self, topic: str, partition: int, offset: int) -> None:
         connection = await asyncpg.connect(self.database.migrate_url)
         try:
@@ -86,6 +98,20 @@ class PostgresSite:
             await connection.close()
 
 
+@dataclass
+class SimulatedSite:
+    """A log in memory: what the simulation of the whole runtime runs on must keep the same promises."""
+
+    log: Log = field(default_factory=Log)
+    url: str = ""
+
+    def open(self, settings: BrokerSettings) -> Broker:
+        return FakeBroker(self.log, settings)
+
+    async def delete_before(self, topic: str, partition: int, offset: int) -> None:
+        self.log.topics[topic][partition].start = offset
+
+
 def new_name(what: str) -> str:
     """A topic or group that no other test uses."""
     return f"{what}.{uuid.uuid4().hex[:8]}"
@@ -94,7 +120,7 @@ def new_name(what: str) -> str:
 @asynccontextmanager
 async def opened(site: Site, settings: BrokerSettings = QUICK) -> AsyncIterator[Broker]:
     """A broker that is closed afterwards."""
-    broker = open_broker(site.url, settings=settings)
+    broker = site.open(settings)
     try:
         yield broker
     finally:
@@ -192,6 +218,8 @@ async def member_process(
     site: Site, group: str, topic: str, *, session_timeout_ms: int = QUICK.session_timeout_ms
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Another process that is a member of the group, with at least one partition; killed afterwards at the latest."""
+    if not site.url:
+        pytest.skip("no other process can join a log in this one's memory; the simulation kills members by itself")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.contracts.broker_member", site.url, group, topic, str(session_timeout_ms)),
         stdout=asyncio.subprocess.PIPE,

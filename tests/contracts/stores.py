@@ -26,20 +26,29 @@ from orchestrator.store.contract import (
 )
 from orchestrator.store.postgres import PostgresStore
 from tests.databases import Database
+from tests.simulation.fake_store import FakeStore
+from tests.simulation.tables import Tables
 
 SECOND = 1_000_000
 
 
-@pytest_asyncio.fixture(params=["postgres", "postgres, many"])
-async def store(
-    request: pytest.FixtureRequest, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Store]:
-    """An empty store. "many": every batch takes the way of large ones."""
+@pytest_asyncio.fixture
+async def postgres_store(database: Database) -> AsyncIterator[Store]:
+    """An empty store on PostgreSQL."""
+    async with PostgresStore(database.url) as made:
+        yield made
+
+
+@pytest.fixture(params=["postgres", "postgres, many", "simulated"])
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """An empty store. "many": every batch takes the way of large ones. "simulated": what tests/simulation stands on."""
+    if request.param == "simulated":
+        return FakeStore(Tables())
     if request.param == "postgres, many":
         monkeypatch.setattr(small, "SAGAS_MAX", -1)
         monkeypatch.setattr(small, "RECORDS_MAX", -1)
-    async with PostgresStore(database.url) as made:
-        yield made
+    made: Store = request.getfixturevalue("postgres_store")
+    return made
 
 
 def start(key: str = "K-1", *, name: str = "transfer", tenant: str = "main", run: str = "") -> SagaStart:

@@ -1,0 +1,1 @@
+"""The whole runtime in a simulated world: production loops over a simulated clock, broker, store and people."""
