@@ -49,6 +49,7 @@ from orchestrator.api.views import (
 )
 from orchestrator.definition.draw import mermaid
 from orchestrator.kernel.inputs import Cancel, Operate, Vote
+from orchestrator.kernel.records import Record
 from orchestrator.messages import Command, Event
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.work import Outcome
@@ -242,10 +243,12 @@ class Engine:
         *,
         reason: str = "",
         traceparent: str = "",
+        message_id: str = "",
     ) -> Voted:
         """Votes on a task: decided, authorised and committed when this returns.
 
-        `answer` is the form as JSON with its `outcome` (for an Approval: "approve" or "reject"). Raises RefusedError:
+        `answer` is the form as JSON with its `outcome` (for an Approval: "approve" or "reject"). `message_id`: of the
+        request; a vote that an attempt with the same one has cast counts as this one's. Raises RefusedError:
         not_found, already_decided, expired, withdrawn, not_eligible, excluded, voted_already, subject_changed,
         subject_missing, invalid.
         """
@@ -264,17 +267,19 @@ class Engine:
             on_behalf_of=actor.on_behalf_of,
             authentication=actor.authentication,
         )
-        outcome = await self._act(task.saga_id, vote, actor, traceparent)
+        request = f"vote/{task.activity}/{message_id}" if message_id else ""
+        outcome = await self._act(task.saga_id, vote, actor, traceparent, request)
         if not any(record.type == "task.voted" for record in outcome.records):
             # What was recorded instead is that the time was over: the vote came first to find it out.
             raise RefusedError("expired", "The task expired before this vote.", {"due": task.due}, task.saga_id)
         decided = any(record.type == "task.decided" for record in outcome.records)
         return Voted(task_id, task.saga_id, str(answer.get("outcome", "")), decided, outcome.version)
 
-    async def cancel(self, saga_id: str, actor: Actor, reason: str) -> SagaView:
+    async def cancel(self, saga_id: str, actor: Actor, reason: str, *, message_id: str = "") -> SagaView:
         """Asks a saga to turn back. Raises RefusedError: not_found, cancel_refused, already_turning, ended."""
         saga = await self.saga(saga_id, actor)
-        await self._act(saga.saga_id, Cancel(actor.id, reason), actor, "")
+        request = f"cancel/{message_id}" if message_id else ""
+        await self._act(saga.saga_id, Cancel(actor.id, reason), actor, "", request)
         return await self.saga(saga.saga_id, actor)
 
     async def operate(
@@ -288,11 +293,13 @@ class Engine:
         *,
         data: Any = None,
         outcome: str = "",
+        message_id: str = "",
     ) -> SagaView:
         """An operator's act on a stuck place; `version` is that of the stuck record. Raises RefusedError."""
         saga = await self.saga(saga_id, actor)
         given = Operate(act, place, version, actor.id, reason, data, outcome)
-        await self._act(saga.saga_id, given, actor, "")
+        request = f"{act}/{place}/{message_id}" if message_id else ""
+        await self._act(saga.saga_id, given, actor, "", request)
         return await self.saga(saga.saga_id, actor)
 
     # --- dead letters and what is installed ---------------------------------------------------------------------------
@@ -348,8 +355,21 @@ class Engine:
 
     # --- helpers ------------------------------------------------------------------------------------------------------
 
-    async def _act(self, saga_id: str, given: Vote | Cancel | Operate, actor: Actor, traceparent: str) -> Outcome:
-        return await acts.act(self._runtime, saga_id, given, acts.cause_of(actor, f"/api/{acts.new_id()}", traceparent))
+    async def _act(
+        self, saga_id: str, given: Vote | Cancel | Operate, actor: Actor, traceparent: str, request: str = ""
+    ) -> Outcome:
+        """One act. `request` names it: refused because an attempt that nobody heard the end of has done it already, it
+        has that one's outcome."""
+        cause = acts.cause_of(actor, f"/api/{actor.id}/{request or acts.new_id()}", traceparent)
+        try:
+            return await acts.act(self._runtime, saga_id, given, cause)
+        except RefusedError:
+            records = await self._read.records(actor.tenant, saga_id) if request else ()
+            own = [record for record in records if record.causation_id == cause.causation_id]
+            if not own:
+                raise
+            written = [Record(record.type, record.activity, dict(record.data)) for record in own]
+            return Outcome("applied", saga_id, own[-1].version, written)
 
     async def _caused(self, tenant: str, saga_id: str, cause_id: str) -> bool:
         """True where this very request started the saga, in an attempt that nobody heard the end of."""

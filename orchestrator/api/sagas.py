@@ -140,7 +140,7 @@ async def cancel(reference: str, body: CancelBody, request: Request, engine: Eng
 
     async def work() -> Response:
         saga = await engine.saga(reference, actor)
-        return respond(await engine.cancel(saga.saga_id, actor, body.reason))
+        return respond(await engine.cancel(saga.saga_id, actor, body.reason, message_id=key_of(request) or ""))
 
     return await once(request, actor, engine.answers, work)
 
@@ -165,6 +165,7 @@ async def operate(
                 body.reason,
                 data=body.data,
                 outcome=body.outcome,
+                message_id=key_of(request) or "",
             )
         )
 

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.api.engine import Acting, EngineOf
-from orchestrator.api.idempotency import once
+from orchestrator.api.idempotency import key_of, once
 from orchestrator.api.problems import ProblemError
 from orchestrator.api.shapes import respond
 from orchestrator.api.views import RefusedError
@@ -68,6 +68,9 @@ async def decide(task_id: str, body: DecideBody, request: Request, engine: Engin
 
     async def work() -> Response:
         answer = {**body.form, "outcome": body.outcome}
-        return respond(await engine.vote(task_id, answer, body.subject_hash, actor, reason=body.reason))
+        voted = await engine.vote(
+            task_id, answer, body.subject_hash, actor, reason=body.reason, message_id=key_of(request) or ""
+        )
+        return respond(voted)
 
     return await once(request, actor, engine.answers, work)

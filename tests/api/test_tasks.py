@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.api.engine import Actor
+from orchestrator.api.identity import AUTHENTICATION
 from tests.api.conftest import Product
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -70,6 +72,32 @@ async def test_a_vote_that_may_not_be_changes_nothing(
     answer = await decide(product, task, **changes)
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
     assert await product.versions(saga_id) == before
+
+
+async def test_a_vote_whose_process_died_before_it_answered_counts_when_it_is_asked_again(product: Product) -> None:
+    """The same key has the same answer, also where the first attempt was committed and nobody heard of it."""
+    saga_id = await product.start()
+    task = await product.task_of(saga_id)
+    maria = Actor("maria", ("manager",), AUTHENTICATION)
+    first = await product.engine.vote(
+        task["id"], {"outcome": "approve"}, task["subjectHash"], maria, message_id="vote-1"
+    )
+    answer = await decide(product, task, key="vote-1")
+    assert (answer.status_code, answer.json()["decided"]) == (200, True), answer.text
+    assert answer.json()["record"] == first.record
+    other = await decide(product, task, key="vote-2")
+    assert (other.status_code, other.json()["code"]) == (409, "already_decided")
+    assert (await product.versions(saga_id)).count("task.voted") == 1
+
+
+async def test_a_cancel_whose_process_died_before_it_answered_counts_when_it_is_asked_again(product: Product) -> None:
+    """As with votes; another request to cancel is told that the saga turns back already, or has ended."""
+    saga_id = await product.start()
+    await product.engine.cancel(saga_id, Actor("ada", (), AUTHENTICATION), "no", message_id="cancel-1")
+    answer = await product.post(f"/v1/sagas/{saga_id}/cancel", {"reason": "no"}, key="cancel-1")
+    assert answer.status_code == 200, answer.text
+    other = await product.post(f"/v1/sagas/{saga_id}/cancel", {"reason": "no"}, key="cancel-2")
+    assert other.status_code == 409
 
 
 async def test_without_a_hash_nothing_is_decided(product: Product) -> None:
