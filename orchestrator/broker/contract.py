@@ -16,10 +16,10 @@ Times are integers of microseconds since 1970 in UTC; sizes are bytes as ``messa
 
 import importlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias, cast
 
 from orchestrator.broker.settings import BrokerSettings
+from orchestrator.messages.value import value
 
 Assignment: TypeAlias = tuple[str, int]
 """One partition: topic and partition number."""
@@ -31,7 +31,7 @@ Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 """In order, with duplicates, as the sender gave them."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OutgoingMessage:
     """A message to send. ``key`` decides the partition; without one the broker chooses."""
 
@@ -41,7 +41,7 @@ class OutgoingMessage:
     headers: Headers = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class IncomingMessage:
     """A message as the log holds it. ``appended_at`` is the broker's clock in microseconds since 1970, UTC."""
 
@@ -54,7 +54,7 @@ class IncomingMessage:
     appended_at: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TopicSpec:
     """A topic the product needs.
 
@@ -246,9 +246,9 @@ def message_bytes(message: OutgoingMessage) -> int:
         size += len(message.key)
     if message.value is not None:
         size += len(message.value)
-    for name, value in message.headers:
+    for name, content in message.headers:
         # A non-ASCII name takes up to four bytes a character; exactness would cost an encode per header.
-        size += _BYTES_PER_HEADER + (len(name) if name.isascii() else len(name.encode())) + len(value)
+        size += _BYTES_PER_HEADER + (len(name) if name.isascii() else len(name.encode())) + len(content)
     return size
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from orchestrator.kernel.decide import Decided, decide, tombstone
 from orchestrator.kernel.effects import Effects, effects
@@ -14,11 +13,12 @@ from orchestrator.kernel.records import Record
 from orchestrator.kernel.state import State
 from orchestrator.kernel.turn import Limits
 from orchestrator.kernel.turning import plan_of
+from orchestrator.messages.value import value
 
 __all__ = ["Limits", "Turn", "advance", "fold", "undo_plan"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Turn:
     """What one input led to: records (perhaps none), the state after them (the one before is untouched), effects.
 

@@ -9,8 +9,6 @@ Rules of this file
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from orchestrator.kernel.children import call_timer, child_answered, undo_asked
 from orchestrator.kernel.fences import is_child
 from orchestrator.kernel.forward import move
@@ -47,9 +45,10 @@ from orchestrator.kernel.turning import (
     undo_attempt_failed,
 )
 from orchestrator.kernel.waiting import arrived, limit_reached
+from orchestrator.messages.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Decided:
     """What one input led to; `more` tells that the turn stopped at its limit."""
 

@@ -9,17 +9,18 @@ Rules of this file
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from orchestrator.kernel.records import Record
 from orchestrator.kernel.state import State
 from orchestrator.messages.protocol import ANSWER_TYPE, START_TYPE, UNWIND_TYPE
+from orchestrator.messages.value import value
 
 MessageKind = Literal["do", "undo", "fence", "start", "answer", "unwind", "event"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outgoing:
     """One message to send. Its id is saga id + record version.
 
@@ -38,7 +39,7 @@ class Outgoing:
     attributes: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Timer:
     """A durable timer. `command_version`: the attempt's command, whose publication starts the clock (0: none)."""
 
@@ -48,7 +49,7 @@ class Timer:
     command_version: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Subscription:
     """This saga wants the event (type, key), if it arrived at `accepts_from` or later (microseconds)."""
 
@@ -58,7 +59,7 @@ class Subscription:
     accepts_from: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TaskRow:
     """An open task as lists show it. `data` is what the task page needs (shown, form, to, due, votes, hashes)."""
 
@@ -67,7 +68,7 @@ class TaskRow:
     data: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Effects:
     """Everything the store writes besides the records."""
 

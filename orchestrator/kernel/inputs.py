@@ -5,14 +5,16 @@ Instants are microseconds since the epoch (UTC). Data is plain JSON as it was re
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
+
+from orchestrator.messages.value import value
 
 Purpose = Literal["do", "undo", "fence", "fence_undo"]  # fence_undo: before a person takes an undo over
 Outcome = Literal["ok", "refused", "error", "not_done", "in_doubt", "never"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Parent:
     """Who called this saga: the activity of the parent and its round."""
 
@@ -21,7 +23,7 @@ class Parent:
     round: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Start:
     """The start message. `saga_id` is derived from tenant, name and business key (or from the parent) by the caller."""
 
@@ -34,7 +36,7 @@ class Start:
     forward_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answer:
     """A participant's reply.
 
@@ -55,7 +57,7 @@ class Answer:
     participant: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TimerDue:
     """A timer came due. `armed` is the record version that set it; another one is stale and changes nothing."""
 
@@ -63,7 +65,7 @@ class TimerDue:
     armed: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Arrived:
     """A domain event for this saga, by (type, key). `arrived_at` is the broker's append time."""
 
@@ -74,7 +76,7 @@ class Arrived:
     arrived_at: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Vote:
     """One person's decision on a task. `roles` are those of the person now; `received_at` is when the request came."""
 
@@ -89,7 +91,7 @@ class Vote:
     authentication: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ChildAnswer:
     """What a child tells its parent.
 
@@ -104,14 +106,14 @@ class ChildAnswer:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UndoAsked:
     """The parent asks this child to undo itself."""
 
     parent: Parent
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Cancel:
     """A person or service asks the saga to turn back."""
 
@@ -119,7 +121,7 @@ class Cancel:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Operate:
     """An operator's act on a named stuck place; `version` is the stuck record that it answers.
 
@@ -138,7 +140,7 @@ class Operate:
     outcome: str = ""  # for settle: done | not_done
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SendRefused:
     """The broker refused a message of this saga for good (too large); `version` is the record it was made of."""
 
@@ -146,7 +148,7 @@ class SendRefused:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Resume:
     """Go on where the last turn stopped at its record limit."""
 
@@ -154,7 +156,7 @@ class Resume:
 Input = Start | Answer | TimerDue | Arrived | Vote | ChildAnswer | UndoAsked | Cancel | Operate | SendRefused | Resume
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refusal:
     """Why an input changed nothing although somebody asked for it: code, sentence, and facts for the answer.
 

@@ -8,11 +8,12 @@ Rules of this file
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.messages.value import value
 
-@dataclass(frozen=True, slots=True)
+
+@value
 class Record:
     """One line of a stream, before the store adds version, actor, causation, trace, time and hashes."""
 

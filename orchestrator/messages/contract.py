@@ -11,19 +11,19 @@ Rules of this file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar, get_args, get_origin
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, core_schema
 
+from orchestrator.messages.amounts import ROUNDED, exact_fields, exact_plan
 from orchestrator.messages.canonical import canonical_bytes
 
 T = TypeVar("T")
 R = TypeVar("R", bound="Reply")
-
-DECIMAL_DIGITS_MAX = 15  # a JSON number with more digits has already been rounded by some parser on its way here
 
 
 class _KeyMark:
@@ -83,13 +83,18 @@ class Contract(BaseModel):
             n for n, f in cls.model_fields.items() if any(isinstance(m, _PersonalMark) for m in f.metadata)
         )
 
-    @field_validator("*", mode="before")
     @classmethod
-    def _refuse_rounded_amounts(cls, value: Any, info: Any) -> Any:
-        """A JSON number for a decimal field is taken by its text, and refused where a parser may have rounded it."""
-        if type(value) in _MAY_HOLD_AMOUNTS:
-            return _exact(value, cls.model_fields[info.field_name].annotation)
-        return value
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """A JSON number for a decimal field is taken by its text, and refused where a parser may have rounded it.
+
+        Contracts without amounts pay nothing for that, the others one call a message.
+        """
+        schema = handler(source)
+        fields: Mapping[str, Any] = getattr(cls, "__pydantic_fields__", {})
+        amounts = exact_plan(fields)
+        if not amounts:
+            return schema
+        return core_schema.no_info_before_validator_function(partial(exact_fields, amounts), schema)
 
     @classmethod
     def upcast(cls, from_version: int) -> Callable[[Upcaster], Upcaster]:
@@ -196,43 +201,11 @@ def _key_text(value: object) -> str:
     return canonical_bytes(value).decode().strip('"')
 
 
-_MAY_HOLD_AMOUNTS = frozenset({float, int, list, tuple, dict})
-
-
-def _exact(value: Any, annotation: Any) -> Any:
-    """The value with every number that stands for a decimal read from its text, at any depth."""
-    if annotation is Decimal:
-        return _amount(value)
-    if type(value) is dict and isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        fields = annotation.model_fields
-        return {key: _exact(item, fields[key].annotation) if key in fields else item for key, item in value.items()}
-    arguments = get_args(annotation)
-    if not arguments or get_origin(annotation) is Literal:
-        return value
-    if type(value) is dict and len(arguments) == 2:
-        value = {key: _exact(item, arguments[1]) for key, item in value.items()}
-    elif type(value) in (list, tuple) and get_origin(annotation) in (list, tuple, Sequence):
-        by_place = len(arguments) == len(value) and arguments[-1] is not Ellipsis
-        return [_exact(item, arguments[place] if by_place else arguments[0]) for place, item in enumerate(value)]
-    else:  # a union, or an annotation with marks
-        for argument in arguments:
-            value = _exact(value, argument)
-    return value
-
-
-def _amount(value: Any) -> Any:
-    """Raises ValueError for a number of more digits than every JSON parser keeps."""
-    if type(value) not in (float, int):
-        return value
-    amount = Decimal(repr(value))
-    if amount.is_finite() and len(amount.normalize().as_tuple().digits) > DECIMAL_DIGITS_MAX:
-        raise ValueError(f"{value!r} has more than {DECIMAL_DIGITS_MAX} digits: send the amount as a string")
-    return amount
-
-
 def _fields(error: ValidationError) -> str:
     """The validation errors, one clause per field; values are left out since they may be personal."""
-    return "; ".join(
-        f"{'.'.join(map(str, item['loc'])) or 'message'}: {item['msg']}"
-        for item in error.errors(include_input=False)[:8]
-    )
+    return "; ".join(f"{_place(item)}: {item['msg']}" for item in error.errors(include_input=False)[:8])
+
+
+def _place(item: Any) -> str:
+    names = [*item["loc"], *([item["ctx"]["field"]] if item["type"] == ROUNDED else [])]
+    return ".".join(map(str, names)) or "message"

@@ -8,9 +8,8 @@ Rules of this file
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from orchestrator.messages.envelope import Envelope
+from orchestrator.messages.value import value
 
 SAGAS_TOPIC = "orchestrator.sagas"
 REFUSED_TYPE = "orchestrator.Refused"
@@ -36,7 +35,7 @@ def replies_topic(participant: str) -> str:
     return f"{participant}.replies"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CommandHeader:
     """What a participant must know of a command besides its body.
 

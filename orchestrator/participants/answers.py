@@ -9,7 +9,6 @@ Rules of this file
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -25,6 +24,7 @@ from orchestrator.messages.protocol import (
     replies_topic,
     reply_envelope,
 )
+from orchestrator.messages.value import value
 from orchestrator.participants.decide import FENCES, Purpose, Row
 
 REASON_CHARACTERS_MAX = 500
@@ -34,7 +34,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answer:
     """One answer. `until`: microseconds since 1970, for in doubt. `done_key`: the earlier key that was really done."""
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
+
+from orchestrator.messages.value import value
 
 Purpose = Literal["do", "undo", "fence", "fence_undo"]  # fence_undo: before a person takes an undo over
 FENCES: frozenset[Purpose] = frozenset({"fence", "fence_undo"})
@@ -30,7 +31,7 @@ def without_body_hash(key: str) -> str:
     return _BODY_HASH.sub("", key)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Row:
     """One inbox row. `closed`: fenced (refused for ever) or never (can never be known). Source: kernel rule 13."""
 
@@ -58,7 +59,7 @@ class Row:
         return self.outcome is not None or self.closed is not None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Wanted:
     """The part of a command that decides: its keys (without body hash; `wire_*` as they came) and its purpose."""
 
@@ -80,14 +81,14 @@ class Wanted:
         return [(self.tenant, key) for key in dict.fromkeys(found)]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FromRow:
     """Answer with what this row holds."""
 
     row: Row
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UnderEarlier:
     """It was done under an earlier key: answer so, and store that under the own key as well. `close`: keys to fence."""
 
@@ -95,28 +96,28 @@ class UnderEarlier:
     close: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Fenced:
     """Nothing was done and now never will be: close these wire keys (this command's own is among them)."""
 
     close: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NothingToUndo:
     """The key to be undone was never done, and now never will be. `close`: keys to fence."""
 
     close: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Run:
     """Run the handler. `close`: keys to fence in the same transaction."""
 
     close: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Resolve:
     """This row was started and has no outcome: resolve it first. `own`: it is the command's own key."""
 
@@ -124,7 +125,7 @@ class Resolve:
     own: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OtherBody:
     """The key came before with another body."""
 
@@ -167,7 +168,7 @@ def next_act(wanted: Wanted, rows: Mapping[RowKey, Row]) -> Act:
 # --- effects outside the database -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OutsidePolicy:
     """What the author declared. `lookup_for`, `idempotent_for`: how long the outside remembers a key; None: not at all.
 
@@ -180,7 +181,7 @@ class OutsidePolicy:
     idempotent_for: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InDoubt:
     """No answer yet; ask again at `until`."""
 

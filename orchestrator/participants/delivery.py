@@ -15,6 +15,7 @@ from orchestrator.broker.contract import IncomingMessage
 from orchestrator.messages import Command, EnvelopeError
 from orchestrator.messages.envelope import CONTENT_TYPE, read
 from orchestrator.messages.protocol import CommandHeader
+from orchestrator.messages.value import value
 from orchestrator.participants.decide import Purpose, RowKey, Wanted, without_body_hash
 from orchestrator.participants.participant import Handler
 
@@ -51,7 +52,7 @@ class Delivery:
         return self.handler.command.from_bytes(self.body, self.header.version)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Unreadable:
     """A message that is nobody's command."""
 

@@ -25,6 +25,8 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 T = TypeVar("T")
 
+REPORT_CONNECTIONS = 1  # for benches and the like: whole tables, one after the other
+
 # What the server or the network does to a connection, not what a statement did wrong: trying again may help.
 _TRANSIENT = (
     OSError,
@@ -60,6 +62,10 @@ _PAGE_PLANS = {
     "plan_cache_mode": "force_custom_plan",
     "jit": "off",
 }
+
+# Reports over whole tables: the planner knows best.
+_REPORT_PLANS = {"jit": "off"}
+_PLANS_OF = {"read": _PAGE_PLANS, "report": _REPORT_PLANS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,7 @@ class Pools:
             "batch": limits.batch_connections,
             "work": limits.work_connections,
             "read": limits.read_connections,
+            "report": REPORT_CONNECTIONS,
         }
         self._pools: dict[str, Pool] = {}
         self._opening = asyncio.Lock()
@@ -169,7 +176,7 @@ class Pools:
             "lock_timeout": str(limits.lock_timeout_ms),
             "idle_in_transaction_session_timeout": str(limits.idle_in_transaction_timeout_ms),
             "timezone": "UTC",
-            **(_PAGE_PLANS if role == "read" else _PLANS),
+            **_PLANS_OF.get(role, _PLANS),
         }
 
     def _local(self, role: str) -> str:

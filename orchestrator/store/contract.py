@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, Protocol
 
 from orchestrator.kernel.effects import Effects
+from orchestrator.messages.value import value
 
 EventKey = tuple[str, str, str]  # tenant, event type, key
 Position = tuple[str, str, int]  # consumer group, topic, partition
@@ -60,7 +61,7 @@ class CommitUnknownError(StoreError):
     """The connection died in COMMIT. Ask `Store.committed` before anything else."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MessageId:
     """Identity of a message for the inbox: source + id, and SHA-256 of its bytes (same id, other body is refused)."""
 
@@ -73,7 +74,7 @@ class MessageId:
 MessageFate = Literal["new", "seen", "other_body"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SagaStart:
     """A saga that this batch may start. The store makes its head (version 0) and tries to take the live run."""
 
@@ -83,7 +84,7 @@ class SagaStart:
     business_key: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Head:
     """The last line of a stream, locked. version 0: nothing written yet.
 
@@ -102,7 +103,7 @@ class Head:
     run_owner: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StoredRecord:
     """One line of a stream as stored. `body` is the canonical JSON that is hashed; data is parsed from it."""
 
@@ -123,7 +124,7 @@ class StoredRecord:
     position: int = 0  # global position, where the reader asked for it
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NewRecord:
     """A record to append; the store seals it (canonical bytes, hash chain) with the head that it locked."""
 
@@ -135,7 +136,7 @@ class NewRecord:
     traceparent: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OutboxRow:
     """A message decided and committed. `id` = saga id + "/" + version; sent in version order per saga."""
 
@@ -147,7 +148,7 @@ class OutboxRow:
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Append:
     """One saga's part of a batch; a saga has at most one. Phase, outcome, stuck and waiting_for are what lists show.
 
@@ -172,7 +173,7 @@ class Append:
     parent: str = ""  # saga id of the parent, or ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EarlyEvent:
     """An event that nobody waits for yet, kept."""
 
@@ -187,7 +188,7 @@ class EarlyEvent:
     consumed_by: frozenset[tuple[str, str]] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Waiting:
     """A stored subscription: which saga waits for a key, at which activity, since which opening."""
 
@@ -198,7 +199,7 @@ class Waiting:
     accepts_from: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DeadLetter:
     """A message nobody can process, with its original bytes and the reason."""
 
@@ -214,7 +215,7 @@ class DeadLetter:
     message_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BatchWrite:
     """Everything one batch writes. `positions`: next offset and how far in time intake has read (microseconds)."""
 

@@ -3,8 +3,8 @@
 Rules of this file
 - The functions (migration 0003) do what the statements of the same names do, in the same order; the contract's suite
   runs on both. Only what nearly every batch writes is in there, the rest stays a statement of its own.
-- A statement costs some tenths of a millisecond whatever it does: for few inputs that is nearly all of a batch. For many
-  inputs COPY is cheaper than arrays (docs/adr/0006), so they go the other way.
+- A statement costs some tenths of a millisecond whatever it does: for few inputs that is nearly all of a batch. For
+  many, COPY is cheaper than arrays (docs/adr/0006), so they go the other way.
 """
 
 from __future__ import annotations

@@ -34,7 +34,11 @@ class Layer:
 
 
 LAYERS = (
-    Layer("orchestrator.messages", ["orchestrator.messages"], frozenset({"pydantic", "orjson", "typing_extensions"})),
+    Layer(
+        "orchestrator.messages",
+        ["orchestrator.messages"],
+        frozenset({"pydantic", "pydantic_core", "orjson", "typing_extensions"}),
+    ),
     Layer(
         "orchestrator.kernel",
         ["orchestrator.kernel", "orchestrator.messages"],
