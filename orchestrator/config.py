@@ -63,6 +63,25 @@ class Settings(BaseSettings):
     api_host: str = Field(default="127.0.0.1", description="Address of the HTTP API; loopback unless set.")
     api_port: Annotated[int, _number(8080, 0, 65_535, "Port of the HTTP API; 0 takes a free one.")]
 
+    # --- the door for starts over HTTP: beyond these they are refused with 429, until it is less ---
+    admit_requests_max: Annotated[int, _number(100, 0, 10_000, "Starts under way in this process. 0: no limit.")]
+    admit_acts_max: Annotated[
+        int, _number(1_000, 0, 100_000, "Acts that wait for a transaction; people's may still come. 0: no limit.")
+    ]
+    admit_unsent_rows_max: Annotated[
+        int, _number(5_000, 0, 1_000_000, "Committed messages that are not on the broker yet. 0: no limit.")
+    ]
+    admit_commands_max: Annotated[
+        int, _number(10_000, 0, 10_000_000, "Commands that participants have not answered yet. 0: no limit.")
+    ]
+    admit_live_sagas_max: Annotated[
+        int, _number(0, 0, 10_000_000, "Sagas that have not ended, those waiting for people too. 0: no limit.")
+    ]
+    admit_intake_behind_ms: Annotated[
+        int, _number(5_000, 0, 600_000, "Intake further behind the database's clock than this. 0: no limit.")
+    ]
+    admit_sample_ms: Annotated[int, _number(250, 20, 60_000, "How often the load of all processes is looked at.")]
+
     # --- intake: from the broker into the store ---
     intake_batch_messages: Annotated[int, _number(500, 1, 10_000, "Messages in one transaction at most.")]
     intake_wait_ms: Annotated[int, _number(5, 1, 1_000, "How long a fetch waits for a first message.")]
@@ -199,6 +218,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}INBOX_KEEP_MS ({self.inbox_keep_ms}) must not be less than {PREFIX}TOPIC_RETENTION_MS "
                 f"({self.topic_retention_ms}): a message read again after that would be taken for a new one"
+            )
+        if self.admit_acts_max >= self.submit_waiting_max:
+            raise ValueError(
+                f"{PREFIX}ADMIT_ACTS_MAX ({self.admit_acts_max}) must be less than {PREFIX}SUBMIT_WAITING_MAX "
+                f"({self.submit_waiting_max}): people's acts need room when starts are refused"
             )
         if self.relay_shard >= self.relay_shards:
             raise ValueError(

@@ -23,12 +23,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Annotated, Any, Self
 
 from fastapi import Depends, Request
 
 from orchestrator.api import acts, contracts, details, publishing
+from orchestrator.api.door import starting
 from orchestrator.api.identity import identify
 from orchestrator.api.reading import Reading
 from orchestrator.api.views import (
@@ -89,6 +91,13 @@ class Engine:
 
     # --- starting and telling -----------------------------------------------------------------------------------------
 
+    def starting(self) -> AbstractContextManager[None]:
+        """For a route that does work of its own for a start: `with engine.starting():` around all of it.
+
+        Raises ProblemError `too_many` (429 with Retry-After) before anything is done, where too much is under way.
+        """
+        return starting(self._runtime.admission)
+
     async def start(
         self,
         saga: str,
@@ -97,8 +106,11 @@ class Engine:
         *,
         message_id: str = "",
         traceparent: str = "",
+        promised: bool = False,
     ) -> Started:
         """Starts a saga, or finds the one that this very message has started.
+
+        Where too much is under way it is refused (`too_many`, 429); one that was `promised` before is not.
 
         A mapping is read as the saga's start contract (the first one whose fields fit). `message_id` identifies the
         request: with the same one a repeated start counts as the one that created the saga, also after a crash. Raises
@@ -109,7 +121,8 @@ class Engine:
         cause_id = f"/api/{actor.id}/{message_id}" if message_id else f"/api/{acts.new_id()}"
         cause = acts.cause_of(actor, cause_id, traceparent)
         begin = self._runtime.router.begin(saga, cause, start.wire_name, start.key(), start.plain(), cause_id)
-        outcome = acts.checked(await self._runtime.submit(begin), begin.start.saga_id)
+        with starting(self._runtime.admission, promised=promised):
+            outcome = acts.checked(await self._runtime.submit(begin), begin.start.saga_id)
         created = outcome.fate == "applied"
         if not created and message_id:
             created = await self._caused(actor.tenant, outcome.saga_id, cause_id)
@@ -121,8 +134,13 @@ class Engine:
         return (await self.publish(sent, actor, traceparent=traceparent)).id
 
     async def publish(self, event: CloudEvent, actor: Actor, *, traceparent: str = "") -> Published:
-        """Checks and publishes an event that a client sent. Raises ProblemError: unknown_type, invalid, too_large."""
-        return await self._publisher.publish(event, actor.tenant, traceparent)
+        """Checks and publishes an event that a client sent.
+
+        Raises ProblemError: unknown_type, invalid, too_large, and too_many for one that begins sagas; what running
+        sagas wait for is always taken.
+        """
+        with starting(self._runtime.admission, promised=event.type not in self._catalog.routes.starts):
+            return await self._publisher.publish(event, actor.tenant, traceparent)
 
     # --- looking ------------------------------------------------------------------------------------------------------
 

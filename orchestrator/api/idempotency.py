@@ -3,8 +3,9 @@
 Rules of this file
 - Missing where it is required: 400. Same key, other request: 422. The first one still running: 409 with Retry-After.
   Finished: the stored answer, with `Idempotency-Replayed: true`. A key lives seven days.
-- An answer of 5xx is not kept: the outcome may be unknown, so the next attempt carries the request out again. What a
-  route does must therefore be safe to do twice; that is the kernel's own promise for starts and votes.
+- An answer of 5xx is not kept: the outcome may be unknown, so the next attempt carries the request out again. Nor is
+  429, which says "later". What a route does must therefore be safe to do twice; that is the kernel's own promise for
+  starts and votes.
 Source: draft-ietf-httpapi-idempotency-key-header-07.
 """
 
@@ -24,6 +25,7 @@ from orchestrator.store.answers import Answers, StoredAnswer
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
+TOO_MANY = 429
 KEPT_HEADERS = ("content-type", "location", "cache-control")
 
 _QUOTED = re.compile(r'"([\x20\x21\x23-\x5b\x5d-\x7e]{1,255})"')  # a structured-field String without escapes
@@ -71,7 +73,7 @@ async def once(
     except BaseException:
         await answers.release(scope, key, claim)
         raise
-    if response.status_code >= 500:
+    if response.status_code >= 500 or response.status_code == TOO_MANY:
         await answers.release(scope, key, claim)
     else:
         kept = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}

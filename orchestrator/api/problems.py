@@ -169,7 +169,12 @@ PROBLEMS: Mapping[str, Problem] = {
     ),
     "too_large": Problem(413, "Too large", "The body is over the limit.", "Send less, or a reference to the data."),
     "media_type": Problem(415, "Unsupported media type", "The body must be plain JSON.", "Send `application/json`."),
-    "too_many": Problem(429, "Too many requests", "More is asked than can be done now.", "Wait `Retry-After` seconds."),
+    "too_many": Problem(
+        429,
+        "Too much is under way",
+        "New sagas are not begun until there is less under way. Nothing was done for this request.",
+        "Wait `Retry-After` seconds, longer each time, then send the same request with the same Idempotency-Key or id.",
+    ),
     "unavailable": Problem(
         503, "Not available", "The database or the broker does not answer.", "Try again with the same Idempotency-Key."
     ),

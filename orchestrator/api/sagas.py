@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.api.body import json_object
-from orchestrator.api.engine import Acting, EngineOf
+from orchestrator.api.engine import Acting, Actor, Engine, EngineOf
 from orchestrator.api.idempotency import key_of, once
 from orchestrator.api.problems import ProblemError
 from orchestrator.api.shapes import respond
@@ -63,9 +63,12 @@ class ActBody(_Strict):
 
 @router.post("/{name}", status_code=201)
 async def start(name: str, request: Request, engine: EngineOf, actor: Acting) -> Response:
-    """Starts a saga with its start message. 201: started; 200: this very start was there before."""
-    message = json_object(await request.body())
+    """Starts a saga with its start message. 201: started; 200: this very start was there before; 429: later."""
+    with engine.starting():  # before the key is looked up: a refused start costs no query
+        return await _start(name, json_object(await request.body()), request, engine, actor)
 
+
+async def _start(name: str, message: dict[str, Any], request: Request, engine: Engine, actor: Actor) -> Response:
     async def work() -> Response:
         started = await engine.start(
             name, message, actor, message_id=key_of(request) or "", traceparent=traceparent_of(request)

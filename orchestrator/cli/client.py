@@ -30,6 +30,7 @@ _EXIT_BY_STATUS = {
     409: ExitCode.CONFLICT,
     410: ExitCode.CONFLICT,
     412: ExitCode.CONFLICT,
+    429: ExitCode.UNREACHABLE,
     503: ExitCode.UNREACHABLE,
 }
 
@@ -116,10 +117,10 @@ class Api:
             )
         if answer.is_success:
             return body
-        raise _problem(answer.status_code, body)
+        raise _problem(answer.status_code, body, answer.headers.get("retry-after", ""))
 
 
-def _problem(status: int, body: Mapping[str, Any]) -> CliError:
+def _problem(status: int, body: Mapping[str, Any], retry_after: str) -> CliError:
     """The error that a problem document becomes."""
     default = ExitCode.USAGE if 400 <= status < 500 else ExitCode.FAILED
     facts = {name: body[name] for name in ("code", "status", "sagaId", "traceId", "errors", "facts") if name in body}
@@ -128,7 +129,11 @@ def _problem(status: int, body: Mapping[str, Any]) -> CliError:
         if isinstance(item, Mapping) and str(item.get("detail", "")) not in what:
             what += f"\n  {item.get('pointer', '')} {item.get('detail', '')}"
     code = str(body.get("code", ""))
-    return CliError(_EXIT_BY_STATUS.get(status, default), what, f"orchestrator explain {code}" if code else "", facts)
+    do = f"orchestrator explain {code}" if code else ""
+    if retry_after.isdecimal():
+        facts["retryAfter"] = int(retry_after)
+        do = f"wait {retry_after} s, then do the same again" + (f"; {do}" if do else "")
+    return CliError(_EXIT_BY_STATUS.get(status, default), what, do, facts)
 
 
 def _login() -> str:

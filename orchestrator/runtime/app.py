@@ -96,6 +96,13 @@ class Runtime:
             acts_max=settings.submit_acts_max,
             waiting_max=settings.submit_waiting_max,
         )
+        self.admission = parts.admission(
+            settings,
+            self.store,
+            self.submitter,
+            self.router.topics,
+            lambda: self.relay.backlog_rows if self.relay else 0,
+        )
         self.relay: Relay | None = None
         self.intake: Intake | None = None
         self.timers: Timers | None = None
@@ -156,6 +163,8 @@ class Runtime:
         facts = dict(self.coordinator.counts)
         facts |= {"cached_sagas": len(self.coordinator.cache), "acts_waiting": len(self.submitter)}
         facts["loop_lag_ms_max"] = self._supervisor.lag_ms_max
+        if "api" in self.roles:
+            facts |= self.admission.facts()
         if self.relay is not None:
             facts |= self.relay.facts()
         if self.timers is not None:
@@ -184,6 +193,8 @@ class Runtime:
     def _make_loops(self) -> None:
         if self.roles & DECIDING:
             self._loop("submit", self.submitter.run)
+        if "api" in self.roles:
+            self._beating("admission", self.admission.run)
         if "relay" in self.roles:
             owner = not self.roles & (DECIDING - {"relay"})
             self.relay = parts.relay(self.settings, self.store, self.broker, self.coordinator, owner=owner)

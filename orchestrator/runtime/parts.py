@@ -5,11 +5,12 @@ Rules of this file: only wiring. Which settings feed which argument stands here 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from orchestrator.broker.contract import Broker, TopicSpec
 from orchestrator.config import Settings
 from orchestrator.kernel.api import Limits
+from orchestrator.runtime.admission import Admission, AdmissionLimits
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.coordinator import Coordinator
 from orchestrator.runtime.hints import Hints
@@ -19,9 +20,11 @@ from orchestrator.runtime.reconciler import Reconciler
 from orchestrator.runtime.relay import Relay
 from orchestrator.runtime.routing import Router
 from orchestrator.runtime.stream import Fixed
+from orchestrator.runtime.submit import Submitter
 from orchestrator.runtime.timers import Timers
 from orchestrator.store.connections import ConnectionLimits
 from orchestrator.store.contract import Store
+from orchestrator.store.load import Load, LoadQueries
 from orchestrator.store.maintenance import Kept, Maintenance
 from orchestrator.store.postgres import PostgresStore
 from orchestrator.store.queries import ReadQueries
@@ -150,6 +153,34 @@ def timers(
         batch_rows=settings.timer_batch_rows,
         behind_ms=settings.intake_health_ms,
         read_until=read_until,
+    )
+
+
+def admission(
+    settings: Settings, store: PostgresStore, submitter: Submitter, topics: Sequence[str], relay: Callable[[], int]
+) -> Admission:
+    """The door for starts. `topics`: those that are read; `relay`: rows that wait in this process."""
+    queries = LoadQueries(store.pools)
+    limits = AdmissionLimits(
+        requests=settings.admit_requests_max,
+        acts=settings.admit_acts_max,
+        unsent_rows=settings.admit_unsent_rows_max,
+        open_commands=settings.admit_commands_max,
+        live_sagas=settings.admit_live_sagas_max,
+        intake_behind_ms=settings.admit_intake_behind_ms,
+    )
+
+    async def look() -> Load:
+        return await queries.load(
+            settings.consumer_group,
+            topics,
+            unsent_max=limits.unsent_rows,
+            commands_max=limits.open_commands,
+            live_max=limits.live_sagas,
+        )
+
+    return Admission(
+        limits, look, acts_waiting=lambda: len(submitter), rows_waiting=relay, sample_ms=settings.admit_sample_ms
     )
 
 

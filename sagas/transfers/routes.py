@@ -76,9 +76,24 @@ async def chat(
     """Understands a sentence. 200: done, refused, or not understood; 202: it waits for an approval, or takes longer."""
     _is_self(actor, body.user_id, "user_id")
     key = key.strip('"') if key else None  # a structured field's string, or a bare token
+    understood = understand(body.message)
+    if isinstance(understood, Wish):
+        with engine.starting():  # refused here, nothing was written yet; a withdrawal is never refused
+            return await _chat(body, understood, request, response, engine, actor, key)
+    return await _chat(body, understood, request, response, engine, actor, key)
+
+
+async def _chat(
+    body: ChatBody,
+    understood: Wish | Withdrawal | NotUnderstood,
+    request: Request,
+    response: Response,
+    engine: Engine,
+    actor: Actor,
+    key: str | None,
+) -> dict[str, Any]:
     chats = _chats(request)
     session = await _open(chats, body, actor, key)
-    understood = understand(body.message)
     wish = _request(understood, session, actor) if isinstance(understood, Wish) else None
     try:
         asked = await chats.ask(session.session_id, body.message, key, wish)
@@ -174,7 +189,7 @@ async def sessions(
 
 async def _run(engine: Engine, asked: TransferRequested, actor: Actor) -> Transfer:
     """Starts a transfer (or finds it started) and waits a moment for what comes of it."""
-    started = await engine.start(SAGA, asked, actor)
+    started = await engine.start(SAGA, asked, actor, promised=True)
     await engine.settled(started.saga_id, seconds_max=ANSWER_SECONDS_MAX, tenant=actor.tenant)
     return await _transfer(engine, asked, actor)
 
@@ -183,7 +198,7 @@ async def _transfer(engine: Engine, asked: TransferRequested, actor: Actor) -> T
     """A transfer as it stands. One whose process died before the start is started now."""
     saga = await engine.find(asked.transfer_id, SAGA, tenant=actor.tenant)
     if saga is None:
-        await engine.start(SAGA, asked, Actor(asked.user_id, tenant=actor.tenant))
+        await engine.start(SAGA, asked, Actor(asked.user_id, tenant=actor.tenant), promised=True)
         saga = await engine.saga(asked.transfer_id, actor)
     records = await engine.records(saga.saga_id, actor)
     return read_transfer(asked, saga, records, await engine.tasks(saga_id=saga.saga_id, state=None))
