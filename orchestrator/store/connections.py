@@ -287,6 +287,13 @@ class Guarded:
                 "COMMIT rolled back: a statement of this transaction had failed, and its error was swallowed"
             )
 
+    async def commit_repeatable(self) -> None:
+        """Commits what may be done again: not to know whether it happened is then the same as that it did not."""
+        try:
+            await self.commit()
+        except CommitUnknownError as error:
+            raise StoreUnavailableError(f"{error} Or do it again") from error
+
     async def roll_back(self) -> None:
         """Rolls back without raising; a connection on which that fails is closed, which comes to the same."""
         self._open = False
@@ -312,7 +319,7 @@ class Guarded:
         except BaseException:
             await self.roll_back()
             raise
-        await self.commit()
+        await self.commit_repeatable()  # without a transaction around it, its outcome would not be known either
         return answer
 
     async def _call(self, method: str, *args: object, **named: object) -> Any:

@@ -224,7 +224,7 @@ class PostgresStore:
             except BaseException:
                 await connection.roll_back()
                 raise
-            await connection.commit()
+            await connection.commit_repeatable()
         return found
 
     @staticmethod
@@ -296,7 +296,7 @@ class PostgresStore:
             except BaseException:
                 await connection.roll_back()
                 raise
-            await connection.commit()
+            await connection.commit_repeatable()
         return sealed
 
 

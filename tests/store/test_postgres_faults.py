@@ -59,6 +59,20 @@ class TestUnknownCommits:
         heads, fates = await claimed(store, saga.saga_id, messages=[message("m-1")])
         assert (saga.saga_id in heads, fates) == (happened, ["seen" if happened else "new"])
 
+    @pytest.mark.parametrize("fault", ["lost on the way", "answer lost"])
+    async def test_what_may_be_done_again_is_no_unknown_commit(
+        self, store: PostgresStore, cable: Cable, fault: Fault
+    ) -> None:
+        """Ticking off checks and sealing: whoever does it tries again, and the process goes on."""
+        await written(store, append(start(), 0, "saga.started"), messages=[message("m-1")])
+        for work in (lambda: store.due_checks(10), store.seal):
+            cable.fault = fault
+            with pytest.raises(StoreUnavailableError) as raised:
+                await work()
+            assert raised.value.retriable
+            await work()
+        assert [record.type async for record in store.records(0, 10)] == ["saga.started"]
+
     @pytest.mark.parametrize(("fault", "happened"), [("lost on the way", False), ("late arrival", True)])
     async def test_so_is_one_of_a_batch_that_wrote_no_records(
         self, store: PostgresStore, cable: Cable, fault: Fault, happened: bool
