@@ -73,3 +73,57 @@ CREATE TABLE limit_outbox (seq bigint, saga_id text COLLATE "C", version integer
                            value bytea, PRIMARY KEY (saga_id, version));
 CREATE TABLE limit_inbox (received_at bigint, tenant text COLLATE "C", source text COLLATE "C", id text COLLATE "C",
                           body_hash bytea, PRIMARY KEY (tenant, source, id))
+
+-- name: open_tasks
+SELECT count(*)::int AS tasks FROM tasks WHERE closed = ''
+
+-- name: stored_sagas
+SELECT count(*)::int AS sagas FROM saga_heads
+
+-- name: fill_heads
+-- $1: how many copies of each row. A copy has the id of its original and a number.
+INSERT INTO saga_heads (saga_id, tenant, name, business_key, version, definition_version, recorded_at, started_at, stuck,
+                        ended, hash, phase, outcome, waiting_for, parent)
+SELECT h.saga_id || '.' || n, h.tenant, h.name, h.business_key || '.' || n, h.version, h.definition_version, h.recorded_at,
+       h.started_at, h.stuck, h.ended, h.hash, h.phase, h.outcome, h.waiting_for, h.parent
+FROM saga_heads h CROSS JOIN generate_series(1, $1::int) AS n
+
+-- name: fill_records
+-- Numbers before those of the originals: the copies are older.
+INSERT INTO records_stored (seq, version, saga_id, tenant, hash, body)
+SELECT r.seq - (n::bigint << 44), r.version, r.saga_id || '.' || n, r.tenant, r.hash, r.body
+FROM records r CROSS JOIN generate_series(1, $1::int) AS n
+
+-- name: fill_outbox
+INSERT INTO outbox (seq, written_at, version, saga_id, topic, key, headers, value)
+SELECT o.seq - (n::bigint << 44), o.written_at, o.version, o.saga_id || '.' || n, o.topic, o.key, o.headers, o.value
+FROM outbox o CROSS JOIN generate_series(1, $1::int) AS n
+
+-- name: fill_inbox
+INSERT INTO inbox (received_at, key, body_hash)
+SELECT i.received_at, decode(md5(i.key || n::text::bytea), 'hex'), i.body_hash
+FROM inbox i CROSS JOIN generate_series(1, $1::int) AS n
+
+-- name: fill_inventory
+INSERT INTO inventory.inbox (tenant, key, wire_key, type, type_version, body_hash, first_started_at, started_at, starts,
+                             outcome, reply, reply_type, reply_schema, closed, under, settled_at)
+SELECT tenant, key || '.' || n, wire_key, type, type_version, body_hash, first_started_at, started_at, starts,
+       outcome, reply, reply_type, reply_schema, closed, under, settled_at
+FROM inventory.inbox CROSS JOIN generate_series(1, $1::int) AS n
+
+-- name: fill_payments
+INSERT INTO payments.inbox (tenant, key, wire_key, type, type_version, body_hash, first_started_at, started_at, starts,
+                            outcome, reply, reply_type, reply_schema, closed, under, settled_at)
+SELECT tenant, key || '.' || n, wire_key, type, type_version, body_hash, first_started_at, started_at, starts,
+       outcome, reply, reply_type, reply_schema, closed, under, settled_at
+FROM payments.inbox CROSS JOIN generate_series(1, $1::int) AS n
+
+-- name: fill_shipping
+INSERT INTO shipping.inbox (tenant, key, wire_key, type, type_version, body_hash, first_started_at, started_at, starts,
+                            outcome, reply, reply_type, reply_schema, closed, under, settled_at)
+SELECT tenant, key || '.' || n, wire_key, type, type_version, body_hash, first_started_at, started_at, starts,
+       outcome, reply, reply_type, reply_schema, closed, under, settled_at
+FROM shipping.inbox CROSS JOIN generate_series(1, $1::int) AS n
+
+-- name: analyze
+ANALYZE

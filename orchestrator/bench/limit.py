@@ -1,42 +1,13 @@
-"""`orchestrator bench limit`: the bare loop. The same bytes through the broker, the same rows into PostgreSQL, no more.
-
-Rules of this file
-- What one order weighs is read from a small run of the real product: messages and rows, and their bytes.
-- Then one process sends that many messages of that size, fetches them, and writes that many rows of that size, in
-  transactions as large as the product's. What the product needs beyond this is the price of deciding and of proving.
-"""
+"""`orchestrator bench limit`: the bare loop alone (bare.py), weighed by a small run of the real product."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import time
-import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
+from orchestrator.bench.bare import bare_loop, weight_of
 from orchestrator.bench.orders import SAGAS, machine, measured
-from orchestrator.bench.place import SQL, BrokerKind, Place, place
-from orchestrator.broker.contract import Consumer, OutgoingMessage, Producer, TopicSpec
-from orchestrator.cli.output import CliError, ExitCode, Output
+from orchestrator.bench.place import BrokerKind, place
+from orchestrator.cli.output import Output
 
 SAMPLE_SAGAS = 100
-BATCH_SAGAS = 100  # whose messages are sent, fetched and written together, as intake's batches of 500 messages do
-TOPIC = "limit.messages"
-HEADER = "ce_type"
-
-
-@dataclass(frozen=True)
-class Weight:
-    """What one order means: messages on the broker and their bytes, rows and their bytes."""
-
-    messages: float
-    message_bytes: float
-    records: float
-    record_bytes: float
-    outbox_rows: float
-    inbox_rows: float
 
 
 async def bench_limit(sagas: int, kind: BrokerKind, out: Output) -> None:
@@ -45,10 +16,9 @@ async def bench_limit(sagas: int, kind: BrokerKind, out: Output) -> None:
     async with place(kind, SAGAS) as here:
         out.say("weighing an order")
         _, prefix = await measured(here, SAMPLE_SAGAS, SAMPLE_SAGAS, out)
-        for process in reversed(here.processes):
-            process.stop()
-        weight = _weight((await here.fetch("per_saga", prefix))[0])
-        seconds = await _loop(here, weight, sagas)
+        here.stop()
+        weight = weight_of((await here.fetch("per_saga", prefix))[0])
+        seconds = await bare_loop(here, weight, sagas)
         settings = await machine(here)
     result = {
         "ok": True,
@@ -63,81 +33,3 @@ async def bench_limit(sagas: int, kind: BrokerKind, out: Output) -> None:
     out.object(result)
     for name in ("sagas_per_second", "records_per_second", "per_saga"):
         out.line(f"{name:<20} {result[name]}")
-
-
-def _weight(row: Mapping[str, Any]) -> Weight:
-    """Per saga: what the coordinator sent, the replies to it (as many, and about as large), and the starting event."""
-    sagas, sent = row["sagas"], row["outbox_rows"] / row["sagas"]
-    messages = sent * 2 + 1
-    return Weight(
-        messages=messages,
-        message_bytes=row["outbox_bytes"] / row["outbox_rows"],
-        records=row["record_rows"] / sagas,
-        record_bytes=row["record_bytes"] / row["record_rows"],
-        outbox_rows=sent,
-        inbox_rows=messages,
-    )
-
-
-async def _loop(here: Place, weight: Weight, sagas: int) -> float:
-    """Seconds for everything that these sagas mean, in batches, sending and writing side by side."""
-    async with here.pools.connection("work") as connection:
-        for statement in SQL["make_limit_tables"].split(";"):
-            await connection.execute(statement)
-    await here.broker.ensure_topics([TopicSpec(TOPIC, here.settings.topic_partitions)])
-    producer = here.broker.producer("limit")
-    await producer.start()
-
-    async def beginning(wanted: frozenset[tuple[str, int]]) -> Mapping[tuple[str, int], int | None]:
-        return dict.fromkeys(wanted)
-
-    consumer = here.broker.consumer(f"limit-{uuid.uuid4().hex[:6]}", [TOPIC], beginning)
-    await consumer.start()
-    batches = [min(BATCH_SAGAS, sagas - first) for first in range(0, sagas, BATCH_SAGAS)]
-    began = time.perf_counter()
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_send(producer, weight, batches))
-            group.create_task(_take(here, consumer, weight, batches))
-    finally:
-        await consumer.stop()
-        await producer.stop()
-    return time.perf_counter() - began
-
-
-async def _send(producer: Producer, weight: Weight, batches: list[int]) -> None:
-    body = os.urandom(max(1, int(weight.message_bytes)))
-    for count in batches:
-        messages = [
-            OutgoingMessage(TOPIC, str(number % count).encode(), body, ((HEADER, b"limit"),))
-            for number in range(round(count * weight.messages))
-        ]
-        for error in await producer.send(messages):
-            if error is not None:
-                raise CliError(ExitCode.UNREACHABLE, f"the broker did not take a message: {error}")
-
-
-async def _take(here: Place, consumer: Consumer, weight: Weight, batches: list[int]) -> None:
-    """Fetches what one batch sends, then writes what it means in one transaction."""
-    body, value = os.urandom(int(weight.record_bytes)), os.urandom(max(1, int(weight.message_bytes)))
-    waiting = 0
-    for number, count in enumerate(batches):
-        wanted = round(count * weight.messages)
-        while waiting < wanted:
-            waiting += len(await consumer.fetch(wanted, 20))
-        waiting -= wanted
-        await _write(here, weight, number, count, body, value)
-
-
-async def _write(here: Place, weight: Weight, number: int, count: int, body: bytes, value: bytes) -> None:
-    name = f"{number}/"
-    records = [(i, i, f"{name}{i}", "main", b"h" * 32, body) for i in range(round(count * weight.records))]
-    outbox = [(i, f"{name}{i}", i, TOPIC, "k", b"", value) for i in range(round(count * weight.outbox_rows))]
-    inbox = [(i, "main", "limit", f"{name}{i}", b"h" * 32) for i in range(round(count * weight.inbox_rows))]
-    async with here.pools.connection("work") as connection:
-        await connection.execute("BEGIN")
-        await connection.copy("limit_records", ["seq", "version", "saga_id", "tenant", "hash", "body"], records)
-        columns = ["seq", "saga_id", "version", "topic", "key", "headers", "value"]
-        await connection.copy("limit_outbox", columns, outbox)
-        await connection.copy("limit_inbox", ["received_at", "tenant", "source", "id", "body_hash"], inbox)
-        await connection.commit()

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.bench.bare import bare_loop, weight_of
 from orchestrator.bench.place import BrokerKind, Place, place
 from orchestrator.broker.contract import Consumer, OutgoingMessage
 from orchestrator.cli.output import CliError, ExitCode, Output
@@ -26,7 +27,10 @@ from orchestrator.messages.envelope import schema_urn
 
 SAGAS = "sagas.orders"
 TOPIC = "orders.events"
-WARM_UP_SAGAS = 50
+WARM_UP_SAGAS_MIN, WARM_UP_SAGAS_MAX = 50, 2_000  # a tenth of the run: the JVM of a new Kafka compiles for a while
+BARE_SAGAS_MAX = 10_000
+SHOWN = ("sagas", "sagas_per_second", "ratio_to_limit", "records_per_second", "bytes_per_saga", "latency_ms",
+         "cpu_ms_per_saga")  # fmt: skip
 COMPENSATING_EVERY = 10
 SEND_BATCH_MESSAGES = 500
 FETCH_MESSAGES = 1_000
@@ -58,15 +62,22 @@ async def bench_orders(options: OrdersOptions, out: Output) -> bool:
     at_once = options.at_once
     out.say(f"starting PostgreSQL and {options.broker} broker")
     async with place(options.broker, SAGAS) as here:
-        found, _ = await measured(here, options.sagas, at_once, out)
+        found, prefix = await measured(here, options.sagas, at_once, out)
+        here.stop()
+        out.say("the bare loop: the same bytes and rows, nothing decided")
+        weight = weight_of((await here.fetch("per_saga", prefix))[0])
+        bare = min(options.sagas, BARE_SAGAS_MAX)
+        limit = bare / await bare_loop(here, weight, bare)
         result = {
             "ok": not found["wrong"],
             "bench": "orders",
             **found,
+            "limit_sagas_per_second": round(limit, 1),
+            "ratio_to_limit": round(found["sagas_per_second"] / limit, 3),
             "settings": {**await machine(here), "broker": options.broker, "concurrency": options.concurrency},
         }
     out.object(result)
-    for name in ("sagas", "sagas_per_second", "records_per_second", "bytes_per_saga", "latency_ms", "cpu_ms_per_saga"):
+    for name in SHOWN:
         out.line(f"{name:<20} {result[name]}")
     for wrong in found["wrong"]:
         out.line(f"WRONG: {wrong}", "red")
@@ -83,7 +94,8 @@ async def measured(here: Place, sagas: int, at_once: int, out: Output) -> tuple[
     await driver.open()
     try:
         out.say("warming up")
-        await driver.run(f"warm-{uuid.uuid4().hex[:6]}-", WARM_UP_SAGAS, WARM_UP_SAGAS)
+        warm_up = max(WARM_UP_SAGAS_MIN, min(sagas // 10, WARM_UP_SAGAS_MAX))
+        await driver.run(f"warm-{uuid.uuid4().hex[:6]}-", warm_up, min(at_once, warm_up))
         prefix = f"bench-{uuid.uuid4().hex[:6]}-"
         before = await _meters(here)
         cpu_before = [process.cpu_seconds() for process in processes]

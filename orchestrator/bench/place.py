@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -95,14 +96,15 @@ class Place:
     catalog: Catalog
     pools: Pools
     processes: list[Process] = field(default_factory=list)
+    api_url: str = ""
 
     async def fetch(self, name: str, *args: object) -> list[Mapping[str, Any]]:
         """Rows of one of the bench's queries."""
         async with self.pools.connection("report") as connection:
             return [dict(row) for row in await connection.fetch(SQL[name], *args)]
 
-    async def start(self, name: str, roles: str) -> Process:
-        """Starts `orchestrator serve --roles ...` and waits until it says that it is ready."""
+    async def start(self, name: str, roles: str, *, api: bool = False) -> Process:
+        """Starts `orchestrator serve --roles ...` and waits until it says that it is ready. `api`: at `api_url`."""
         log = self.directory / f"{name}.log"
         environment = {key: text for key, text in os.environ.items() if not key.startswith("ORCHESTRATOR_")}
         environment |= {
@@ -111,10 +113,20 @@ class Place:
             "ORCHESTRATOR_SAGAS": self.settings.sagas,
             "ORCHESTRATOR_LOG_LEVEL": "warning",
         }
+        if api:
+            port = free_port()
+            environment["ORCHESTRATOR_API_PORT"] = str(port)
+            self.api_url = f"http://127.0.0.1:{port}"
         process = Process(name, _spawn(roles, log, environment), log)
         self.processes.append(process)
         await asyncio.wait_for(asyncio.to_thread(process.wait_until_ready), READY_SECONDS_MAX)
         return process
+
+    def stop(self) -> None:
+        """Stops the product's processes; others may be started."""
+        for process in reversed(self.processes):
+            process.stop()
+        self.processes.clear()
 
 
 def _spawn(roles: str, log: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
@@ -127,6 +139,14 @@ def _spawn(roles: str, log: Path, environment: dict[str, str]) -> subprocess.Pop
             text=True,
             start_new_session=True,
         )
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
 
 
 def _directory() -> Path:
@@ -156,8 +176,7 @@ async def place(kind: BrokerKind, sagas: str) -> AsyncIterator[Place]:
         try:
             yield made
         finally:
-            for process in reversed(made.processes):
-                process.stop()
+            made.stop()
 
 
 def _broker_url(kind: BrokerKind, stack: AsyncExitStack) -> str:

@@ -9,7 +9,7 @@ import typer
 from orchestrator.cli.options import Json
 from orchestrator.cli.output import EXIT_CODES, ExitCode, Output
 
-app = typer.Typer(no_args_is_help=True, epilog=EXIT_CODES, help="Benches: orders, limit.")
+app = typer.Typer(no_args_is_help=True, epilog=EXIT_CODES, help="Benches: orders, parked, grown, limit.")
 
 Sagas = Annotated[int, typer.Option("--sagas", min=10, max=10_000_000, help="How many sagas.")]
 Broker = Annotated[Literal["kafka", "postgres"], typer.Option("--broker", help="kafka or postgres.")]
@@ -26,6 +26,35 @@ def orders(
 
     out = Output(as_json)
     if not run_async(bench_orders(OrdersOptions(sagas, broker, concurrency), out)):
+        raise typer.Exit(ExitCode.FOUND_SOMETHING)
+
+
+@app.command()
+def parked(
+    sagas: Sagas = 10_000,
+    broker: Broker = "kafka",
+    wakes: Annotated[int, typer.Option("--wakes", min=1, max=480, help="Approvals measured, each time.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """Sagas that wait for a person: how fast they park, what they weigh, and how fast one is woken among them."""
+    from orchestrator.bench.parked import ParkedOptions, bench_parked
+    from orchestrator.cli.run import run_async
+
+    run_async(bench_parked(ParkedOptions(sagas, broker, wakes), Output(as_json)))
+
+
+@app.command()
+def grown(
+    sagas: Sagas = 2_000,
+    broker: Broker = "kafka",
+    stored: Annotated[int, typer.Option("--stored", min=100, max=50_000_000, help="Orders stored before.")] = 100_000,
+    as_json: Json = False,
+) -> None:
+    """What an order costs in a store that has many, compared with an empty one."""
+    from orchestrator.bench.grown import GrownOptions, bench_grown
+    from orchestrator.cli.run import run_async
+
+    if not run_async(bench_grown(GrownOptions(sagas, stored, broker), Output(as_json))):
         raise typer.Exit(ExitCode.FOUND_SOMETHING)
 
 

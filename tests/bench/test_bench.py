@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import httpx2
 import pytest
 
-from orchestrator.bench.limit import Weight, _loop
+from orchestrator.bench.bare import Weight, bare_loop, weight_of
+from orchestrator.bench.grown import fill
 from orchestrator.bench.orders import OrdersOptions, checked, measured, percentiles
+from orchestrator.bench.parked import ACTOR, Crowd
+from orchestrator.bench.parked import SAGAS as PARKED
 from orchestrator.bench.place import place
 from orchestrator.cli.output import CliError, Output
 
@@ -25,8 +29,9 @@ async def test_orders_are_counted_and_wrong_ledgers_are_found() -> None:
         assert 0 < found["latency_ms"]["p50"] <= found["latency_ms"]["p99"] <= found["latency_ms"]["max"]
         assert all(used > 0 for used in found["cpu_ms_per_saga"].values())
         assert found["wal_bytes_per_saga"] > 1_000
-        for process in here.processes:
-            process.stop()
+        weight = weight_of((await here.fetch("per_saga", prefix))[0])
+        assert weight.records == pytest.approx(found["records"] / SAGAS)
+        here.stop()
         async with here.pools.connection("work") as connection:
             await connection.execute("UPDATE inventory.stock SET available = available - 1 WHERE sku = 'lamp'")
             await connection.execute("DELETE FROM payments.entries WHERE kind = 'refund'")
@@ -37,11 +42,32 @@ async def test_orders_are_counted_and_wrong_ledgers_are_found() -> None:
         ]
         wrong, _ = await checked(here, prefix, SAGAS + 10)
         assert wrong[0].startswith("sagas ended {")
-        seconds = await _loop(here, Weight(4, 100, 3, 200, 2, 4), 250)
+        seconds = await bare_loop(here, Weight(4, 100, 3, 200, 2, 4), 250)
         assert seconds > 0
         async with here.pools.connection("work") as connection:
             row = await connection.fetchrow("SELECT count(*) AS rows FROM limit_records")
         assert row["rows"] == 750
+        stored = (await here.fetch("stored_sagas"))[0]["sagas"]
+        assert await fill(here, stored * 3, out) == stored * 4
+
+
+async def test_sagas_park_until_somebody_approves() -> None:
+    """Each wake is one approval over HTTP and one step that was carried out; the rest stays parked."""
+    out = Output(as_json=True)
+    async with place("postgres", PARKED) as here:
+        coordinator = await here.start("coordinator", "coordinator,relay,timers,api", api=True)
+        await here.start("participants", "participants")
+        async with httpx2.AsyncClient(base_url=here.api_url, trust_env=False, timeout=30, headers=ACTOR) as client:
+            crowd = Crowd(here, client)
+            await crowd.open()
+            seconds, memory = await crowd.park(30, coordinator, out)
+            assert seconds > 0
+            assert memory["all"] > 20
+            took = await crowd.wake(5)
+            assert len(took) == 5
+            assert all(ms > 0 for ms in took)
+            assert (await here.fetch("open_tasks"))[0]["tasks"] == 25
+            await crowd.close()
 
 
 async def test_a_process_that_dies_ends_the_bench_with_its_last_words() -> None:
