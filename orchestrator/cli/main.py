@@ -23,6 +23,7 @@ from orchestrator.cli.explain import explain
 from orchestrator.cli.local import check, graph, init, version
 from orchestrator.cli.output import EXIT_CODES, CliError, ExitCode, Output
 from orchestrator.cli.run import demo, migrate, serve
+from orchestrator.cli.simulate import simulate
 
 app = typer.Typer(
     name="orchestrator",
@@ -32,7 +33,7 @@ app = typer.Typer(
     epilog=EXIT_CODES,
     help="Event-sourced saga orchestrator. Reading and writing verbs talk to the API at ORCHESTRATOR_API_URL.",
 )
-for verb in (demo, init, serve, migrate, check, graph, emit, explain, version):
+for verb in (demo, init, serve, migrate, check, graph, simulate, emit, explain, version):
     app.command()(verb)
 app.add_typer(sagas.app, name="saga")
 app.add_typer(tasks.app, name="task")

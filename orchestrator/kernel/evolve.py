@@ -276,6 +276,8 @@ def _fence_owed(state: State, activity: str, data: Data) -> None:
 def _fence_failed(state: State, activity: str, data: Data) -> None:
     found = state.touch(activity)
     found.fence = "backoff" if data.get("due") else "stuck"
+    if data.get("never"):
+        state.stuck.pop(f"!{activity}", None)  # asking again cannot help: only evidence settles it now
     set_timer(state, found, data.get("due"))
 
 

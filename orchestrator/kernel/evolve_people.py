@@ -183,6 +183,8 @@ def _evidence(state: State, activity: str, data: Data) -> None:
     found.fence = ""
     if found.undo_status not in ("asked", "backoff", "taken"):
         set_timer(state, found, 0)
+    if "gives" in data:  # what the flow waits for is done
+        settle(state, activity, "succeeded").result = data["result"]
     if data.get("plans"):
         found.status, found.undoable = "succeeded", True
         found.result = data.get("result", found.result)

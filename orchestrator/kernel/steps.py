@@ -115,6 +115,12 @@ def _owed_answered(turn: Turn, found: Activity, answer: Answer) -> None:
     if agrees:
         turn.emit("evidence.checked", answer.activity, outcome=answer.outcome)
         return
+    mark = turn.state.stuck.get(f"!{answer.activity}")
+    if done and mark is not None and mark.cause != "effect_found":
+        # Control waits here for somebody to make it happen, and it has happened: the flow goes on.
+        gives = turn.gives(answer.activity, "then")
+        turn.emit("effect.found", answer.activity, round=answer.round, outcome="ok", result=answer.data, gives=gives)
+        return
     plans = done and compensating and found.undoable
     turn.emit(
         "effect.found", answer.activity, round=answer.round, outcome=answer.outcome, result=answer.data, plans=plans

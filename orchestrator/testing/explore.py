@@ -21,10 +21,11 @@ from orchestrator.kernel.turn import Limits
 from orchestrator.messages.contract import Command, Contract, Event, Reply
 from orchestrator.messages.examples import example_of
 from orchestrator.testing.exploring import Plan, Report, Scenario, ScheduleError, explore_scenario, run_plan
-from orchestrator.testing.exploring.participants import Rates
+from orchestrator.testing.exploring.faults import Rates
 from orchestrator.testing.exploring.world import Aim
 
 SHRINKS_MAX = 300
+VARIATIONS = 16  # of start data and replies, in turn
 
 
 class Explorable(Protocol):
@@ -33,6 +34,10 @@ class Explorable(Protocol):
     @property
     def name(self) -> str:
         """Its name."""
+
+    @property
+    def starts_on(self) -> tuple[type[Contract], ...]:
+        """The events or commands that start it."""
 
     @property
     def program(self) -> Program:
@@ -51,13 +56,12 @@ class ExploredError(AssertionError):
     """A schedule broke a rule. `seed` repeats it: `explore(saga, start, seeds=[seed])`."""
 
     def __init__(self, found: ScheduleError, tries: int) -> None:
-        cause = found.cause
-        lines = "\n".join(found.log)
+        self.seed, self.broken, self.tries = found.seed, str(found.cause), tries
+        self.lines = list(found.log)  # the shortest schedule that shows it, in words
         super().__init__(
-            f"{cause}\nseed {found.seed}; repeat it with explore(saga, start, seeds=[{found.seed}])\n"
-            f"the shortest of {tries} schedules that show it:\n{lines}"
+            f"{self.broken}\nseed {found.seed}; repeat it with explore(saga, start, seeds=[{found.seed}])\n"
+            f"the shortest of {tries} schedules that show it:\n" + "\n".join(self.lines)
         )
-        self.seed = found.seed
 
 
 def explore(
@@ -79,12 +83,38 @@ def explore(
         raise ExploredError(found, tries) from error.cause
 
 
-def scenario_of(saga: Explorable, start: Event | Command[Any], replies: Iterable[Reply] = ()) -> Scenario:
+def simulate(saga: Explorable, seeds: Iterable[int]) -> Report:
+    """As `explore`, with start data and replies made from the contracts' examples, in several varieties.
+
+    A seed always gives the same schedule. Raises ExploredError for the first that breaks a rule, ContractError where
+    no example can be made.
+    """
+    report = Report()
+
+    @cache
+    def varied(variation: int) -> Scenario:
+        start = saga.starts_on[variation % len(saga.starts_on)]
+        made = start.from_plain(example_of(start, variation=variation))
+        return scenario_of(saga, made, variation=variation)  # type: ignore[arg-type]
+
+    for seed in seeds:
+        scenario = varied(seed % VARIATIONS)
+        try:
+            report.add(explore_scenario(scenario, [seed]))
+        except ScheduleError as error:
+            found, tries = shorten(scenario, error)
+            raise ExploredError(found, tries) from error.cause
+    return report
+
+
+def scenario_of(
+    saga: Explorable, start: Event | Command[Any], replies: Iterable[Reply] = (), variation: int = 0
+) -> Scenario:
     """The scenario of a saga with its children: what they say is made from their contracts."""
     sagas = {found.name: found for found in _family(saga)}
     contracts = {contract.wire_name: contract for found in sagas.values() for contract in found.contracts}
     own = {reply.wire_name: reply.plain() for reply in replies}
-    example = cache(lambda name: example_of(contracts[name]))
+    example = cache(lambda name: example_of(contracts[name], variation=variation))
 
     def reply(message: Outgoing) -> Any:
         command = contracts[message.type]
@@ -119,7 +149,7 @@ def _family(saga: Explorable) -> Iterator[Explorable]:
 
 def shorten(scenario: Scenario, found: ScheduleError) -> tuple[ScheduleError, int]:
     """The shortest schedule that breaks a rule in the same way, and how many were tried: faults dropped, then steps."""
-    plan, tries = Plan.of(found.seed, scenario.limits), 0
+    plan, tries = Plan.of(found.seed, scenario.limits, scenario.stress), 0
     shortest = found
     again = True
     while again and tries < SHRINKS_MAX:

@@ -151,6 +151,14 @@ def test_a_command_whose_outcome_can_never_be_known_is_stuck_without_a_fence() -
     assert keys(spec, "fence") == []
 
 
+def test_what_can_never_be_known_is_not_asked_again() -> None:
+    """Rule 15: once the participant has said never, the place is open to evidence alone, not to another attempt."""
+    saga = Saga("settling_told", version=1, starts_on=TripWanted, flow=[hold_room], on_failed=[note])
+    spec = given(saga, WANTED, refused(hold_room)).when(unanswered(note)).then(stuck(note, "exhausted"))
+    spec.when(answered_late(replace(never_known(note), purpose="do"))).then(stuck(note, "never"))
+    assert [place[0] for place in spec.state.stuck] == ["?"]
+
+
 def test_an_unknown_outcome_holds_the_plan() -> None:
     """Rule 17: nothing is undone while it is open."""
     spec = unknown()

@@ -14,15 +14,13 @@ import platform
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.proof.schedules import Tally, run_range
+from tests.proof.schedules import run_all
 
 REPORT = Path("docs/proof.md")
-SLICE_FLOWS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class Part:
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--schedules", type=int, default=100_000, help="random schedules of random flows")
+    parser.add_argument("--schedules", type=int, default=500_000, help="random schedules of random flows")
     parser.add_argument("--kills", type=int, default=5, help="how often the crash test runs on each broker")
     parser.add_argument("--sagas", type=int, default=20_000, help="orders of each bench")
     parser.add_argument("--line-sample", type=int, default=0, help="lines of each unit to be killed at; 0: all")
@@ -70,17 +68,8 @@ def main() -> int:
 
 def _schedules(count: int) -> Part:
     """Random schedules on all processors."""
-    began = time.monotonic()
-    per_flow = 4
-    firsts = range(0, count // per_flow, SLICE_FLOWS)
-    total = Tally()
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for tally in pool.map(run_range, firsts, [SLICE_FLOWS] * len(firsts), [per_flow] * len(firsts)):
-            total.add(tally)
-            _say(f"{total.schedules} schedules, {total.records} records, {len(total.broken)} broken")
-    ended, broken = dict(total.ended), total.broken or "none"
-    figures = f"{total.schedules} schedules, {total.records} records; ended {ended}; broken: {broken}"
-    return Part("schedules", f"--schedules {count}", not total.broken, time.monotonic() - began, figures)
+    total = run_all(count, jobs=os.cpu_count() or 1, say=_say)
+    return Part("schedules", f"--schedules {count}", not total.broken, total.seconds, total.words())
 
 
 def _run(name: str, command: list[str], tail: int) -> Part:

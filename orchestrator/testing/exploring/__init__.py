@@ -2,7 +2,6 @@
 
 from orchestrator.testing.exploring.checker import BrokenInvariantError
 from orchestrator.testing.exploring.explore import (
-    Plan,
     Report,
     Scenario,
     ScheduleError,
@@ -11,6 +10,7 @@ from orchestrator.testing.exploring.explore import (
     run_plan,
     run_schedule,
 )
+from orchestrator.testing.exploring.planning import Plan
 
 __all__ = [
     "BrokenInvariantError", "Plan", "Report", "Scenario", "ScheduleError", "explore_scenario", "root_id", "run_plan",

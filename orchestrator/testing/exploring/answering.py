@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.kernel.graph import StepNode
+from orchestrator.kernel.graph import ScopeNode, StepNode
 from orchestrator.kernel.inputs import Answer, ChildAnswer, Operate, SendRefused, Start, TimerDue
 from orchestrator.kernel.records import Record
 from orchestrator.testing.exploring.story import Fact, Seen
 
+ALARM_ATTEMPTS = 10
 NOTES = ("reply.late", "reply.contradicted", "evidence.checked", "effect.found")
 
 
@@ -23,6 +24,10 @@ def effect_planned(seen: Seen, record: Record) -> None:
     story, data = seen.story, record.data
     if data["outcome"] == "ok" and story.phase == "compensating" and story.undoable(record.activity):
         seen.demand(data.get("plans"), f"the effect of {record.activity} was found, and is not planned")
+    waits = f"!{record.activity}" in story.stuck and f"!{record.activity}" not in story.found
+    goes_on = waits and data["outcome"] == "ok"
+    text = f"the effect of {record.activity} was found, and its place is stuck: {waits}, goes on: {'gives' in data}"
+    seen.demand(goes_on == ("gives" in data), text)
 
 
 def nothing_dropped(seen: Seen, before: dict[str, Fact]) -> None:
@@ -32,6 +37,9 @@ def nothing_dropped(seen: Seen, before: dict[str, Fact]) -> None:
         _timer(seen, given, before)
     elif isinstance(given, Answer):
         _answer(seen, given, before)
+    elif isinstance(given, SendRefused):
+        told = any(r.type == "saga.stuck" and r.data["cause"] == "size" for r in seen.records)
+        seen.demand(told or seen.refusal, f"message {given.version} was refused for good, and nobody is told (rule 30)")
     elif isinstance(given, Start) and seen.version > len(seen.records):
         seen.demand(not seen.records or seen.story.more, "a second start changed something")
 
@@ -55,7 +63,8 @@ def _answer(seen: Seen, given: Answer, before: dict[str, Fact]) -> None:
             seen.demand(not ours or seen.story.more or given.outcome == "never", text)
         _contradiction(seen, given, fact)
     elif given.purpose == "undo" and given.outcome in ("ok", "refused"):
-        if fact.undo == "open" and given.round == fact.undo_round:
+        open_ = fact.undo == "open" or (given.outcome == "ok" and fact.undo in ("", "stuck") and fact.undo_attempt)
+        if open_ and given.round == fact.undo_round and not fact.undo_no:
             expected = "undo.succeeded" if given.outcome == "ok" else "undo.failed"
             seen.demand(ours[:1] == [expected], f"undo {given.outcome} for {given.activity} gave {ours} (rule 11)")
         else:
@@ -84,6 +93,23 @@ def _timer(seen: Seen, given: TimerDue, before: dict[str, Fact]) -> None:
         seen.demand(seen.records, f"the timer of {given.activity} changed nothing")
         assert fact is not None
         seen.demand(fact.due <= seen.now, f"the timer of {given.activity} acted before it was due (V23)")
+        _scope_limit(seen, given.activity, fact)
+
+
+def _scope_limit(seen: Seen, activity: str, fact: Fact) -> None:
+    """A scope's time is over: its handler follows, else its own undo, else the failure goes out (S5)."""
+    node, first = seen.story.node(activity), seen.records[0]
+    if not isinstance(node, ScopeNode) or fact.mode != "open":
+        return
+    mine = first.activity == activity
+    if "on_timeout" in node.blocks and "on_timeout" not in node.own_failures:
+        follows = mine and first.type == "scope.interrupted"
+    elif "on_failed" in node.blocks:
+        follows = mine and first.type == "scope.failing"
+    else:
+        follows = not mine and first.type in ("scope.failing", "compensation.started", "saga.failing")
+    follows = follows or first.type == "saga.stuck"
+    seen.demand(follows, f"the time of {activity} is over, and {first.type} {first.activity} follows")
 
 
 def _by_answer(seen: Seen, record: Record) -> None:
@@ -119,6 +145,12 @@ def _attempt_over(seen: Seen, record: Record) -> None:
     tries = fact.attempt - fact.base
     patient = (story.pivot == "passed" or story.forward_only) and "on_exhausted" not in node.blocks
     gave_up = bool(record.data.get("gave_up"))
+    if gave_up and not fact.reads and (node.pivot or "on_exhausted" in node.blocks):
+        after = [r.type for r in seen.records[seen.index + 1 :] if r.activity == activity]
+        seen.demand(after[:1] == ["fence.requested"], f"{activity} gave up, and is not settled: {after} (rule 10)")
+    alarm = not gave_up and tries >= ALARM_ATTEMPTS
+    told = bool(record.data.get("alarm"))
+    seen.demand(told == alarm, f"{activity}: alarm after {tries} tries: {told} (rule 10)")
     must = bool(node.retry.attempts) and tries >= node.retry.attempts and not patient
     seen.demand(gave_up == must, f"{activity}: {tries} tries of {node.retry.attempts}, gave up: {gave_up} (rule 10)")
 
@@ -135,10 +167,9 @@ def _asked(seen: Seen, record: Record) -> None:
             body, value = data["command"]["body"], typed[-1].data["value"]
             seen.demand(body == value, f"{record.activity} asks {body}, typed by hand was {value} (rule 27)")
         if fact is not None:
-            owed = {story.keys["do", record.activity, fact.round]} if fact.owed else set()
-            seen.demand(
-                owed <= set(data.get("earlier", ())), f"{record.activity}: earlier keys {owed} left out (rule 15)"
-            )
+            owed = [*fact.earlier, *([story.keys["do", record.activity, fact.round]] if fact.owed else [])]
+            named = data.get("earlier", [])
+            seen.demand(named == owed, f"{record.activity}: earlier keys {named}, must be {owed} (rule 15)")
         seen.demand(data["attempt"] == 1, f"{record.activity}: a round begins with attempt {data['attempt']}")
         return
     assert fact is not None
@@ -217,7 +248,16 @@ def _handed(seen: Seen, record: Record) -> None:
     seen.demand(fits, f"{activity} is handed over on no definite answer")
 
 
+def _in_doubt(seen: Seen, record: Record) -> None:
+    """In doubt is no answer: the participant is asked again when it says, and no try is burnt (rule 13)."""
+    given = seen.given
+    if isinstance(given, Answer) and given.purpose == "fence" and given.outcome == "in_doubt" and given.until:
+        due = record.data.get("due") or 0
+        seen.demand(due >= given.until, f"{record.activity} is in doubt until {given.until}, asked again at {due}")
+
+
 CHECKS = {
+    "fence.failed": _in_doubt,
     "effect.found": effect_planned,
     "step.succeeded": _by_answer,
     "step.refused": _by_answer,

@@ -9,18 +9,17 @@ Rules of this file
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 
 from orchestrator.kernel.api import Turn
-from orchestrator.kernel.effects import Outgoing
 from orchestrator.kernel.graph import Graph
-from orchestrator.kernel.inputs import Answer, Arrived, ChildAnswer, Input, TimerDue, Vote
+from orchestrator.kernel.inputs import Answer, Arrived, ChildAnswer, Input, Parent, TimerDue, Vote
 from orchestrator.kernel.records import Record
 from orchestrator.testing.exploring.answering import check_answers, nothing_dropped
 from orchestrator.testing.exploring.deciding import cancel_decided, check_people, events_taken, votes_counted
 from orchestrator.testing.exploring.facts_back import learn
 from orchestrator.testing.exploring.flowing import check_flow
 from orchestrator.testing.exploring.participants import Effect
+from orchestrator.testing.exploring.sending import check_messages
 from orchestrator.testing.exploring.story import BrokenInvariantError, Fact, Seen, Story, demand
 from orchestrator.testing.exploring.turning_back import check_back, goes_on, settled_at_rest
 
@@ -58,7 +57,7 @@ class Checker:
         story.more = turn.effects.resume
         settled_at_rest(seen)
         goes_on(seen)
-        self._messages(seen, turn.effects.outbox)
+        check_messages(seen, turn.effects)
 
     def _record(self, seen: Seen, record: Record) -> None:
         story = seen.story
@@ -72,50 +71,23 @@ class Checker:
         check_back(seen, record)
         check_answers(seen, record)
         check_people(seen, record)
-        if record.type == "effect.found" and not record.data.get("plans"):
+        if record.type == "effect.found" and not record.data.get("plans") and "gives" not in record.data:
             later = seen.records[seen.index + 1 :]
             text = f"an effect of {record.activity} was found, and nobody is told (rule 15)"
             seen.demand(any(r.data.get("cause") == "effect_found" for r in later), text)
         learn(seen, record)
 
-    def _messages(self, seen: Seen, outbox: Sequence[Outgoing]) -> None:
-        """One key a round (never an attempt), and the author's functions saw only results that stand."""
-        for message in outbox:
-            if message.kind not in ("do", "undo", "fence"):
-                continue
-            attributes, purpose = message.attributes, message.attributes["purpose"]
-            way = "undo" if "undo" in purpose else "do"
-            place = (way, attributes["activity"], int(attributes["round"]))
-            key = attributes["idempotencykey"]
-            first = seen.story.keys.setdefault(place, key)
-            seen.demand(first == key, f"{place}: key {key}, was {first}: a second effect (rule 2)")
-            if way == "undo":
-                fact = seen.story.facts[attributes["activity"]]
-                undone = fact.under or seen.story.keys.get(("do", attributes["activity"], fact.round))
-                named = attributes.get("undoes")
-                seen.demand(named == undone, f"{place} names {named}, not {undone}")
-            elif message.kind == "do" and attributes["attempt"] == "1":
-                self._saw(seen, message)
-
-    def _saw(self, seen: Seen, message: Outgoing) -> None:
-        """Results of undone steps are gone (S6): a command that quotes results quotes only those that stand."""
-        quoted = str(message.body.get("what", "")) if isinstance(message.body, dict) else ""
-        for activity in quoted.split():
-            if activity.startswith("@") and (fact := seen.story.facts.get(activity[1:])):
-                stands = fact.state == "done" and fact.undo not in ("done", "by_hand")
-                who = message.attributes["activity"]
-                seen.demand(stands, f"{who} saw the result of {activity}, which is undone (S6)")
-
-    def between(self, saga_id: str, given: Input, parents: dict[str, tuple[str, str]]) -> None:
-        """After a turn: what a parent has recorded about its child is so. `parents`: child id -> parent, activity."""
+    def between(self, saga_id: str, given: Input, parents: dict[str, Parent]) -> None:
+        """After a turn: what a parent has recorded about its child is so. `parents`: of children, by their ids."""
         if not isinstance(given, ChildAnswer):
             return
         story = self.stories[saga_id]
-        for child_id, (parent, activity) in parents.items():
-            if parent != saga_id or activity != given.activity:
+        activity = given.activity
+        for child_id, parent in parents.items():
+            if (parent.saga_id, parent.activity) != (saga_id, activity):
                 continue
             child, fact = self.stories.get(child_id), story.facts.get(activity)
-            if child is None or fact is None or activity in story.disputed:
+            if child is None or fact is None or activity in story.disputed or fact.round != parent.round:
                 continue
             never = fact.state == "no" or fact.undo == "done"
             gone = child.phase in ("compensated", "tombstoned")
@@ -182,9 +154,7 @@ class Checker:
 def _before(story: Story, given: Input) -> dict[str, Fact]:
     """The facts that the input is about, as they were."""
     if isinstance(given, Arrived):
-        return {key: copy(fact) for key, fact in story.facts.items() if fact.wants}
+        return {key: fact.clone() for key, fact in story.facts.items() if fact.wants}
     if isinstance(given, (Answer, TimerDue, Vote)) and given.activity in story.facts:
-        fact = copy(story.facts[given.activity])
-        fact.votes = list(fact.votes)
-        return {given.activity: fact}
+        return {given.activity: story.facts[given.activity].clone()}
     return {}

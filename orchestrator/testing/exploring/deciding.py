@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.kernel.graph import ScopeNode, TaskNode, WaitNode, node_path
 from orchestrator.kernel.inputs import Arrived, Cancel, Operate, Vote
 from orchestrator.kernel.records import Record
-from orchestrator.testing.exploring.story import Fact, Seen
+from orchestrator.testing.exploring.story import NONSENSE, Fact, Seen
 
 MS = 1000
 ACTS = {
@@ -108,6 +108,21 @@ def _escalated(seen: Seen, record: Record) -> None:
     planned = node.escalate[level - 1]
     seen.demand(fact.opened_at + planned.after_ms * MS <= seen.now, f"{record.activity}: level {level} too early")
     seen.demand(list(record.data["to"]) == list(planned.to), f"{record.activity}: level {level} goes to others")
+    rest = [fact.opened_at + later.after_ms * MS for later in node.escalate[level:]]
+    due, given = min([fact.task["expires"], *rest]), record.data["due"]
+    seen.demand(given == due, f"{record.activity}: due {given} after level {level}, must be {due}")
+
+
+def _decided(seen: Seen, record: Record) -> None:
+    """The decision names who decided and every vote that it rests on."""
+    vote, fact = seen.given, seen.story.facts[record.activity]
+    decision = record.data["decision"]
+    seen.demand(isinstance(vote, Vote) and decision["by"]["id"] == vote.by, f"{record.activity} is decided by another")
+    voters = [cast["by"]["id"] for cast in decision["votes"]]
+    seen.demand(
+        voters == [cast["by"] for cast in fact.votes],
+        f"{record.activity}: decided by the votes of {voters}, cast were {[cast['by'] for cast in fact.votes]}",
+    )
 
 
 def _expired(seen: Seen, record: Record) -> None:
@@ -128,6 +143,8 @@ def _act(seen: Seen, record: Record) -> None:
     seen.demand(isinstance(act, Operate), f"{record.type} without an operator")
     assert isinstance(act, Operate)
     seen.demand(act.reason and record.data.get("by") == act.by, f"{record.type}: person or reason is missing")
+    typed = (record.data.get("result"), record.data.get("value"))
+    seen.demand(NONSENSE not in typed, f"{record.type} {act.place}: what was typed fits nothing (rule 27)")
     fact = story.facts.get(act.place[1:])
     if act.place[0] == "~" and act.act in ("skip", "done", "give_back"):
         what = f"{act.act} {act.place}"
@@ -188,7 +205,8 @@ def events_taken(seen: Seen, before: dict[str, Fact], phase: str) -> None:
         (fact.opened, key)
         for key, fact in before.items()
         for want in fact.wants
-        if (want["type"], want["key"]) == (event.type, event.key) and event.arrived_at >= _since(seen, key, fact)
+        if (want["type"], want["key"]) == (event.type, event.key)
+        and event.arrived_at >= _since(seen, key, fact, event.type)
     ]
     takers = [r.activity for r in seen.records if r.data.get("event_id") == event.event_id]
     seen.demand(len(takers) <= 1, f"event {event.event_id} is taken by {takers} (S9)")
@@ -199,12 +217,13 @@ def events_taken(seen: Seen, before: dict[str, Fact], phase: str) -> None:
     limit = oldest.task["expires"] if oldest.kind == "task" else oldest.due
     overdue = limit and event.arrived_at >= limit
     stuck = any(r.type == "saga.stuck" for r in seen.records)
+    seen.demand(not overdue or seen.records, f"{event.type} came after the time of {min(wanting)[1]}, which goes on")
     if not overdue and not stuck and f"!{min(wanting)[1]}" not in story.stuck:
         seen.demand(takers == [min(wanting)[1]], f"{event.type} must go to {min(wanting)[1]}, went to {takers} (S9)")
 
 
-def _since(seen: Seen, key: str, fact: Fact) -> int:
-    """The earliest arrival that a subscription takes (rule 23)."""
+def _since(seen: Seen, key: str, fact: Fact, type_: str) -> int:
+    """The earliest arrival of an event that a subscription takes (rule 23)."""
     node, story = seen.story.node(key), seen.story
     early = story.started_at - story.graph.early_age_ms * MS
     if isinstance(node, WaitNode):
@@ -213,7 +232,7 @@ def _since(seen: Seen, key: str, fact: Fact) -> int:
             asked = [step.asked_at for step in steps if step.opened < fact.opened]
             return max(asked, default=fact.opened_at)
         return early if node.early else fact.opened_at
-    return early if isinstance(node, ScopeNode) else fact.opened_at
+    return early if isinstance(node, ScopeNode) and type_ not in node.fresh else fact.opened_at
 
 
 def _consumes(seen: Seen, record: Record) -> None:
@@ -237,7 +256,7 @@ def _limits(seen: Seen, record: Record) -> None:
         return
     fact = Fact(node.kind, seen.version, seen.now)
     for want in record.data.get("wants", ()):
-        since = _since(seen, record.activity, fact)
+        since = _since(seen, record.activity, fact, want["type"])
         seen.demand(want["from"] == since, f"{record.activity} takes events from {want['from']}, must from {since}")
 
 
@@ -248,6 +267,7 @@ CHECKS = {
     "task.voted": _voted,
     "task.opened": _opened,
     "task.escalated": _escalated,
+    "task.decided": _decided,
     "task.expired": _expired,
     "operator.settled": _settled,
     "event.received": _consumes,

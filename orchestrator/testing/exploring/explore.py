@@ -11,38 +11,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
 from orchestrator.kernel.children import saga_id as id_of
 from orchestrator.kernel.effects import Outgoing
-from orchestrator.kernel.graph import Program
+from orchestrator.kernel.graph import Program, node_path
 from orchestrator.kernel.inputs import Start
 from orchestrator.kernel.state import State
 from orchestrator.kernel.turn import Limits
 from orchestrator.testing.exploring import people
 from orchestrator.testing.exploring.checker import BrokenInvariantError, demand
-from orchestrator.testing.exploring.participants import Rates
-from orchestrator.testing.exploring.world import Aim, World
+from orchestrator.testing.exploring.faults import Faults, Rates
+from orchestrator.testing.exploring.planning import Plan
+from orchestrator.testing.exploring.words import EPOCH, Entry
+from orchestrator.testing.exploring.world import World
 
-HOSTILE_STEPS_MAX = 300
 HEALING_STEPS_MAX = 4000
+MENDS_MAX = 6  # of one place, while nothing goes wrong: after that it will never move
 TAIL_LINES = 60
-AIMED_AT = (
-    "", "", "", "pivot", "pivot", "step.requested", "step.succeeded", "step.failed", "step.refused", "fence.requested",
-    "fence.failed", "undo.requested", "undo.failed", "undo.taken_over", "undo.handed", "undo.planned",
-    "compensation.started", "scope.entered", "scope.interrupted", "scope.failing", "scope.undo_planned",
-    "child.requested", "child.completed", "task.opened", "task.voted", "event.awaited", "saga.failing", "saga.stuck",
-    "evidence.proposed", "operator.settled", "saga.completed", "operator.retried",
-)  # fmt: skip
-AIMED_ACTS = ("cancel", "cancel", "redeliver", "downtime", "newest", "event", "operate", "unsent")
-
-RARE = (
-    Aim("saga.stuck", "settle"), Aim("saga.stuck", "settle"), Aim("saga.stuck", "take_over"),
-    Aim("undo.handed", "operate"), Aim("pivot", "cancel"), Aim("step.requested", "unsent"),
-    Aim("saga.stuck", "operate"),
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +46,7 @@ class Scenario:
     events: tuple[tuple[str, str, Any], ...] = ()  # (type, key, data)
     event_data: Callable[[str, str], Any] | None = None  # what an event of this type and key says
     form_data: Callable[[str], dict[str, Any]] | None = None  # a filled-in form, by wire name
+    stress: str = ""  # the faults to aim at, see `STRESS`; "": what the seed draws
     limits: Limits | None = None  # None: drawn by the seed, sometimes tiny
 
 
@@ -68,6 +57,18 @@ class Report:
     ended: Counter[str] = field(default_factory=Counter)
     records: int = 0
     seeds: int = 0
+    faults: Counter[str] = field(default_factory=Counter)  # how often each fault happened, by the names of Rates
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)  # phase and outcome of the root saga
+    reached: set[str] = field(default_factory=set)  # nodes of the root saga that some schedule came to
+
+    def add(self, other: Report) -> None:
+        """Takes another one in."""
+        self.ended += other.ended
+        self.faults += other.faults
+        self.outcomes += other.outcomes
+        self.reached |= other.reached
+        self.records += other.records
+        self.seeds += other.seeds
 
 
 class ScheduleError(AssertionError):
@@ -80,38 +81,18 @@ class ScheduleError(AssertionError):
         self.log = log
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One schedule's shape: what the seed draws, or less of it when a failure is made smaller."""
-
-    seed: int
-    rates: Rates
-    steps: int
-    aim: Aim
-    limits: Limits
-
-    @classmethod
-    def of(cls, seed: int, limits: Limits | None = None) -> Plan:
-        """What this seed draws."""
-        random = Random(f"plan {seed}")  # noqa: S311 - a schedule must be repeatable, not secret
-        rates = Rates.swarm(random)
-        aim = Aim(random.choice(AIMED_AT), random.choice(AIMED_ACTS))
-        if random.random() < 0.25:  # situations that chance reaches seldom
-            aim = random.choice(RARE)
-            rates.wrong_operator, rates.operator = rates.wrong_operator / 2, 0.5
-            rates.lose = max(rates.lose, 0.2)
-        tiny = Limits(turn_records_max=random.choice([1, 2, 3, 400, 400, 400]))
-        return cls(seed, rates, random.randrange(HOSTILE_STEPS_MAX), aim, limits or tiny)
-
-
 def explore_scenario(scenario: Scenario, seeds: Iterable[int]) -> Report:
     """Runs one schedule per seed. Raises ScheduleError for the first that breaks an invariant."""
     report = Report()
     for seed in seeds:
         world = run_schedule(scenario, seed)
-        report.ended[world.states[root_id(scenario)].phase] += 1
+        root = world.states[root_id(scenario)]
+        report.ended[root.phase] += 1
+        report.outcomes[root.phase, root.outcome] += 1
+        report.reached.update(node_path(activity) for activity in root.activities)
         report.records += sum(state.version for state in world.states.values())
         report.seeds += 1
+        report.faults += world.faults.fired
     return report
 
 
@@ -122,13 +103,13 @@ def root_id(scenario: Scenario) -> str:
 
 def run_schedule(scenario: Scenario, seed: int) -> World:
     """One seed, one schedule. Raises ScheduleError."""
-    return run_plan(scenario, Plan.of(seed, scenario.limits))
+    return run_plan(scenario, Plan.of(seed, scenario.limits, scenario.stress))
 
 
 def run_plan(scenario: Scenario, plan: Plan) -> World:
     """One schedule of this shape. Raises ScheduleError."""
     random = Random(plan.seed)  # noqa: S311
-    world = World(scenario.programs, random, plan.rates, scenario.replies, plan.aim, plan.limits)
+    world = World(scenario.programs, random, Faults(random, plan.rates), scenario.replies, plan.aim, plan.limits)
     world.form_data = scenario.form_data
     try:
         _begin(world, scenario)
@@ -139,7 +120,7 @@ def run_plan(scenario: Scenario, plan: Plan) -> World:
         _heal(world, scenario)
         world.checker.finish(world.participants.effects, world.participants.under)
     except Exception as error:
-        raise ScheduleError(plan.seed, error, world.log) from error
+        raise ScheduleError(plan.seed, error, world.lines()) from error
     return world
 
 
@@ -151,13 +132,13 @@ def _begin(world: World, scenario: Scenario) -> None:
 
 def _something(world: World, scenario: Scenario) -> bool:
     """One random thing that may happen now. False where nothing can."""
-    random, rates = world.random, world.rates
+    random, faults = world.random, world.faults
     if world.struck:
         _strike(world, scenario, *world.struck.pop())
         return True
     choices: list[Callable[[], Any]] = []
     if world.flying:
-        late = rates.late and random.random() < rates.late
+        late = len(world.flying) > 1 and faults.happens("late")
         index = random.randrange(len(world.flying)) if late else 0
         choices += [lambda: world.deliver(index)] * 6
     if world.timers:
@@ -168,7 +149,7 @@ def _something(world: World, scenario: Scenario) -> bool:
     if _has_events(world, scenario) and (tasks or world.subscriptions or random.random() < 0.2):
         choices.append(lambda: _event(world, scenario, "e"))
     stuck = people.stuck_places(world)
-    if stuck and random.random() < rates.operator:
+    if stuck and faults.happens("operator"):
         choices += [lambda: people.act(world, *random.choice(stuck))] * 2
     if not choices:
         return False
@@ -178,12 +159,12 @@ def _something(world: World, scenario: Scenario) -> bool:
 
 
 def _faults(world: World, choices: list[Callable[[], Any]]) -> None:
-    random, rates = world.random, world.rates
-    if world.past and random.random() < rates.replay:
+    random, faults = world.random, world.faults
+    if world.past and faults.happens("replay"):
         choices += [world.redeliver] * 4
-    if random.random() < rates.downtime:
+    if faults.happens("downtime"):
         choices += [world.downtime] * 2
-    if random.random() < rates.cancel:
+    if faults.happens("cancel"):
         live = [saga for saga, state in world.states.items() if not state.ended]
         if live:
             choices += [lambda: people.cancel(world, random.choice(live))] * 4
@@ -193,6 +174,8 @@ def _strike(world: World, scenario: Scenario, saga: str, act: str) -> None:
     """The aimed fault: right after a record of the chosen type."""
     if act == "cancel":
         people.cancel(world, saga)
+    elif act == "cancel_parent" and saga in world.parents:
+        people.cancel(world, world.parents[saga].saga_id)
     elif act == "redeliver":
         world.redeliver()
     elif act == "downtime":
@@ -218,7 +201,10 @@ def _has_events(world: World, scenario: Scenario) -> bool:
 
 
 def _event(world: World, scenario: Scenario, prefix: str) -> None:
-    """An event: more often than not one that somebody waits for."""
+    """An event: more often than not one that somebody waits for, sometimes just when the wait's time is over."""
+    if world.faults.happens("edge"):
+        limits = [world.timers[key][0] for key in world.subscriptions if key in world.timers]
+        world.now = max(world.now, world.random.choice(limits)) if limits else world.now
     wanted = {(row.type, row.key) for rows in world.subscriptions.values() for row in rows}
     if scenario.event_data is not None and (not scenario.events or (wanted and world.random.random() < 0.7)):
         type_, key = world.random.choice(sorted(wanted))
@@ -244,22 +230,37 @@ def _has_reason_to_wait(world: World, saga: str, state: State) -> bool:
         return True
     if people.handed(state):
         return True
-    children = [child for child, (parent, _) in world.parents.items() if parent == saga]
+    children = [child for child, parent in world.parents.items() if parent.saga_id == saga]
     return any(child in world.states and not world.states[child].ended for child in children)
 
 
 def _heal(world: World, scenario: Scenario) -> None:
     """Faults off; messages arrive, people decide, operators retry, time passes."""
-    world.rates = world.participants.rates = Rates()
+    world.faults.rates = Rates()
+    world.limits = replace(world.limits, message_bytes_max=Limits().message_bytes_max)
+    world.log.append(Entry(world.now - EPOCH, "", "from here on nothing goes wrong any more"))
     people.heal_participants(world)
     world.struck.clear()
+    mended: Counter[tuple[str, str]] = Counter()
     for _ in range(HEALING_STEPS_MAX):
         if not world.flying and all(state.ended for state in world.states.values()) and not _found(world):
             return
-        if not _healing_step(world, scenario):
+        if not _healing_step(world, scenario, mended) or max(mended.values(), default=0) > MENDS_MAX:
             break
-    names = ", ".join(f"{s[:8]} {state.phase} {state.stuck}" for s, state in world.states.items() if not state.ended)
-    raise BrokenInvariantError(f"did not end after healing: {names}")
+    raise BrokenInvariantError(f"did not end although nothing goes wrong any more: {_left(world)}")
+
+
+def _left(world: World) -> str:
+    """What keeps the sagas from their end: stuck places with their reasons, else what is open."""
+    found = []
+    for saga, state in world.states.items():
+        if not state.ended or state.stuck:
+            stuck = [f"{place} is stuck: {mark.reason.partition(chr(10))[0]}" for place, mark in state.stuck.items()]
+            waits = [
+                key for key, activity in state.activities.items() if activity.unsettled or activity.status == "open"
+            ]
+            found.append(f"{world.names[saga]} {saga[:8]}, {state.phase}: {'; '.join(stuck) or f'open are {waits}'}")
+    return "\n".join(found)
 
 
 def _found(world: World) -> list[tuple[str, str]]:
@@ -267,13 +268,14 @@ def _found(world: World) -> list[tuple[str, str]]:
     return [(saga, place) for saga, state in world.states.items() if state.ended for place in state.stuck]
 
 
-def _healing_step(world: World, scenario: Scenario) -> bool:
+def _healing_step(world: World, scenario: Scenario, mended: Counter[tuple[str, str]]) -> bool:
     if world.flying:
         world.deliver(0)
         return True
     for saga, state in world.states.items():
         for place in list(state.stuck):
             if people.mend(world, saga, place):
+                mended[saga, place] += 1
                 return True
         for key in people.handed(state):
             undo = state.activities[key].undo

@@ -57,6 +57,7 @@ def _new(seen: Seen, record: Record) -> Fact:
     old = story.facts.get(record.activity)
     if old is not None:
         fact.owed = old.owed
+        fact.earlier = data.get("earlier", [])
     if kind in ("step", "call"):
         node: Any = story.node(record.activity)
         fact.state, fact.attempt, fact.asked_at = "unknown", data.get("attempt", 1), seen.now
@@ -103,6 +104,7 @@ def _started(seen: Seen, record: Record, data: Data) -> None:
     seen.story.phase, seen.story.started_at = "forward", seen.now
     seen.story.forward_only = data["forward_only"]
     seen.story.deadline = data["deadline"]
+    seen.story.tenant = data["tenant"]
 
 
 @learns("step.requested")
@@ -142,6 +144,8 @@ def _fenced(seen: Seen, record: Record, data: Data) -> None:
 @learns("fence.failed")
 def _fence_failed(seen: Seen, record: Record, data: Data) -> None:
     seen.story.facts[record.activity].fence = "waiting" if data.get("due") else "stuck"
+    if data.get("never"):  # only evidence settles it now
+        seen.story.stuck.pop(f"!{record.activity}", None)
 
 
 @learns("timer.fired", "event.received")

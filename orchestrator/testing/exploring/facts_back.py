@@ -121,6 +121,7 @@ def _stuck(seen: Seen, record: Record, data: Data) -> None:
 def _undo(seen: Seen, record: Record, data: Data) -> None:
     fact = seen.story.facts[record.activity]
     fact.undo, fact.undo_round, fact.undo_attempt = "open", data["round"], data["attempt"]
+    fact.undo_no = False
     _unplan(seen, record.activity)
 
 
@@ -142,6 +143,7 @@ def _undone(seen: Seen, record: Record, data: Data) -> None:
 def _undo_failed(seen: Seen, record: Record, data: Data) -> None:
     fact = seen.story.facts[record.activity]
     fact.undo = "open" if data.get("due") else "stuck"
+    fact.undo_no |= bool(data.get("refused"))
     if not data.get("due"):
         fact.due = fact.armed = 0
     _unplan(seen, record.activity)
@@ -158,7 +160,7 @@ def _taken(seen: Seen, record: Record, data: Data) -> None:
 @learns("undo.handed")
 def _handed(seen: Seen, record: Record, data: Data) -> None:
     fact = seen.story.facts[record.activity]
-    fact.undo, fact.due, fact.armed = "handed", 0, 0
+    fact.undo, fact.due, fact.armed, fact.undo_no = "handed", 0, 0, True
     seen.story.stuck.pop(f"~{record.activity}", None)
 
 
@@ -221,6 +223,8 @@ def _evidence(seen: Seen, record: Record, data: Data) -> None:
     fact.owed = False
     if fact.undo not in ("open", "taken"):
         fact.due = fact.armed = 0
+    if "gives" in data:  # what the flow waits for is done
+        end(seen, record.activity, "done", "then")
     if data.get("plans"):
         fact.state, fact.undo = "done", ""
         _replan(seen.story, record.activity)

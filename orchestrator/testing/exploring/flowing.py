@@ -290,7 +290,15 @@ def check_fail_node(seen: Seen, record: Record) -> None:
         seen.demand(catcher == target, f"{step} fails {target or 'the saga'}, not {catcher or 'the saga'}")
 
 
+def _started(seen: Seen, record: Record) -> None:
+    """The deadline counts from the start (rule 26)."""
+    within = seen.story.graph.within_ms
+    due = seen.now + within * 1000 if within else 0
+    seen.demand(record.data["deadline"] == due, f"the deadline is {record.data['deadline']}, must be {due} (rule 26)")
+
+
 CHECKS = {
+    "saga.started": _started,
     "loop.iterated": _iterated,
     "loop.left": _loop_left,
     "scope.left": _scope_left,

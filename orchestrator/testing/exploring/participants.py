@@ -9,12 +9,12 @@ Rules of this file
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from random import Random
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.kernel.effects import Outgoing
 from orchestrator.kernel.inputs import Answer, Outcome, Purpose
+from orchestrator.testing.exploring.faults import Faults
 
 Key = tuple[str, str]  # saga id, idempotency key
 MINUTE = 60_000_000
@@ -40,61 +40,10 @@ class Effect:
 
 
 @dataclass(slots=True)
-class Rates:
-    """How often things go wrong, as shares of 1. Every seed draws its own, zero included (swarm)."""
-
-    refuse: float = 0.0
-    error: float = 0.0
-    lose: float = 0.0
-    lose_answer: float = 0.0
-    duplicate: float = 0.0
-    late: float = 0.0
-    undo_refuse: float = 0.0
-    discard: float = 0.0  # a decided turn is thrown away, as after a failed commit, and decided again
-    cancel: float = 0.0
-    operator: float = 0.0
-    started: float = 0.0  # an outside effect whose outcome the participant does not know yet
-    in_doubt: float = 0.0
-    never: float = 0.0
-    replay: float = 0.0  # something that was delivered long ago comes once more
-    raises: float = 0.0  # a user function raises
-    wrong_person: float = 0.0  # excluded, repeated, ineligible, stale or late votes
-    wrong_operator: float = 0.0  # stale versions, acts that do not fit
-    wrong_evidence: float = 0.0
-    send_refused: float = 0.0
-    downtime: float = 0.0
-    contradict: float = 0.0  # an answer that was given comes again, and says the contrary
-
-    @classmethod
-    def swarm(cls, random: Random) -> Rates:
-        """Rates of one seed: each fault is off in half of the seeds."""
-        rates = cls()
-        for name, ceiling in _CEILINGS.items():
-            if random.random() < 0.5:
-                setattr(rates, name, random.random() * ceiling)
-        return rates
-
-    def without(self, name: str) -> Rates:
-        """The same rates with one fault switched off."""
-        copy = Rates(**{found.name: getattr(self, found.name) for found in fields(self)})
-        setattr(copy, name, 0.0)
-        return copy
-
-
-_CEILINGS = {
-    "refuse": 0.3, "error": 0.4, "lose": 0.4, "lose_answer": 0.4, "duplicate": 0.5, "late": 0.5, "undo_refuse": 0.3,
-    "discard": 0.3, "cancel": 0.1, "operator": 0.5, "started": 0.3, "in_doubt": 0.5, "never": 0.4, "replay": 0.2,
-    "raises": 0.15, "wrong_person": 0.5, "wrong_operator": 0.5, "wrong_evidence": 0.3, "send_refused": 0.05,
-    "downtime": 0.1, "contradict": 0.5,
-}  # fmt: skip
-
-
-@dataclass(slots=True)
 class Participants:
     """All participants of a world, with the history of their effects."""
 
-    random: Random
-    rates: Rates
+    faults: Faults
     replies: Callable[[Outgoing], Any]  # a plain reply to a message
     reads: Callable[[str, str], bool] = lambda saga, activity: False  # has this step no effect at all?
     stored: dict[Key, Stored] = field(default_factory=dict)
@@ -113,15 +62,15 @@ class Participants:
             raise AssertionError(f"key {key[1]} came with two bodies (V7)")
         if attributes["purpose"] in ("do", "fence"):
             self.asked.setdefault(key, message)
-        if self._happens(self.rates.lose):
+        if self.faults.happens("lose"):
             return None
         found = self._unresolved(message, key, now) or self._earlier(saga_id, message, key, now)
         if found is None:
             purpose = attributes["purpose"]
-            if key not in self.stored and purpose in ("do", "undo") and self._happens(self.rates.error):
+            if key not in self.stored and purpose in ("do", "undo") and self.faults.happens("error"):
                 return self._answer(message, Stored("error", reason="simulated fault"))
             found = self._settle(saga_id, message, key)
-        if self._happens(self.rates.lose_answer):
+        if self.faults.happens("lose_answer"):
             return None
         return self._answer(message, found, until=now + MINUTE if found.outcome == "in_doubt" else 0)
 
@@ -136,10 +85,10 @@ class Participants:
         """A key whose effect was started outside is resolved first, or in doubt, or never known."""
         if key not in self.started:
             return None
-        if self._happens(self.rates.in_doubt):
+        if self.faults.happens("in_doubt"):
             fences = message.attributes["purpose"].startswith("fence")
             return Stored("in_doubt") if fences else Stored("error", reason="in doubt")
-        if self._happens(self.rates.never):
+        if self.faults.happens("never"):
             del self.started[key]
             self.stored[key] = Stored("never", reason="simulated: cannot be known")
             return None
@@ -174,7 +123,7 @@ class Participants:
             self._fence_undo((saga_id, undoes), key)
         elif purpose == "undo":
             self._undo(saga_id, message, key, undoes)
-        elif self._happens(self.rates.refuse):
+        elif self.faults.happens("refuse"):
             self.stored[key] = Stored("refused", reason="simulated refusal")
         else:
             self._do(saga_id, message, key)
@@ -182,9 +131,9 @@ class Participants:
 
     def _do(self, saga_id: str, message: Outgoing, key: Key) -> None:
         done = Effect(saga_id, message.attributes["activity"], key[1])
-        if not self.reads(saga_id, done.activity) and self._happens(self.rates.started):
+        if not self.reads(saga_id, done.activity) and self.faults.happens("started"):
             self.started[key] = message
-            if self.random.random() < 0.5:
+            if self.faults.random.random() < 0.5:
                 self.effects.append(done)
             return
         self.effects.append(done)
@@ -202,15 +151,12 @@ class Participants:
     def _undo(self, saga_id: str, message: Outgoing, key: Key, undoes: str) -> None:
         undone = self._target((saga_id, undoes))
         self.stored.setdefault(undone, Stored("not_done"))
-        if self._happens(self.rates.undo_refuse):
+        if self.faults.happens("undo_refuse"):
             self.stored[key] = Stored("refused", reason="simulated refusal of an undo")
             return
         if any((effect.saga_id, effect.key) == undone for effect in self.effects):
             self.effects.append(Effect(saga_id, message.attributes["activity"], key[1], undone[1]))
         self.stored[key] = Stored("ok", {})
-
-    def _happens(self, rate: float) -> bool:
-        return rate > 0 and self.random.random() < rate
 
     def _answer(self, message: Outgoing, found: Stored, until: int = 0) -> Answer:
         attributes = message.attributes

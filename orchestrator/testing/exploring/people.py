@@ -9,6 +9,7 @@ from orchestrator.kernel.inputs import Cancel, Operate, Vote
 from orchestrator.kernel.state import State
 from orchestrator.messages.contract import Contract
 from orchestrator.testing.exploring.participants import Stored
+from orchestrator.testing.exploring.story import NONSENSE
 from orchestrator.testing.exploring.world import Delivery, World
 
 EVERYBODY = tuple(f"p{number}" for number in range(9))
@@ -26,23 +27,24 @@ def vote(world: World, saga: str, activity: str, *, honest: bool = True) -> None
     roles = tuple(entry["role"] for entry in random.choice([first, row["to"]]) if "role" in entry)
     people = [entry["person"] for entry in row["to"] if "person" in entry]
     voted = [cast["by"] for cast in row["votes"]]
-    wrong = not honest and random.random() < world.rates.wrong_person
-    by = random.choice(EVERYBODY)
+    wrong = not honest and world.faults.happens("wrong_person")
+    by, kind = random.choice(EVERYBODY), -1
     if not wrong:
         others = [name for name in (*people, *(EVERYBODY if roles else ())) if name not in row["excluded"] + voted]
         by = random.choice(others) if others else by
     hash_, received, behalf = row["hash"], world.now, ""
     if wrong:
-        kind = random.randrange(6)
+        kind = random.randrange(8)
         by = random.choice([*row["excluded"], *voted, by]) if kind == 0 else by
         hash_ = random.choice(["", "0" * 64]) if kind == 1 else hash_
         roles = ("visitor",) if kind == 2 else roles
         received = received + 9 * 3_600_000_000 if kind == 3 else received
         behalf = random.choice([*row["excluded"], "p1"]) if kind == 4 else ""
         by = random.choice(voted) if kind == 5 and voted else by
+        received = world.checker.stories[saga].facts[activity].task["expires"] if kind == 6 else received
     node = world.programs[world.names[saga]].graph.nodes[node_path(activity)]
     assert isinstance(node, TaskNode)
-    outcome = random.choice(node.outcomes)
+    outcome = "maybe" if kind == 7 else random.choice(node.outcomes)
     form = world.form_data(node.form) if world.form_data is not None else {}
     answer = dict(form, outcome=outcome)
     cast = Vote(activity, by, roles, answer, hash_, received, on_behalf_of=behalf)
@@ -59,7 +61,8 @@ def operate(world: World, saga: str, place: str, act: Any, by: str = "olga", **m
     """An operator acts on a place, naming the version that is stuck now. False where the act was refused."""
     stuck = world.states[saga].stuck.get(place)
     more.setdefault("version", stuck.version if stuck else 0)
-    return world.give(saga, Operate(act, place, by=by, reason="looked at it", **more)).refusal is None
+    more.setdefault("reason", "looked at it")
+    return world.give(saga, Operate(act, place, by=by, **more)).refusal is None
 
 
 def stuck_places(world: World) -> list[tuple[str, str]]:
@@ -79,11 +82,9 @@ def handed(state: State) -> list[str]:
 def act(world: World, saga: str, place: str) -> None:
     """An operator does something: what fits the place, or what does not."""
     random, state = world.random, world.states[saga]
-    if random.random() < world.rates.wrong_operator:
+    if world.faults.happens("wrong_operator"):
         kinds = ["retry", "value", "done", "not_done", "skip", "take_over", "give_back", "settle"]
-        stuck = state.stuck.get(place)
-        version = max(0, (stuck.version if stuck else 5) - random.choice([0, 1, 2, 7]))
-        operate(world, saga, place, random.choice(kinds), version=version, outcome=random.choice(["done", "not_done"]))
+        _wrongly(world, saga, place, random.choice(kinds))
         return
     if place[1:] in handed(state) and place[0] == "~":
         _handed(world, saga, place)
@@ -100,6 +101,21 @@ def act(world: World, saga: str, place: str) -> None:
     else:
         if not (random.random() < 0.4 and value(world, saga, place)):
             operate(world, saga, place, "retry")
+
+
+def _wrongly(world: World, saga: str, place: str, act: Any) -> None:
+    """An act with something wrong about it: a stale version, no reason, data that nothing can read."""
+    random, state = world.random, world.states[saga]
+    stuck, found = state.stuck.get(place), state.activities.get(place[1:])
+    taken = found.undo.taken_at if found is not None and found.undo is not None else 0
+    known = stuck.version if stuck else taken or 5
+    operate(
+        world, saga, place, act,
+        version=random.choice([known, known, max(0, known - random.choice([1, 2, 7])), taken]),
+        outcome=random.choice(["done", "not_done"]),
+        data=random.choice([None, NONSENSE, _reply(world, saga, place[1:])]),
+        reason=random.choice(["", "looked at it", "looked at it"]),
+    )  # fmt: skip
 
 
 def _handed(world: World, saga: str, place: str) -> None:
@@ -132,11 +148,11 @@ def value(world: World, saga: str, place: str) -> bool:
     if not stuck.function or program.functions[stuck.function].params:
         return False
     function = program.functions[stuck.function]
-    rates, world.rates = world.rates, world.rates.without("raises")
+    rates, world.faults.rates = world.faults.rates, world.faults.rates.without("raises")
     try:
         made = function.call()
     finally:
-        world.rates = rates
+        world.faults.rates = rates
     try:
         plain = made.plain() if isinstance(made, Contract) else program.codecs[function.returns].dump(made)
     except KeyError:
@@ -151,7 +167,7 @@ def _unknown(world: World, saga: str, place: str) -> None:
     if random.random() < 0.4:
         operate(world, saga, place, "retry")
         return
-    wrong = random.random() < world.rates.wrong_evidence
+    wrong = world.faults.happens("wrong_evidence")
     settle(world, saga, place, second=random.random() < 0.8, wrong=wrong)
 
 
@@ -169,7 +185,7 @@ def settle(world: World, saga: str, place: str, *, second: bool = True, wrong: b
         operate(world, saga, place, "settle", **facts)
     proposal = world.states[saga].activities[place[1:]].proposal
     if second and proposal is not None:
-        by = "olga" if world.random.random() < world.rates.wrong_operator else "piet"
+        by = "olga" if world.faults.happens("wrong_operator") else "piet"
         return operate(world, saga, place, "settle", by=by, version=proposal["version"], **facts)
     return False
 
@@ -178,7 +194,9 @@ def step_in(world: World, saga: str) -> None:
     """People act on the newest stuck place at once: evidence, often wrong, or a take-over."""
     places = [place for place in world.states[saga].stuck if place[0] in "?~"]
     if places and places[-1][0] == "?":
-        settle(world, saga, places[-1], wrong=world.random.random() < 0.5)
+        wrong = world.random.random() < 0.5
+        world.faults.fired["wrong_evidence"] += wrong
+        settle(world, saga, places[-1], wrong=wrong)
     elif places:
         operate(world, saga, places[-1], "take_over")
 

@@ -10,7 +10,8 @@ Rules of this file
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from orchestrator.kernel.graph import CallNode, Graph, Node, StepNode, node_path
@@ -19,6 +20,7 @@ from orchestrator.kernel.records import Record
 
 BODY = ("", "body")
 HELD = ("stuck", "taken", "handed")
+NONSENSE: dict[str, Any] = {"note": [], "what": [], "nonsense": True}  # fits no contract, no codec, no label
 
 
 class BrokenInvariantError(AssertionError):
@@ -55,6 +57,7 @@ class Fact:
     base: int = 0
     after: str = ""
     under: str = ""  # the key of an earlier round that really did it
+    earlier: list[str] = field(default_factory=list)  # keys of earlier rounds that its messages must carry
     kept: bool = False
     reads: bool = False
     fence: str = ""  # "" | asked | waiting | stuck
@@ -62,6 +65,7 @@ class Fact:
     owed: bool = False
     undo: str = ""  # "" | open | stuck | done | skipped | by_hand | taken | handed
     undo_round: int = 1
+    undo_no: bool = False  # a definite no in this round: refused, or fenced by a take-over
     undo_attempt: int = 0
     taken: int = 0  # version of the take-over
     due: int = 0
@@ -75,10 +79,19 @@ class Fact:
     level: int = 0
     proposal: tuple[str, str, int] | None = None  # who, outcome, version
 
+    def clone(self) -> Fact:
+        """The fact as it is now."""
+        copied = Fact(*_ALL_OF_IT(self))
+        copied.votes = list(self.votes)
+        return copied
+
     @property
     def unknown(self) -> bool:
         """Asked, and the outcome is not known."""
         return self.state == "unknown"
+
+
+_ALL_OF_IT = attrgetter(*(found.name for found in fields(Fact)))
 
 
 @dataclass(slots=True)
@@ -87,6 +100,7 @@ class Story:
 
     saga_id: str
     graph: Graph
+    tenant: str = ""
     records: list[Record] = field(default_factory=list)
     facts: dict[str, Fact] = field(default_factory=dict)
     phase: str = "new"

@@ -65,8 +65,8 @@ def _fences_follow(seen: Seen, record: Record, scope: str) -> None:
         if later.type != "fence.requested":
             break
         fences.append(later.activity)
-    ours = [key for key in fences if key in set(mine)]
-    seen.demand(ours == mine, f"{record.type} {scope}: unknown inside {mine}, newest first, but settled {ours} (S3)")
+    text = f"{record.type} {scope}: unknown inside {mine}, newest first, but settled {fences} (S3)"
+    seen.demand(fences == mine, text)
 
 
 def _plan(seen: Seen, record: Record) -> None:
@@ -90,6 +90,9 @@ def _undo(seen: Seen, record: Record) -> None:
     seen.demand(fact.state == "done", f"undo of {activity}, which is {fact.state} (rule 21)")
     seen.demand(not fact.kept, f"undo of {activity}, which is kept (S5a)")
     again = fact.undo == "open"
+    round_ = record.data["round"]
+    fits = round_ > fact.undo_round if fact.undo_no else round_ == fact.undo_round
+    seen.demand(fits, f"undo of {activity} in round {round_} after {fact.undo_round}: a no is for ever (rules 4, 19)")
     seen.demand(fact.undo in ("", "open"), f"undo of {activity} asked, but its undo is {fact.undo} already")
     _undo_attempts(seen, record)
     if again:

@@ -34,12 +34,14 @@ from orchestrator.kernel.inputs import (
 from orchestrator.kernel.records import Record
 from orchestrator.kernel.state import State
 from orchestrator.kernel.turn import Limits
+from orchestrator.messages.canonical import canonical_bytes
 from orchestrator.testing.exploring.checker import Checker, demand
-from orchestrator.testing.exploring.participants import Participants, Rates
+from orchestrator.testing.exploring.faults import Faults
+from orchestrator.testing.exploring.participants import Participants
+from orchestrator.testing.exploring.words import EPOCH, SECOND, Entry, told
 
-SECOND = 1_000_000
-EPOCH = 1_767_225_600 * SECOND  # 2026-01-01
 PAST_MAX = 60
+TINY_BYTES = 1_000  # a message limit below this is one that the schedule has drawn
 
 
 class SimulatedError(RuntimeError):
@@ -74,7 +76,7 @@ class World:
 
     programs: Mapping[str, Program]
     random: Random
-    rates: Rates
+    faults: Faults
     replies: Callable[[Outgoing], Any]
     aim: Aim = Aim()
     limits: Limits = field(default_factory=Limits)
@@ -88,19 +90,20 @@ class World:
     subscriptions: dict[tuple[str, str], list[Subscription]] = field(default_factory=dict)
     tasks: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
-    parents: dict[str, tuple[str, str]] = field(default_factory=dict)
+    parents: dict[str, Parent] = field(default_factory=dict)
     published: list[Outgoing] = field(default_factory=list)
     early: list[Arrived] = field(default_factory=list)
     taken: set[tuple[str, str]] = field(default_factory=set)
     checker: Checker = field(default_factory=Checker)
-    log: list[str] = field(default_factory=list)
+    log: list[Entry] = field(default_factory=list)  # see words.py
     struck: list[tuple[str, str]] = field(default_factory=list)  # aimed faults that are due: saga, act
     participants: Participants = field(init=False)
     _turns: int = 0
 
     def __post_init__(self) -> None:
-        self.participants = Participants(self.random, self.rates, self.replies, self._reads)
-        self.programs = {name: self._faulty(program) for name, program in self.programs.items()}
+        self.participants = Participants(self.faults, self.replies, self._reads)
+        if self.faults.rates.raises:
+            self.programs = {name: self._faulty(program) for name, program in self.programs.items()}
 
     def _reads(self, saga_id: str, activity: str) -> bool:
         node = self.programs[self.names[saga_id]].graph.nodes[node_path(activity)]
@@ -113,7 +116,9 @@ class World:
             salt = crc32(key.encode())
 
             def called(**arguments: Any) -> Any:
-                if self.rates.raises and (salt ^ self._turns * 2654435761) % 997 < self.rates.raises * 997:
+                rate = self.faults.rates.raises
+                if rate and (salt ^ self._turns * 2654435761) % 997 < rate * 997:
+                    self.faults.fired["raises"] += 1
                     raise SimulatedError(f"{key} in turn {self._turns}")
                 return call(**arguments)
 
@@ -122,15 +127,19 @@ class World:
         functions = {key: replace(found, call=wrap(key, found.call)) for key, found in program.functions.items()}
         return replace(program, functions=functions)
 
+    def lines(self) -> list[str]:
+        """The schedule so far, in words."""
+        return told(self.log, self.names)
+
     def give(self, saga_id: str, given: Input, child: tuple[str, str, str] | None = None) -> Turn:
         """One input to one saga: decide (perhaps twice, as after a failed commit), check, carry out the effects."""
         program = self.programs[self.names[saga_id]]
         before = self.states.get(saga_id, State())
         self._turns += 1
-        self.log.append(f"{self.now - EPOCH:>14} {saga_id[:8]} {given}")
+        self.log.append(Entry(self.now - EPOCH, saga_id, given))
         frozen = repr(before.summary()) if self.random.random() < 0.1 else None
         turn = advance(program, before, given, self.now, self.limits, child=child)
-        if self.random.random() < self.rates.discard:
+        if self.faults.happens("discard"):
             again = advance(program, before, given, self.now, self.limits, child=child)
             demand(again.records == turn.records, f"{saga_id}: deciding twice gave different records (V13)")
             turn = again
@@ -140,8 +149,11 @@ class World:
 
     def _commit(self, saga_id: str, program: Program, given: Input, turn: Turn) -> None:
         """The records are durable now."""
-        self.log.extend(f"{'':>14}          -> {r.type} {r.activity} {_short(r)}" for r in turn.records)
+        self.log.extend(Entry(self.now - EPOCH, saga_id, record) for record in turn.records)
         self.checker.turn(saga_id, program.graph, given, self.now, turn)
+        for record in turn.records:
+            if record.type == "branch.taken" and record.data["label"]:
+                self._branch(program, turn.state, record)
         shadow = self.shadows.setdefault(saga_id, State())
         for record in turn.records:
             evolve(shadow, Record(record.type, record.activity, record.data))
@@ -152,6 +164,18 @@ class World:
         self.checker.between(saga_id, given, self.parents)
         if any(self.aim.hits(record) for record in turn.records):
             self.struck.append((saga_id, self.aim.act))
+
+    def _branch(self, program: Program, state: State, record: Record) -> None:
+        """A fork goes where the author's function says, where that needs nothing to say it."""
+        key = f"{node_path(record.activity)}#test"
+        function = program.functions.get(key)
+        if function is None or function.params or f"{key}@{record.activity}" in state.by_hand:
+            return
+        rates, self.faults.rates = self.faults.rates, self.faults.rates.without("raises")
+        value = function.call()
+        self.faults.rates = rates
+        if isinstance(value, bool):
+            demand(record.data["label"] == str(value).lower(), f"{record.activity} gave {value}, took {record.data}")
 
     def _carry_out(self, saga_id: str, turn: Turn) -> None:
         effects = turn.effects
@@ -195,7 +219,11 @@ class World:
         demand(tasks == open_, f"{saga_id}: tasks {tasks}, the state says {open_}")
 
     def _send(self, saga_id: str, message: Outgoing) -> None:
-        if message.kind != "answer" and self.random.random() < self.rates.send_refused:
+        if message.kind in ("do", "undo", "event") and self.limits.message_bytes_max < TINY_BYTES:
+            size = len(canonical_bytes(message.body))
+            text = f"{saga_id}: {message.type} of {size} bytes is sent, the limit is {self.limits} (rule 30)"
+            demand(size <= self.limits.message_bytes_max or self._was_sent(saga_id, message), text)
+        if message.kind != "answer" and self.faults.happens("send_refused"):
             self.flying.append(Delivery(saga_id, given=SendRefused(message.version, "message too large")))
         elif message.kind == "event":
             self.published.append(message)
@@ -204,18 +232,28 @@ class World:
         else:
             self._between_sagas(saga_id, message)
 
+    def _was_sent(self, saga_id: str, message: Outgoing) -> bool:
+        """A retry sends what was sent before, whatever the limit is now."""
+        key = message.attributes.get("idempotencykey", "")
+        return (saga_id, key) in self.participants.bodies or message.attributes.get("attempt", "1") != "1"
+
     def _between_sagas(self, saga_id: str, message: Outgoing) -> None:
         body, target = message.body, message.target
         if message.kind == "answer":
             undone = body["outcome"] in ("undone", "failed") and self._asks_again(target, body["activity"])
-            if undone and self.random.random() < self.rates.lose_answer:
+            if undone and self.faults.happens("lose_answer"):
                 return
             answer = ChildAnswer(body["activity"], body["round"], body["outcome"], body["data"], body["reason"])
             self.flying.append(Delivery(target, given=answer))
             return
+        if message.kind == "start" and target not in self.names and self.faults.happens("busy"):
+            asked = body["parent"]
+            refused = ChildAnswer(asked["activity"], asked["round"], "refused", None, "already_running")
+            self.flying.append(Delivery(asked["saga_id"], given=refused))
+            return
         self.names[target] = body["saga"]
         parent = Parent(**body["parent"])
-        self.parents[target] = saga_id, parent.activity
+        self.parents[target] = parent
         tenant = self.states[saga_id].tenant
         if message.kind == "start":
             start = Start(target, tenant, body["business_key"], body["type"], body["data"], parent)
@@ -232,7 +270,7 @@ class World:
     def deliver(self, index: int) -> None:
         """Delivers one message on its way, perhaps once more later."""
         going = self.flying.pop(index)
-        if self.random.random() < self.rates.duplicate and not isinstance(going.given, Resume):
+        if self.faults.happens("duplicate") and not isinstance(going.given, Resume):
             self.flying.append(going)
         self.past.append(going)
         del self.past[:-PAST_MAX]
@@ -247,7 +285,7 @@ class World:
         assert going.message is not None
         answer = self.participants.obey(going.saga_id, going.message, self.now)
         if answer is not None:
-            copies = 2 if self.random.random() < self.rates.duplicate else 1
+            copies = 2 if self.faults.happens("duplicate") else 1
             self.flying.extend(Delivery(going.saga_id, given=answer) for _ in range(copies))
 
     def refuse_newest(self, saga_id: str) -> None:
@@ -262,7 +300,7 @@ class World:
         """Something that was delivered before comes once more: a command, an answer, a timer, an event."""
         if self.past:
             going = self.random.choice(self.past)
-            if self.random.random() < self.rates.contradict:
+            if self.faults.happens("contradict"):
                 going = self._contrary(going)
             self._deliver(going)
 
@@ -298,7 +336,7 @@ class World:
         """A domain event arrives: every saga that waits for it gets it, else it is kept."""
         event = Arrived(type_, key, data, event_id, self.now)
         self.early.append(event)
-        self.log.append(f"{self.now - EPOCH:>14} event {type_} {key} {event_id}")
+        self.log.append(Entry(self.now - EPOCH, "", event))
         for saga_id in list(self.states):
             if self._wants(saga_id, event):
                 self.flying.append(Delivery(saga_id, given=event))
@@ -311,8 +349,3 @@ class World:
             if owner == saga_id
             for wanted in rows
         )
-
-
-def _short(record: Record) -> str:
-    hidden = ("command", "takes", "event")
-    return " ".join(f"{name}={value!r:.60}" for name, value in record.data.items() if name not in hidden and value)

@@ -88,8 +88,9 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 def plant(planted: Mutation) -> None:
-    """From now on this process imports the mutated kernel. Call it before anything of it is imported."""
-    loaded = [name for name in sys.modules if name.startswith(("orchestrator.kernel", "orchestrator.testing"))]
+    """From now on this process imports the mutated kernel. Call it before anything of that is imported."""
+    sources = planted.sources()
+    loaded = [name for name, module in sys.modules.items() if Path(getattr(module, "__file__", None) or "") in sources]
     if loaded:
         raise RuntimeError(f"too late to plant a bug: {loaded[0]} is imported already")
-    sys.meta_path.insert(0, _Finder(planted.sources()))
+    sys.meta_path.insert(0, _Finder(sources))

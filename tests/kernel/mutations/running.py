@@ -1,26 +1,38 @@
-"""Runs the bank: one process per planted bug, schedules until the checker notices."""
+"""Runs the bank: one process per planted bug, schedules until the checker notices.
+
+Rules of this file
+- Nothing of the kernel is imported here but the shapes of graphs: a bug is planted into a process that was forked
+  before the kernel was loaded. What all of them need, flows and their contracts, is made before.
+- A schedule that shows a bug is run once more on the kernel as it is; where that fails too, nothing was proved.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+import select
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any
 
+from tests.kernel.flow_drawing import Drawn, draw
 from tests.kernel.mutations.doing import BUGS as DOING
+from tests.kernel.mutations.flowing import BUGS as FLOWING
 from tests.kernel.mutations.going_back import BUGS as GOING_BACK
-from tests.kernel.mutations.mutation import ROOT, Mutation, plant
+from tests.kernel.mutations.mutation import Mutation, StaleMutationError, plant
+from tests.kernel.mutations.people import BUGS as PEOPLE
 from tests.kernel.mutations.scopes import BUGS as SCOPES
+from tests.kernel.mutations.sending import BUGS as SENDING
 
-BANK: tuple[Mutation, ...] = (*DOING, *GOING_BACK, *SCOPES)
+BANK: tuple[Mutation, ...] = (*DOING, *SENDING, *FLOWING, *GOING_BACK, *SCOPES, *PEOPLE)
 PER_FLOW = 6  # schedules of one random flow: making a flow costs as much as three schedules
 SCHEDULES_MAX = 6000
+FLOWS_KEPT = 25  # of each theme
+
+_kept: dict[tuple[int, str], Drawn | None] = {}
 
 
 @dataclass(frozen=True)
@@ -42,16 +54,19 @@ def hunt(planted: Mutation, first: int, most: int) -> tuple[int, str, int]:
     """Plants the bug into this process and runs schedules: how many (0: never), what was noticed, the seed."""
     plant(planted)
     from orchestrator.testing.exploring import ScheduleError, run_schedule
-    from tests.kernel.flows import scenario
+    from tests.kernel.flows import staged
 
     done, flow = 0, first
     while done < most:
         flow += 1
-        drawn = scenario(Random(flow), planted.theme)
-        for number in range(PER_FLOW if drawn is not None else 0):
+        drawn = _drawn(flow, planted.theme)
+        if drawn is None:
+            continue
+        scenario = staged(drawn, planted.theme)
+        for number in range(PER_FLOW):
             done += 1
             try:
-                run_schedule(drawn, flow * 100 + number)  # type: ignore[arg-type]
+                run_schedule(scenario, flow * 100 + number)
             except ScheduleError as error:
                 return done, str(error).partition("\n")[0], error.seed
     return 0, "", 0
@@ -60,38 +75,97 @@ def hunt(planted: Mutation, first: int, most: int) -> tuple[int, str, int]:
 def replay(theme: str, seed: int) -> str:
     """The same schedule on the kernel as it is: what is wrong with it, or ""."""
     from orchestrator.testing.exploring import ScheduleError, run_schedule
-    from tests.kernel.flows import scenario
+    from tests.kernel.flows import staged
 
-    drawn = scenario(Random(seed // 100), theme)
+    drawn = _drawn(seed // 100, theme)
     try:
         if drawn is not None:
-            run_schedule(drawn, seed)
+            run_schedule(staged(drawn, theme), seed)
     except ScheduleError as error:
         return str(error).partition("\n")[0]
     return ""
 
 
+def warm(themes: Iterable[str], first: int = 0) -> None:
+    """Makes the flows that most bugs are found with, before anything is forked."""
+    for theme in dict.fromkeys(themes):
+        for flow in range(first + 1, first + 1 + FLOWS_KEPT):
+            if (flow, theme) not in _kept:
+                _kept[flow, theme] = draw(Random(flow), theme)
+
+
+def applied(bugs: Iterable[Mutation]) -> None:
+    """Raises StaleMutationError that names every bug whose text is not in the code any more."""
+    stale = []
+    for planted in bugs:
+        try:
+            planted.sources()
+        except StaleMutationError as error:
+            stale.append(str(error))
+    if stale:
+        raise StaleMutationError("\n\n".join(stale))
+
+
+def _drawn(flow: int, theme: str) -> Drawn | None:
+    return _kept[flow, theme] if (flow, theme) in _kept else draw(Random(flow), theme)
+
+
 def judge(planted: Mutation, first: int = 0, most: int = SCHEDULES_MAX) -> Verdict:
-    """One planted bug, in a process of its own. Raises RuntimeError where the kernel itself fails that schedule."""
+    """One planted bug, in a process of its own. Not noticed is also what the kernel as it is shows in that schedule."""
     start = time.monotonic()
-    schedules, cause, seed = _apart("--one", planted.name, str(first), str(most))
-    wrong = _apart("--replay", planted.theme, str(seed)) if schedules else ""
+    schedules, cause, seed = _result(*_fork(lambda: hunt(planted, first, most)))
+    wrong = _result(*_fork(lambda: replay(planted.theme, seed))) if schedules else ""
     if wrong:
-        raise RuntimeError(f"{planted.name}: the kernel without it fails, too: {wrong}")
+        schedules, cause = 0, f"the kernel without it fails, too: {wrong}"
     return Verdict(planted.name, schedules, cause, time.monotonic() - start)
 
 
-def _apart(*arguments: str) -> Any:
-    """What this program prints, as JSON, in a process that has imported nothing yet."""
-    command = [sys.executable, "-m", "tests.kernel.mutations", *arguments]
-    environment = dict(os.environ, PYTHONHASHSEED="0")
-    made = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    if made.returncode:
-        raise RuntimeError(f"{' '.join(arguments)}: {made.stderr[-2000:]}")
-    return json.loads(made.stdout)
-
-
 def judge_all(bugs: Iterable[Mutation], first: int = 0, most: int = SCHEDULES_MAX, jobs: int = 2) -> Iterator[Verdict]:
-    """All of them, side by side, in order."""
-    with ThreadPoolExecutor(jobs) as pool:
-        yield from pool.map(lambda bug: judge(bug, first, most), bugs)
+    """All of them, `jobs` at a time, as they are done. Call it where nothing of the kernel is imported.
+
+    Raises StaleMutationError, before any is tried, where one does not fit the code.
+    """
+    bugs = list(bugs)
+    applied(bugs)
+    warm((bug.theme for bug in bugs), first)
+    waiting, running = bugs[::-1], dict[int, int]()  # pipe -> process
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            planted = waiting.pop()
+            pipe, pid = _fork(lambda planted=planted: asdict(judge(planted, first, most)))  # type: ignore[misc]
+            running[pipe] = pid
+        for pipe in select.select(list(running), [], [])[0]:
+            yield Verdict(**_result(pipe, running.pop(pipe)))
+
+
+def _fork(call: Callable[[], Any]) -> tuple[int, int]:
+    """Starts a process that makes this call: the end of its pipe to read from, and its id."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(write)
+        return read, pid
+    try:
+        os.close(read)
+        with os.fdopen(write, "w") as pipe:
+            json.dump(_said(call), pipe)
+    finally:
+        os._exit(0)  # nothing of the parent's goes on here, whatever happens
+
+
+def _said(call: Callable[[], Any]) -> dict[str, Any]:
+    try:
+        return {"made": call()}
+    except BaseException:
+        return {"raised": traceback.format_exc()[-3000:]}
+
+
+def _result(pipe: int, pid: int) -> Any:
+    """What the call gave. Raises RuntimeError with what it raised."""
+    with os.fdopen(pipe) as reader:
+        text = reader.read()
+    os.waitpid(pid, 0)
+    said = json.loads(text or '{"raised": "it died without a word"}')
+    if "raised" in said:
+        raise RuntimeError(said["raised"])
+    return said["made"]
