@@ -42,9 +42,7 @@ def why_not(seen: Seen, vote: Vote, fact: Fact) -> str:
         cast["by"]
         for key, other in story.facts.items()
         if node_path(key) in node.exclude_tasks
-        for record in story.records
-        if record.type == "task.voted" and record.activity == key
-        for cast in [record.data["vote"]]
+        for cast in other.votes  # those that an amendment made void are none
     }
     to = list(fact.task["to"]) + [entry for level in node.escalate[: fact.level] for entry in level.to]
     names = {vote.by, vote.on_behalf_of} - {""}
