@@ -14,18 +14,20 @@ import os
 import platform
 import time
 import uuid
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.bench.bare import bare_loop, weight_of
-from orchestrator.bench.place import BrokerKind, Place, place
+from orchestrator.bench.place import BrokerKind, Place, Process, place
 from orchestrator.broker.contract import Consumer, OutgoingMessage
 from orchestrator.cli.output import CliError, ExitCode, Output
 from orchestrator.messages import Contract, Envelope
 from orchestrator.messages.envelope import schema_urn
 
 SAGAS = "sagas.orders"
+COORDINATOR = "coordinator"
 TOPIC = "orders.events"
 WARM_UP_SAGAS_MIN, WARM_UP_SAGAS_MAX = 50, 2_000  # a tenth of the run: the JVM of a new Kafka compiles for a while
 BARE_SAGAS_MAX = 10_000
@@ -41,11 +43,13 @@ ENDS = {b"orders.OrderConfirmed", b"orders.OrderFailed"}
 
 @dataclass(frozen=True)
 class OrdersOptions:
-    """What to run. concurrency: how many orders are under way at once, or "open" for all of them."""
+    """What to run. concurrency: how many orders are under way at once, or "open" for all of them. coordinators: how
+    many processes of them share the work."""
 
     sagas: int
     broker: BrokerKind
     concurrency: str
+    coordinators: int = 1
 
     @property
     def at_once(self) -> int:
@@ -62,7 +66,7 @@ async def bench_orders(options: OrdersOptions, out: Output) -> bool:
     at_once = options.at_once
     out.say(f"starting PostgreSQL and {options.broker} broker")
     async with place(options.broker, SAGAS) as here:
-        found, prefix = await measured(here, options.sagas, at_once, out)
+        found, prefix = await measured(here, options.sagas, at_once, out, options.coordinators)
         here.stop()
         out.say("the bare loop: the same bytes and rows, nothing decided")
         weight = weight_of((await here.fetch("per_saga", prefix))[0])
@@ -74,7 +78,12 @@ async def bench_orders(options: OrdersOptions, out: Output) -> bool:
             **found,
             "limit_sagas_per_second": round(limit, 1),
             "ratio_to_limit": round(found["sagas_per_second"] / limit, 3),
-            "settings": {**await machine(here), "broker": options.broker, "concurrency": options.concurrency},
+            "settings": {
+                **await machine(here),
+                "broker": options.broker,
+                "concurrency": options.concurrency,
+                "coordinators": options.coordinators,
+            },
         }
     out.object(result)
     for name in SHOWN:
@@ -84,11 +93,13 @@ async def bench_orders(options: OrdersOptions, out: Output) -> bool:
     return bool(result["ok"])
 
 
-async def measured(here: Place, sagas: int, at_once: int, out: Output) -> tuple[dict[str, Any], str]:
+async def measured(
+    here: Place, sagas: int, at_once: int, out: Output, coordinators: int = 1
+) -> tuple[dict[str, Any], str]:
     """Starts the product, warms it up, measures a run and checks it; the result, and the prefix of its keys."""
     driver = Driver(here)
     processes = [
-        await here.start("coordinator", "coordinator,relay,timers"),
+        *[await here.start(COORDINATOR, "coordinator,relay,timers") for _ in range(coordinators)],
         await here.start("participants", "participants"),
     ]
     await driver.open()
@@ -98,14 +109,11 @@ async def measured(here: Place, sagas: int, at_once: int, out: Output) -> tuple[
         await driver.run(f"warm-{uuid.uuid4().hex[:6]}-", warm_up, min(at_once, warm_up))
         prefix = f"bench-{uuid.uuid4().hex[:6]}-"
         before = await _meters(here)
-        cpu_before = [process.cpu_seconds() for process in processes]
+        cpu_before = _cpu_seconds(processes)
         out.say(f"{sagas} orders, {at_once} at once")
         seconds, latencies = await driver.run(prefix, sagas, at_once, out)
         cpu = {
-            process.name: None if first is None or last is None else round((last - first) * 1000 / sagas, 3)
-            for process, first, last in zip(
-                processes, cpu_before, [process.cpu_seconds() for process in processes], strict=True
-            )
+            name: round((used - cpu_before[name]) * 1000 / sagas, 3) for name, used in _cpu_seconds(processes).items()
         }
     finally:
         await driver.close()
@@ -124,6 +132,14 @@ async def measured(here: Place, sagas: int, at_once: int, out: Output) -> tuple[
         "wrong": wrong,
     }
     return result, prefix
+
+
+def _cpu_seconds(processes: Sequence[Process]) -> dict[str, float]:
+    """Processor time by the name of a process, those of one name together; without those of whom nobody knows."""
+    used: dict[str, float] = defaultdict(float)
+    for process in processes:
+        used[process.name] += process.cpu_seconds() or 0.0
+    return used
 
 
 async def _meters(here: Place) -> dict[str, int]:

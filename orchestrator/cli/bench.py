@@ -18,14 +18,18 @@ Concurrency = Annotated[str, typer.Option("--concurrency", help="Sagas under way
 
 @app.command()
 def orders(
-    sagas: Sagas = 2_000, broker: Broker = "kafka", concurrency: Concurrency = "open", as_json: Json = False
+    sagas: Sagas = 2_000,
+    broker: Broker = "kafka",
+    concurrency: Concurrency = "open",
+    coordinators: Annotated[int, typer.Option("--coordinators", min=1, max=16, help="Processes that share.")] = 1,
+    as_json: Json = False,
 ) -> None:
     """Orders through the shipped `serve`: real broker and PostgreSQL, one in ten compensating; results are checked."""
     from orchestrator.bench.orders import OrdersOptions, bench_orders
     from orchestrator.cli.run import run_async
 
     out = Output(as_json)
-    if not run_async(bench_orders(OrdersOptions(sagas, broker, concurrency), out)):
+    if not run_async(bench_orders(OrdersOptions(sagas, broker, concurrency, coordinators), out)):
         raise typer.Exit(ExitCode.FOUND_SOMETHING)
 
 

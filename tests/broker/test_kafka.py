@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +49,24 @@ async def admin(kafka: str) -> AsyncIterator[Any]:
     await client.start()
     yield client
     await client.close()
+
+
+@needs_kafka
+async def test_partitions_of_one_number_go_to_one_member_in_all_topics(site: KafkaSite) -> None:
+    """Answers to a saga come on several topics under one key: else its state would wander between processes."""
+    async with opened(site) as broker:
+        topics, group = [await new_topic(broker, 4) for _ in range(3)], new_name("group")
+        async with AsyncExitStack() as stack:
+            members = [
+                await stack.enter_async_context(consuming(broker, topics, group=group, positions=Positions()))
+                for _ in range(3)
+            ]
+            async with asyncio.timeout(60):
+                while sorted(len(member.assignment()) for member in members) != [3, 3, 6]:
+                    await asyncio.gather(*(member.fetch(1, 50) for member in members))
+            for member in members:
+                places = {topic: {p for t, p in member.assignment() if t == topic} for topic in topics}
+                assert len(set(map(frozenset, places.values()))) == 1, places
 
 
 def test_the_drivers_unsafe_defaults_are_all_overruled() -> None:
