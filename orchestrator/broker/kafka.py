@@ -11,9 +11,9 @@ from typing import Any
 
 import aiokafka.errors as kafka_errors
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.helpers import create_ssl_context
 
 from orchestrator.broker.contract import BrokerSetupError, BrokerUnavailableError, PositionSource, TopicSpec
@@ -89,8 +89,8 @@ class KafkaBroker:
         return self._connection(settings.client_id) | {
             "group_id": group,
             "group_instance_id": settings.instance_id,
-            # Partitions of one number go to one member, in all topics: the answers of a saga come on several topics under
-            # one key, and only who has them all keeps its state in memory.
+            # Partitions of one number go to one member, in all topics: the answers to a saga come on several topics
+            # under one key, and only who has them all keeps its state in memory.
             "partition_assignment_strategy": (RangePartitionAssignor,),
             "enable_auto_commit": False,
             "auto_offset_reset": "none",
