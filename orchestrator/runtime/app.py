@@ -44,8 +44,9 @@ from orchestrator.store.queries import ReadQueries
 DECIDING = frozenset({"coordinator", "timers", "api", "relay"})  # a relay gives refused messages back to their sagas
 
 # Generations of the garbage collector. States in memory are many and free of cycles: a full pass over them would stop
-# the process for most of a second and find nothing, so it is made (nearly) never.
-GC_THRESHOLDS = (50_000, 20, 1_000)
+# the process for most of a second and find nothing, so it is made (nearly) never. The young pass comes where objects
+# pile up: with a low threshold in the middle of every batch, over all its temporaries (a tenth of the time, measured).
+GC_THRESHOLDS = (500_000, 4, 1_000)
 
 log = structlog.get_logger("orchestrator.runtime")
 
