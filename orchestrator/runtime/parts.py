@@ -5,6 +5,7 @@ Rules of this file: only wiring. Which settings feed which argument stands here 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from orchestrator.broker.contract import Broker, TopicSpec
@@ -137,9 +138,13 @@ def timers(
 ) -> Timers:
     """Fires timers. `wanted`: the topics that the installed sagas read."""
 
+    # Topics that somebody else makes may have any number of partitions; those made here have as many as settings say.
+    partitions = settings.topic_partitions if settings.topic_create else 1
+
     async def read_until() -> int | None:
         rows = [row for row in await queries.positions() if row.group == settings.consumer_group]
-        if not set(wanted) <= {row.topic for row in rows}:
+        read = Counter(row.topic for row in rows)
+        if any(read[topic] < partitions for topic in wanted):
             return None  # one of them was never read: nobody knows what lies there
         return min((row.read_until for row in rows if row.topic in wanted), default=None)
 

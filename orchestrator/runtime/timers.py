@@ -30,9 +30,10 @@ log = structlog.get_logger("orchestrator.timers")
 class Timers:
     """Fires due timers. `behind_ms`: intake further behind than this is reported as trouble.
 
-    read_until: the instant up to which the topics that are wanted today are read. It is asked only where the store's
-    own answer (over everything the group ever read) is behind: a topic that no installed saga wants any more stands
-    still for ever, and must not hold every timer back.
+    read_until: the instant up to which the topics that are wanted today are read; None while a partition of them was
+    never read. It is asked until it has answered once, since a partition that was never read is missing in the store's
+    own answer; afterwards only where that answer (over everything the group ever read) is behind: a topic that no
+    installed saga wants any more stands still for ever, and must not hold every timer back.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Timers:
         self._store, self._coordinator, self._hints = store, coordinator, hints
         self._group, self._tenant = group, tenant
         self._wanted_read_until = read_until
+        self._all_read = read_until is None  # every wanted partition has been read by somebody
         self._poll_ms, self._batch_rows, self._behind_ms = poll_ms, batch_rows, behind_ms
         self.fired = 0
         self.behind_us = 0  # how far intake is behind the database's clock, as last seen
@@ -77,8 +79,10 @@ class Timers:
         """Fires what is due now; True where more may be due. Raises StoreError."""
         until = await self._store.read_until(self._group)
         now = self._hints.clock.now()
-        if until is not None and now - until > ASK_AGAIN_BEHIND_US and self._wanted_read_until is not None:
+        behind = until is not None and now - until > ASK_AGAIN_BEHIND_US
+        if self._wanted_read_until is not None and (behind or not self._all_read):
             until = await self._wanted_read_until()
+            self._all_read = self._all_read or until is not None
         # Never read at all means that nobody knows what arrived in time: no timer may act yet.
         self.behind_us = now - until if until is not None and now else 0
         if until is None:

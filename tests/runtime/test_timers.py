@@ -217,6 +217,30 @@ async def test_a_topic_that_nobody_reads_any_more_does_not_hold_timers_back(data
         )  # fmt: skip
         await timers.fire()
         assert timers.fired == 0, "the wanted topics were never read"
-        await desk.coordinator.process([], {(GROUP, topic, 0): (1, 2**60) for topic in wanted})
+        await desk.coordinator.process([], everywhere(desk))
         await timers.fire()
         assert timers.fired == 1
+
+
+async def test_a_partition_that_nobody_has_read_yet_holds_timers_back(database: Database, eyes: Eyes) -> None:
+    """It has no row, so the smallest instant of those that are read says nothing about it (kernel rule 31)."""
+    async with at_desk(database.url) as desk:
+        await desk.take(event(NapTaken(nap_id="n-1")))
+        await asyncio.sleep(0.4)
+        timers = parts.timers(
+            desk.settings, desk.store, desk.coordinator, desk.hints, desk.router.topics, ReadQueries(desk.store.pools)  # type: ignore[attr-defined]
+        )  # fmt: skip
+        read = everywhere(desk)
+        last, instant = read.popitem()
+        await desk.coordinator.process([], read)
+        await timers.fire()
+        assert timers.fired == 0, "what lies in the last partition may have come in time"
+        await desk.coordinator.process([], {last: instant})
+        await timers.fire()
+        assert timers.fired == 1
+
+
+def everywhere(desk: Desk) -> dict[tuple[str, str, int], tuple[int, int]]:
+    """Every partition that is wanted, read far into the future."""
+    numbers = range(desk.settings.topic_partitions)
+    return {(GROUP, topic, number): (1, 2**60) for topic in desk.router.topics for number in numbers}

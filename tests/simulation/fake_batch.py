@@ -111,6 +111,8 @@ class FakeBatch:
         writing = Writing(self._tables, self.heads, self.now, self.number, write)
         self._refuse_consumed(write)
         self.write_given = write
+        if self._tables.watcher is not None:
+            self._tables.watcher.writes(write)
 
         async def written() -> None:
             for name in writing.locks():
@@ -131,6 +133,8 @@ class FakeBatch:
         for change in self.changes:
             change()
         tables.commits += 1
+        if tables.watcher is not None:
+            tables.watcher.committed(write, self.now)
         tables.locks.free(self.transaction)
 
     def undo(self) -> None:

@@ -44,17 +44,28 @@ class FakeProducer:
             raise BrokerError("the producer was stopped")
 
         async def append() -> list[SendError | None]:
-            return [self._append(message) for message in messages]
+            held: set[tuple[str, int]] = set()
+            return [self._append(message, held) for message in messages]
 
         return await self._port.call("send", append)
 
-    def _append(self, message: OutgoingMessage) -> SendError | None:
+    def _append(self, message: OutgoingMessage, held: set[tuple[str, int]]) -> SendError | None:
+        """One message. `held`: partitions of which an earlier message was not taken."""
         if message.topic not in self._log.topics:
             return SendError("unknown_topic", f"there is no topic {message.topic}", retriable=True)
         refusal = too_large(message, self._settings.message_bytes_max) or self._refuses(message)
-        if refusal is None:
+        if refusal is not None:
+            return refusal
+        place = (message.topic, self._log.partition(message))
+        if place in held:
+            return SendError("held_back", "an earlier message of its partition failed", retriable=True)
+        fate = self._port.fate(message)
+        if fate != "unavailable":
             self._log.append(message)
-        return refusal
+        if fate:
+            held.add(place)
+            return SendError(fate, "simulated", retriable=True)
+        return None
 
     async def stop(self) -> None:
         """Disconnects."""

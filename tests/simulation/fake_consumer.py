@@ -58,8 +58,11 @@ class FakeConsumer:
             while self._runs():
                 await self._follow()
                 self.member.wake.clear()
-                if not self._paused and (found := await self._port.call("fetch", lambda: self._take(max_messages))):
-                    return found
+                if not self._silent():
+                    await self._port.call("fetch", _nothing)
+                    # From here to the return nobody else comes in between: what counts as read has been returned.
+                    if not self._stale() and not self._silent() and (found := self._take(max_messages)):
+                        return found
                 if loop.time() >= until:
                     return []
                 try:
@@ -70,6 +73,12 @@ class FakeConsumer:
             return []
         finally:
             self._fetched_at = time.monotonic()
+
+    def _silent(self) -> bool:
+        return self._paused
+
+    def _stale(self) -> bool:
+        return self.member.seen != self._log.groups[self._group].arrangement
 
     def _runs(self) -> bool:
         return not self._stopped
@@ -109,7 +118,7 @@ class FakeConsumer:
             raise PositionLostError(*place, position, partition.start, partition.end)
         return position
 
-    async def _take(self, most: int) -> list[IncomingMessage]:
+    def _take(self, most: int) -> list[IncomingMessage]:
         """What is there, beginning with another partition each time."""
         found: list[IncomingMessage] = []
         places = list(self._next)
@@ -169,5 +178,9 @@ class FakeConsumer:
             return
         self._stopped = True
         self.member.wake.set()
-        if self._started and self._port.alive:
+        if self._port.alive and self._group in self._log.groups:  # also one whose joining was never answered
             self._log.leave(self._group, self.member)
+
+
+async def _nothing() -> None:
+    return None

@@ -65,13 +65,10 @@ class Log:
 
     def append(self, message: OutgoingMessage) -> IncomingMessage:
         """Appends one message. The clock is cut to milliseconds, as Kafka's is."""
-        partitions = self.topics[message.topic]
+        number = self.partition(message)
         if message.key is None:
             self._spread += 1
-            number = self._spread % len(partitions)
-        else:
-            number = partition_of(message.key, len(partitions))
-        kept = partitions[number].messages
+        kept = self.topics[message.topic][number].messages
         at = self.read_clock() // MILLISECOND * MILLISECOND
         at = max(at, kept[-1].appended_at) if kept else at
         found = IncomingMessage(
@@ -85,6 +82,11 @@ class Log:
         for told in self.on_append:
             told(found)
         return found
+
+    def partition(self, message: OutgoingMessage) -> int:
+        """Where a message goes; without a key in turn."""
+        partitions = len(self.topics[message.topic])
+        return self._spread % partitions if message.key is None else partition_of(message.key, partitions)
 
     def join(self, group: str, member: Member) -> None:
         """A member comes, or comes again."""

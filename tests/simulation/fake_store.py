@@ -48,6 +48,8 @@ class FakeStore:
         """One transaction."""
         batch = FakeBatch(self.tables, self._port)
         await self._call("begin", _nothing)
+        if self.tables.watcher is not None:
+            self.tables.watcher.began()
         try:
             yield batch
         except BaseException:

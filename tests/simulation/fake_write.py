@@ -68,11 +68,7 @@ class Writing:
 
     def changes(self) -> list[Change]:
         """What COMMIT carries out, in the order of the statements."""
-        return [*self._records(), self._timers, self._runs, self._waits, self._tasks, self._messages, self._announce]
-
-    def _announce(self) -> None:
-        for told in self._tables.on_commit:
-            told(list(self._write.appends), self._now)
+        return [*self._records(), self._timers, self._runs, self._waits, self._tasks, self._messages]
 
     # --- streams and outbox -------------------------------------------------------------------------------------------
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from orchestrator.broker.contract import OutgoingMessage
+
 Given = TypeVar("Given")
 
 
@@ -24,6 +26,10 @@ class Port:
     async def commit(self, apply: Callable[[], None], undo: Callable[[], None]) -> None:
         """Commits: `apply` writes and frees the locks, `undo` frees them alone; exactly one of them happens, once."""
         apply()
+
+    def fate(self, message: OutgoingMessage) -> str:
+        """What becomes of one message that is sent: "" when it is taken."""
+        return ""
 
     def roll_back(self, undo: Callable[[], None]) -> None:
         """Rolls back; a server that lost its client may do that later."""

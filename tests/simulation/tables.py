@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from time import time_ns
-from typing import Any
+from typing import Any, Protocol
 
 from orchestrator.store.chain import opened
 from orchestrator.store.contract import (
-    Append,
+    BatchWrite,
     DeadLetter,
     EarlyEvent,
     EventKey,
@@ -26,6 +26,20 @@ from orchestrator.store.contract import (
     Waiting,
 )
 from tests.simulation.locks import Locks
+
+
+class Watcher(Protocol):
+    """Who hears of transactions: the checker of the simulation."""
+
+    def began(self) -> None:
+        """A batch begins, in the task that decides it."""
+
+    def writes(self, write: BatchWrite) -> None:
+        """It has decided, in the same task."""
+
+    def committed(self, write: BatchWrite, now: int) -> None:
+        """It is committed, wherever that happens; the tables have it all."""
+
 
 Place = tuple[str, str]  # saga id, activity
 Check = tuple[str, str, str, str]  # saga id, activity, type, key
@@ -99,7 +113,7 @@ class Tables:
     sealed: list[tuple[str, int]] = field(default_factory=list)
     batches: int = 0
     commits: int = 0
-    on_commit: list[Callable[[list[Append], int], None]] = field(default_factory=list)
+    watcher: Watcher | None = None
     _now: int = 0
 
     def clock(self) -> int:
