@@ -41,6 +41,12 @@ class Crowd:
             people.vote(self._eyes, *self.world.random.choice(tasks), honest=honest)
             self._ask()
 
+    def vote_all(self) -> None:
+        """Everybody does what they have to."""
+        for place in self.open_tasks():
+            people.vote(self._eyes, *place)
+        self._ask()
+
     def cancel(self, saga_id: str = "") -> None:
         """Somebody cancels a saga."""
         live = [saga_id] if saga_id else [s for s, state in self.world.states.items() if not state.ended]

@@ -16,6 +16,14 @@ from orchestrator.store.contract import StoreUnavailableError
 Name = tuple[Any, ...]
 
 
+LOCK_TIMEOUT_S = 5.0
+
+
+def _give_up(future: asyncio.Future[None], name: Name) -> None:
+    if not future.done():
+        future.set_exception(StoreUnavailableError(f"canceling statement due to lock timeout: {name}"))
+
+
 class Transaction:
     """One transaction as the locks see it."""
 
@@ -50,9 +58,11 @@ class Locks:
         queue = self._queues.setdefault(name, deque())
         queue.append((transaction, future))
         transaction.wants = name
+        limit = asyncio.get_running_loop().call_later(LOCK_TIMEOUT_S, _give_up, future, name)
         try:
             await future
         finally:
+            limit.cancel()
             if transaction.wants == name:
                 transaction.wants = None
             if (transaction, future) in queue:

@@ -36,7 +36,7 @@ from tests.simulation.world import SECOND, World
 
 FLOWS_PER_SEED = 8  # seeds that share a flow: making one costs as much as several schedules
 QUIET_S_MAX = 60.0  # virtual seconds in which a healthy world comes to rest
-HEALING_ROUNDS_MAX = 400
+HEALING_ROUNDS_MAX = 1_000
 PAUSES = (0.0, 0.0, 0.01, 0.05, 0.3, 1.0)
 LAST_LINES = 80
 
@@ -250,7 +250,7 @@ class Schedule:
         orphans = world.tables.orphans()
         demand(not orphans, f"live sagas wait for nothing: {orphans} (V30)")
         if self.crowd.open_tasks() and world.random.random() < 0.7:
-            self.crowd.vote()
+            self.crowd.vote_all()
         elif world.random.random() < 0.3:
             self.outside.event()
         else:
@@ -287,7 +287,7 @@ class Schedule:
 
 def _settings(plan: Plan) -> Settings:
     return Settings(
-        topic_partitions=plan.partitions, intake_lanes=plan.lanes, intake_wait_ms=500, intake_heartbeat_ms=400,
+        topic_partitions=plan.partitions, intake_lanes=plan.lanes, intake_wait_ms=500, intake_heartbeat_ms=600,
         intake_batch_messages=plan.batch, cache_sagas_max=plan.cache, turn_records_max=plan.turn_records,
         timer_poll_ms=200, reconcile_poll_ms=1_000, outbox_mark_ms=300, outbox_sweep_ms=700, outbox_poll_ms=100,
         outbox_memory_rows_max=plan.memory_rows, outbox_backlog_rows_max=100, outbox_batch_rows=plan.batch,
