@@ -24,6 +24,7 @@ FAILURES: dict[str, tuple[list[str], int]] = {
     "migrate": ([], 7),
     "check": ([], 6),
     "graph": (["nothing"], 3),
+    "simulate": (["nothing"], 3),
     "emit": (["OrderPlaced", "--example"], 7),
     "explain": (["ORC999"], 3),
     "version": (["--nonsense"], 2),

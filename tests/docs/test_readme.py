@@ -35,7 +35,7 @@ def test_every_verb_that_is_named_exists() -> None:
     text = "\n".join(re.findall(r"`[^`\n]+`|^.*bin/orchestrator .*$|^orchestrator .*$", TEXT, re.MULTILINE))
     named = set(re.findall(r"(?:^|[`/])orchestrator ([a-z]+)\b", text, re.MULTILINE))
     assert named - set(typer.main.get_command(app).commands) == set()  # type: ignore[attr-defined]
-    assert {"init", "check", "graph", "bench", "explain"} <= named
+    assert {"init", "check", "graph", "simulate", "bench", "explain"} <= named
 
 
 def test_every_variable_that_is_named_is_a_setting() -> None:

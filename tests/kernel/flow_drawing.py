@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from random import Random
 from typing import Any, NamedTuple
 
-from orchestrator import Retry, Saga, call, fail, keep, parallel, pivot, scope, step
+from orchestrator import Retry, Saga, call, delay, fail, keep, parallel, pivot, scope, step
 from orchestrator.definition import DefinitionError
 from tests.kernel.flow_contracts import Call, Go, PivotCall, Unwork, Work
 from tests.kernel.flow_maker import DEPTH, Maker
 
 # Flows or faults that chance seldom gives.
-AIMED = ("calls", "pivots", "late", "onward", "keeping", "owing", "hands", "carrying", "voting")
+AIMED = ("calls", "pivots", "late", "onward", "keeping", "owing", "hands", "carrying", "voting", "racing")
 OF_CHILDREN = frozenset({"calls"})
 
 
@@ -69,9 +70,24 @@ def _voting(maker: Maker, name: str, starts_on: Any) -> Saga[Any]:
     return Saga(name, version=1, starts_on=starts_on, flow=[maker.step(), *decisions])
 
 
+def _hands(maker: Maker, name: str, starts_on: Any) -> Saga[Any]:
+    """Undos that a scope has begun, and the saga goes on with."""
+    return _nested(maker, name, starts_on) if maker.random.random() < 0.6 else maker.saga(name, starts_on)
+
+
+def _racing(maker: Maker, name: str, starts_on: Any) -> Saga[Any]:
+    """Several waits for one event, opened one after the other."""
+    ways: list[Any] = []
+    for _ in range(maker.random.choice([2, 3])):
+        ahead = [delay(timedelta(minutes=maker.random.choice([1, 5]))).named(maker.name("d"))]
+        ways.append([*(ahead if maker.random.random() < 0.5 else []), maker.waiting(0, True), maker.step()])
+        maker.keys[:] = maker.keys[:1] * 9  # the next one most often wants the same
+    return Saga(name, version=1, starts_on=starts_on, flow=[maker.step(), parallel(*ways).named("race")])
+
+
 AIMED_FLOWS: dict[str, Callable[[Maker, str, Any], Saga[Any]]] = {
     "onward": _onward, "calls": _calls, "pivots": _pivots, "owing": _owing, "keeping": _nested,
-    "carrying": _nested, "voting": _voting,
+    "carrying": _nested, "voting": _voting, "racing": _racing, "hands": _hands,
 }  # fmt: skip
 
 

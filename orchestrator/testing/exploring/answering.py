@@ -146,7 +146,7 @@ def _attempt_over(seen: Seen, record: Record) -> None:
     patient = (story.pivot == "passed" or story.forward_only) and "on_exhausted" not in node.blocks
     gave_up = bool(record.data.get("gave_up"))
     if gave_up and not fact.reads and (node.pivot or "on_exhausted" in node.blocks):
-        after = [r.type for r in seen.records[seen.index + 1 :] if r.activity == activity]
+        after = [r.type for r in seen.records[seen.index + 1 :]]
         seen.demand(after[:1] == ["fence.requested"], f"{activity} gave up, and is not settled: {after} (rule 10)")
     alarm = not gave_up and tries >= ALARM_ATTEMPTS
     told = bool(record.data.get("alarm"))

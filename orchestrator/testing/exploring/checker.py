@@ -15,7 +15,13 @@ from orchestrator.kernel.graph import Graph
 from orchestrator.kernel.inputs import Answer, Arrived, ChildAnswer, Input, Parent, TimerDue, Vote
 from orchestrator.kernel.records import Record
 from orchestrator.testing.exploring.answering import check_answers, nothing_dropped
-from orchestrator.testing.exploring.deciding import cancel_decided, check_people, events_taken, votes_counted
+from orchestrator.testing.exploring.deciding import (
+    cancel_decided,
+    check_people,
+    events_taken,
+    undo_decided,
+    votes_counted,
+)
 from orchestrator.testing.exploring.facts_back import learn
 from orchestrator.testing.exploring.flowing import check_flow
 from orchestrator.testing.exploring.participants import Effect
@@ -53,6 +59,7 @@ class Checker:
         nothing_dropped(seen, before)
         votes_counted(seen, before)
         cancel_decided(seen, phase, pending=pending, no_return=no_return)
+        undo_decided(seen, phase, pending=pending, no_return=no_return)
         events_taken(seen, before, phase)
         story.more = turn.effects.resume
         settled_at_rest(seen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.kernel.graph import ScopeNode, TaskNode, WaitNode, node_path
-from orchestrator.kernel.inputs import Arrived, Cancel, Operate, Vote
+from orchestrator.kernel.inputs import Arrived, Cancel, Operate, UndoAsked, Vote
 from orchestrator.kernel.records import Record
 from orchestrator.testing.exploring.story import NONSENSE, Fact, Seen
 
@@ -181,6 +181,25 @@ def _never(seen: Seen, activity: str) -> bool:
     return bool(stuck) and stuck[-1].data["cause"] == "never"
 
 
+def undo_decided(seen: Seen, phase: str, *, pending: bool, no_return: bool) -> None:
+    """After a turn: a parent that asks for the undo is told at once what is known for ever (rules 16a, 25)."""
+    if not isinstance(seen.given, UndoAsked) or phase == "new":
+        return
+    answers = [r.data["outcome"] for r in seen.records if r.type == "parent.answered"]
+    if phase in ("compensated", "tombstoned"):
+        seen.demand(answers == ["undone"], f"the parent asks for the undo of a saga that is {phase}, told {answers}")
+    elif no_return and phase in ("forward", "completed") and not pending:
+        seen.demand(answers == ["pivot_passed"], f"the parent asks for the undo past the pivot, told {answers}")
+
+
+def _pivot_told(seen: Seen, record: Record) -> None:
+    """The pivot is passed after all: a parent that waits for the undo hears it (rule 16b)."""
+    failure = record.data.get("failure")
+    if not record.activity and failure and failure["kind"] == "parent":
+        following = [r.type for r in seen.records[seen.index + 1 :]]
+        seen.demand("parent.answered" in following, f"the pivot is passed, and the parent is not told: {following}")
+
+
 def cancel_decided(seen: Seen, phase: str, *, pending: bool, no_return: bool) -> None:
     """After a turn: a cancel turns the saga back, or is refused for a reason (rule 20)."""
     if not isinstance(seen.given, Cancel):
@@ -266,6 +285,7 @@ CHECKS = {
     "task.opened": _opened,
     "task.escalated": _escalated,
     "task.decided": _decided,
+    "cancel.refused": _pivot_told,
     "task.expired": _expired,
     "operator.settled": _settled,
     "event.received": _consumes,

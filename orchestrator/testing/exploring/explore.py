@@ -190,6 +190,8 @@ def _strike(world: World, scenario: Scenario, saga: str, act: str) -> None:
         _event(world, scenario, "a")
     elif act in ("settle", "take_over"):
         people.step_in(world, saga)
+    elif act == "retry":
+        people.retry_steps(world, saga)
     elif act == "unsent":
         world.refuse_newest(saga)
     elif act == "operate" and (stuck := people.stuck_places(world)):

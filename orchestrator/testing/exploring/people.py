@@ -168,7 +168,7 @@ def _unknown(world: World, saga: str, place: str) -> None:
         operate(world, saga, place, "retry")
         return
     wrong = world.faults.happens("wrong_evidence")
-    settle(world, saga, place, second=random.random() < 0.8, wrong=wrong)
+    settle(world, saga, place, second=random.random() < 0.6, wrong=wrong)
 
 
 def settle(world: World, saga: str, place: str, *, second: bool = True, wrong: bool = False) -> bool:
@@ -199,6 +199,12 @@ def step_in(world: World, saga: str) -> None:
         settle(world, saga, places[-1], wrong=wrong)
     elif places:
         operate(world, saga, places[-1], "take_over")
+
+
+def retry_steps(world: World, saga: str) -> None:
+    """An operator asks every stuck step again."""
+    for place in [place for place in world.states[saga].stuck if place[0] == "!"]:
+        operate(world, saga, place, "retry")
 
 
 def settle_undo(world: World, saga: str, place: str) -> bool:

@@ -38,12 +38,19 @@ class Stress:
 _UNKNOWABLE = {"started": 0.5, "never": 0.4, "lose": 0.2, "operator": 0.6}
 STRESS = {
     "owing": Stress(
-        (Aim("saga.stuck", "settle"), Aim("fence.owed", "operate"), Aim("operator.settled", "operate")),
-        {"started": 0.3, "in_doubt": 0.4, "lose": 0.4, "operator": 0.6, "wrong_evidence": 0.4},
+        (Aim("saga.stuck", "settle"), Aim("fence.owed", "retry"), Aim("fence.owed", "retry")),
+        {"started": 0.3, "in_doubt": 0.4, "lose": 0.4, "operator": 0.6, "wrong_evidence": 0.4, "wrong_operator": 0.2},
     ),
     "hands": Stress(
-        (Aim("saga.stuck", "take_over"), Aim("undo.taken_over", "operate"), Aim("undo.requested", "redeliver")),
-        _UNKNOWABLE | {"undo_refuse": 0.4, "wrong_operator": 0.3, "cancel": 0.1, "lose_answer": 0.3},
+        (
+            Aim("saga.stuck", "take_over"),
+            Aim("undo.taken_over", "operate"),
+            Aim("undo.requested", "redeliver"),
+            Aim("undo.handed", "cancel"),
+            Aim("undo.taken_over", "cancel"),
+            Aim("undo.handed", "operate"),
+        ),
+        _UNKNOWABLE | {"undo_refuse": 0.4, "wrong_operator": 0.4, "cancel": 0.05, "lose_answer": 0.3},
     ),
     "late": Stress((Aim("pivot", "cancel"), Aim("pivot", "downtime")), {"lose": 0.3, "replay": 0.1}),
     "pivots": Stress(
@@ -52,6 +59,7 @@ STRESS = {
     ),
     "calls": Stress((Aim("child.requested", "redeliver"),), {"busy": 0.4, "operator": 0.6, "replay": 0.2}),
     "onward": Stress((Aim(),), {"error": 0.4, "lose": 0.4}),
+    "racing": Stress((Aim("event.awaited", "event"), Aim()), {"duplicate": 0.2, "late": 0.3, "edge": 0.1}, calm=True),
     "voting": Stress(
         (Aim("task.voted", "event"), Aim("task.opened", "downtime"), Aim()),
         {"wrong_person": 0.6, "discard": 0.1, "replay": 0.1, "downtime": 0.05, "cancel": 0.02, "raises": 0.05},

@@ -146,6 +146,7 @@ BUGS: tuple[Mutation, ...] = (
         "steps",
         'exhausted = found.after == "exhausted" and not_done',
         'exhausted = found.after == "exhausted"',
+        theme="steps",
     ),
     mutation(
         "unsent message keeps its clock",

@@ -36,7 +36,7 @@ BUGS: tuple[Mutation, ...] = (
         "waiting",
         '        turn.emit("event.received", activity, gives=turn.gives(activity, "then"), **facts)',
         '        for _, key in open_:\n            if turn.state.activities[key].kind == "wait":\n                turn.emit("event.received", key, gives=turn.gives(key, "then"), **facts)',
-        theme="waits",
+        theme="racing",
     ),
     mutation(
         "interruption while closing",
@@ -342,7 +342,7 @@ BUGS: tuple[Mutation, ...] = (
         "evolve_back",
         '    settle(state, activity, "left")\n    del state.scopes[activity]\n',
         '    settle(state, activity, "left")\n',
-        theme="parts",
+        theme="leaving",
     ),
     mutation(
         "undone work counts in the next plan",
@@ -375,7 +375,7 @@ BUGS: tuple[Mutation, ...] = (
         "places",
         'return graph.nodes[node_path(owner)].kind in ("parallel", "for_each")\n    return False',
         'return graph.nodes[node_path(owner)].kind == "parallel"\n    return False',
-        theme="forks",
+        theme="carrying",
     ),
     mutation(
         "undos of rounds overtake each other",

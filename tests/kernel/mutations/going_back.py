@@ -170,6 +170,7 @@ BUGS: tuple[Mutation, ...] = (
         "turning",
         'and found.undo_status in ("", "stuck")',
         'and found.undo_status in ("", "stuck", "handed")',
+        theme="hands",
     ),
     mutation(
         "stuck undo holds nothing",
@@ -206,7 +207,7 @@ BUGS: tuple[Mutation, ...] = (
         "evolve",
         '    if found.undo_status == "stuck":\n        undo',
         '    if found.undo_status in ("stuck", "taken", "handed"):\n        undo',
-        theme="parts",
+        theme="hands",
     ),
     mutation(
         "take-over fences only the undo's key",
@@ -215,9 +216,19 @@ BUGS: tuple[Mutation, ...] = (
         '{"purpose": "fence_undo"}',
     ),
     mutation(
-        "take-over of another version counts", "operators", "    if act.version != undo.taken_at:", "    if False:"
+        "take-over of another version counts",
+        "operators",
+        "    if act.version != undo.taken_at:",
+        "    if False:",
+        theme="hands",
     ),
-    mutation("one person's evidence is enough", "operators", '    if first["by"] == act.by:', "    if False:"),
+    mutation(
+        "one person's evidence is enough",
+        "operators",
+        '    if first["by"] == act.by:',
+        "    if False:",
+        theme="owing",
+    ),
     mutation(
         "evidence needs no proposal",
         "operators",
@@ -246,10 +257,21 @@ BUGS: tuple[Mutation, ...] = (
             "        found.proposal, found.fence_base = None, found.fence_attempt",
             "        found.fence_base = found.fence_attempt",
         ),
+        theme="owing",
     ),
-    mutation("found effect not planned", "steps", "result=answer.data, plans=plans", "result=answer.data, plans=False"),
     mutation(
-        "no work item after the end", "steps", '        turn.stick(f"!{answer.activity}", "effect_found", text)\n', ""
+        "found effect not planned",
+        "steps",
+        "result=answer.data, plans=plans",
+        "result=answer.data, plans=False",
+        theme="owing",
+    ),
+    mutation(
+        "no work item after the end",
+        "steps",
+        '        turn.stick(f"!{answer.activity}", "effect_found", text)\n',
+        "",
+        theme="owing",
     ),
     mutation(
         "operator's stale version counts",

@@ -251,12 +251,14 @@ BUGS: tuple[Mutation, ...] = (
         "operators",
         'if first is None or first["outcome"] != act.outcome or first.get("result") != result:',
         "if first is None:",
+        theme="owing",
     ),
     mutation(
         "second person may answer another record",
         "operators",
         '    if act.version != first["version"]:',
         "    if False:",
+        theme="owing",
     ),
     mutation(
         "evidence leads nowhere",

@@ -129,14 +129,14 @@ BUGS: tuple[Mutation, ...] = (
         "    return [token] if token and turn.live(scope) else []",
         "    return [token] if token else []",
         ("evolve", '            state.scopes[key].then = ""\n', "            pass\n"),
-        theme="parts",
+        theme="carrying",
     ),
     mutation(
         "inner undo not awaited",
         "turning",
         '        if entry.mode == "open" or _nested_closing(turn, scope):',
         '        if entry.mode == "open":',
-        theme="parts",
+        theme="carrying",
     ),
     mutation(
         "leave keeps a scope",
@@ -174,7 +174,7 @@ BUGS: tuple[Mutation, ...] = (
         "waiting",
         "    _, activity = min(open_)\n",
         "    _, activity = max(open_)\n",
-        theme="parts",
+        theme="racing",
     ),
     mutation(
         "early=False ignored",
