@@ -1,85 +1,193 @@
-"""What must be true of orders after the storm, read from streams and from the participants' own ledgers."""
+"""What must be true after the storm, read from streams, from the participants' own ledgers, and from the log.
+
+Rules of this file
+- Nothing here trusts the product: SQL of its own, the bank's books, the file of the world outside.
+- Every check gives sentences that name the saga; no sentence means that nothing is wrong.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import asyncpg
 
+from orchestrator.broker.contract import Broker
 from orchestrator.store.chain import opened, verify
 from orchestrator.store.contract import StoredRecord
 from orchestrator.store.sql import load_queries
+from tests.crash.line_checks import Witness, header
+from tests.crash.load import Promises
 
 SQL = load_queries("tests.crash", "history.sql")
-UNDO_OF = {
-    "release_inventory": "reserve_inventory",
-    "refund_payment": "charge_payment",
-    "cancel_shipment": "ship_order",
-}
+SAGAS_AT_ONCE = 1_000
+LOGS = ("inventory.commands", "payments.commands", "shipping.commands", "accounts.commands", "teller.commands")
+WHOLE = {"held": 1, "paid": 12, "handed_over": 1, "standing": 1}
+NOTHING = {"held": 0, "paid": 0, "handed_over": 0, "standing": 0}
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """One order as it ended: outcome and stream."""
+@dataclass(slots=True)
+class Seen:
+    """What the streams say. `lateness_us`: of every timer of a reminder, against its due instant."""
 
-    key: str
-    phase: str
-    records: list[StoredRecord]
+    phases: dict[tuple[str, str], str] = field(default_factory=dict)  # (saga's name, key) to how it ended
+    ids: dict[str, tuple[str, str]] = field(default_factory=dict)
+    ended: Counter[str] = field(default_factory=Counter)
+    lateness_us: list[int] = field(default_factory=list)
+    records: int = 0
+    flaws: list[str] = field(default_factory=list)
 
 
 class History:
-    """Reads as the owner of the tables; checks raise AssertionError naming the order."""
+    """Reads as the owner of the tables."""
 
     def __init__(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
         self._connection = connection
 
-    async def ended(self, keys: list[str]) -> int:
-        """How many of these orders have ended."""
-        return int(await self._connection.fetchval(SQL["ended"], keys))
+    async def live(self) -> int:
+        """How many sagas have not ended."""
+        return int(await self._connection.fetchval(SQL["live"]))
 
-    async def unfinished(self, keys: list[str]) -> str:
-        """Those that have not, with where they are, for a failing test's message."""
-        rows = await self._connection.fetch(SQL["unfinished"], keys)
-        return "\n".join(str(dict(row)) for row in rows[:8])
+    async def started(self, keys: Sequence[str]) -> int:
+        """How many sagas there are under these keys."""
+        return int(await self._connection.fetchval(SQL["started"], keys))
 
-    async def orders(self, keys: list[str]) -> list[Order]:
-        """The streams of these orders. Every acknowledged start has exactly one (V1)."""
-        heads = await self._connection.fetch(SQL["heads"], keys)
-        found = Counter(head["business_key"] for head in heads)
-        assert found == Counter(keys), f"not one saga per order: {(Counter(keys) - found) + (found - Counter(keys))}"
-        streams: dict[str, list[StoredRecord]] = {head["saga_id"]: [] for head in heads}
-        for row in await self._connection.fetch(SQL["records"], list(streams)):
-            streams[row["saga_id"]].append(opened(row["saga_id"], row["version"], row["body"], row["hash"]))
-        for head in heads:
-            flaw = verify(streams[head["saga_id"]], head_version=head["version"], head_hash=head["hash"])
-            assert flaw is None, f"order {head['business_key']}: {flaw}"
-        return [Order(head["business_key"], head["phase"], streams[head["saga_id"]]) for head in heads]
+    async def unfinished(self) -> str:
+        """Some that have not ended, with where they are."""
+        return "\n".join(str(dict(row)) for row in await self._connection.fetch(SQL["unfinished"]))
 
-    async def ledgers_balance(self) -> None:
-        """Stock, money and parcels agree with themselves: no row that proves the contrary."""
-        for name in ("prove_inventory", "prove_payments", "prove_shipping"):
+    async def flaws(self, promises: Promises, broker: Broker, world: Path) -> tuple[list[str], Seen]:
+        """Everything that is wrong, and what was seen."""
+        seen = await self._streams(promises)
+        flaws = [*promises.refused, *seen.flaws, *_starts(promises, seen)]
+        for row in await self._connection.fetch(SQL["dead_letters"]):
+            flaws.append(f"a dead letter: {dict(row)}")
+        for row in await self._connection.fetch(SQL["left_over"]):
+            flaws.append(f"saga {row['saga_id']}: a {row['what']} is left over")
+        for name in ("prove_inventory", "prove_payments", "prove_shipping", "prove_bank"):
             rows = await self._connection.fetch(SQL[name])
-            assert not rows, f"{name}: {[dict(row) for row in rows[:5]]}"
+            flaws += [f"{name}: {dict(row)}" for row in rows]
+        flaws += await self._orders(seen)
+        flaws += await self._transfers(promises, seen)
+        flaws += _reminders(seen, world)
+        flaws += await self._log(broker)
+        return flaws, seen
 
-    async def effects_match(self, orders: list[Order]) -> None:
+    async def _streams(self, promises: Promises) -> Seen:
+        """Every stream: whole, with its cause, undone in order, decided once as it was answered (V1, V2, V9, V17)."""
+        seen = Seen()
+        heads = await self._connection.fetch(SQL["heads"])
+        for first in range(0, len(heads), SAGAS_AT_ONCE):
+            some = heads[first : first + SAGAS_AT_ONCE]
+            streams: dict[str, list[StoredRecord]] = {head["saga_id"]: [] for head in some}
+            for row in await self._connection.fetch(SQL["records"], list(streams)):
+                streams[row["saga_id"]].append(opened(row["saga_id"], row["version"], row["body"], row["hash"]))
+            for head in some:
+                stream, where = streams[head["saga_id"]], (head["name"], head["business_key"])
+                if where in seen.phases:
+                    seen.flaws.append(f"{where}: there are two sagas")
+                seen.phases[where], seen.ids[head["saga_id"]] = head["phase"], where
+                seen.ended[f"{head['name']} {head['phase']}"] += 1
+                seen.records += len(stream)
+                flaw = verify(stream, head_version=head["version"], head_hash=head["hash"])
+                seen.flaws += [f"{where}: {flaw}"] if flaw is not None else _story(head, stream, promises)
+                seen.lateness_us += _lateness(stream)
+        return seen
+
+    async def _orders(self, seen: Seen) -> list[str]:
         """Each order holds and has paid exactly what its outcome says: all once, or nothing at all (V6, V9)."""
         effects = {row["order_id"]: dict(row) for row in await self._connection.fetch(SQL["per_order"])}
-        for order in orders:
-            left = effects.get(order.key, {"held": 0, "paid": 0, "handed_over": 0, "standing": 0})
-            if order.phase == "completed":
-                expected = {"held": 1, "paid": 12, "handed_over": 1, "standing": 1}
-            else:
-                expected = {"held": 0, "paid": 0, "handed_over": 0, "standing": 0}
-            actual = {name: int(left[name]) for name in expected}
-            assert actual == expected, f"order {order.key} is {order.phase}, but the ledgers say {actual}"
+        flaws = []
+        for (name, key), phase in seen.phases.items():
+            if name == "order-fulfilment":
+                found = effects.pop(key, {"order_id": key, **NOTHING})
+                actual = {what: int(found[what]) for what in WHOLE}
+                if actual != (WHOLE if phase == "completed" else NOTHING):
+                    flaws.append(f"order {key} is {phase}, but the ledgers say {actual}")
+        return [*flaws, *(f"the ledgers know an order without a saga: {key}" for key in effects)]
+
+    async def _transfers(self, promises: Promises, seen: Seen) -> list[str]:
+        """The bank moved each completed transfer's money once, and no other; each hold was closed as it should be."""
+        moved = {
+            row["saga_id"]: (int(row["amount"]), row["times"]) for row in await self._connection.fetch(SQL["moved"])
+        }
+        holds: dict[str, list[str]] = {}
+        for row in await self._connection.fetch(SQL["holds"]):
+            holds.setdefault(row["transfer_id"], []).append(row["became"])
+        flaws = []
+        for saga_id, (name, key) in seen.ids.items():
+            if name != "transfer":
+                continue
+            completed = seen.phases[name, key] == "completed"
+            actual = moved.pop(saga_id, (0, 0))
+            expected = (promises.transfers.get(key, actual[0]), 1) if completed else (0, 0)
+            if actual != expected:
+                flaws.append(f"transfer {key} is {seen.phases[name, key]}, but the bank moved {actual}")
+            became = holds.pop(key, [])
+            if became != (["used"] if completed else ["released"] if became else []):
+                flaws.append(f"transfer {key} is {seen.phases[name, key]}, but its hold is {became}")
+        return [*flaws, *(f"money moved or held without a saga: {what}" for what in [*moved, *holds])]
+
+    async def _log(self, broker: Broker) -> list[str]:
+        """Every command on the log was decided before, duplicates are the same bytes, order is kept (V4, V7, V8)."""
+        async with Witness(broker, LOGS, "nemesis-witness") as witness:
+            messages = await witness.catch_up()
+        decided = {row["id"] for row in await self._connection.fetch(SQL["decided"])}
+        undecided = {header(message, "ce_id") for message in messages} - decided
+        return [*witness.flaws(messages), *(f"command {id_} was never decided" for id_ in undecided)]
 
 
-def check_undo_order(order: Order) -> None:
-    """Undone is what was done, last first, each once; nothing before every unknown outcome was settled (V9)."""
-    done = [record.activity for record in order.records if record.type == "step.succeeded"]
-    undone = [record.activity for record in order.records if record.type == "undo.succeeded"]
-    if order.phase == "compensated":
-        assert undone == list(reversed(done)), f"order {order.key}: done {done}, undone {undone}"
-    else:
-        assert not undone, f"order {order.key} completed and undid {undone}"
+def _starts(promises: Promises, seen: Seen) -> Iterator[str]:
+    """Each acknowledged start has its saga; whatever else exists was at least asked for (V1)."""
+    found = Counter(key for _, key in seen.phases)
+    acknowledged = Counter(promises.acknowledged)
+    yield from (f"the start of {key} was acknowledged, and there is no saga" for key in acknowledged if not found[key])
+    yield from (f"{key} was asked for once and has {count} sagas" for key, count in found.items() if count > 1)
+    asked = acknowledged.keys() | set(promises.unknown)
+    yield from (f"nobody asked for {key}" for key in found if key not in asked)
+
+
+def _story(head: Any, stream: Sequence[StoredRecord], promises: Promises) -> list[str]:
+    key, phase = f"{head['name']} {head['business_key']}", head["phase"]
+    flaws = []
+    if head["business_key"] not in stream[0].causation_id:
+        flaws.append(f"{key}: started by {stream[0].causation_id}")
+    if phase not in ("completed", "compensated"):
+        flaws.append(f"{key}: it is {phase}")
+    done = [record.activity for record in stream if record.type == "step.succeeded"]
+    undone = [record.activity for record in stream if record.type == "undo.succeeded"]
+    undoable = [activity for activity in done if not activity.endswith("validate_transfer")]  # that one only reads
+    if undone != (undoable[::-1] if phase == "compensated" else []):
+        flaws.append(f"{key} is {phase}: done {done}, undone {undone}")
+    votes = [record for record in stream if record.type == "task.decided"]
+    opened_tasks = {record.activity for record in stream if record.type == "task.opened"}
+    if len(votes) != len(opened_tasks):
+        flaws.append(f"{key}: {len(opened_tasks)} tasks, {len(votes)} decisions")
+    for vote in votes:
+        answered = promises.votes.get(head["saga_id"])
+        if answered != vote.data.get("outcome"):
+            flaws.append(f"{key}: decided {vote.data.get('outcome')}, answered {answered}")
+    return flaws
+
+
+def _lateness(stream: Sequence[StoredRecord]) -> Iterator[int]:
+    """How late each timer that was set fired, microseconds; below nothing is too early."""
+    due = {record.activity: record.data["due"] for record in stream if record.type == "timer.set"}
+    for record in stream:
+        if record.type == "timer.fired":
+            yield record.recorded_at - due.pop(record.activity, record.recorded_at + 1)
+
+
+def _reminders(seen: Seen, world: Path) -> Iterator[str]:
+    """Outside, each reminder happened once; no timer fired early, or twice (V23)."""
+    lines = world.read_text().splitlines() if world.exists() else []
+    happened = Counter(line.partition(" ")[2] for line in lines)
+    reminders = {key for name, key in seen.phases if name == "reminder-by-line"}
+    yield from (f"reminder {key} happened {happened[key]} times" for key in reminders if happened[key] != 1)
+    yield from (f"{key} happened outside, and nobody asked" for key in happened if key not in reminders)
+    if len(seen.lateness_us) != len(reminders):
+        yield f"{len(reminders)} timers were set, {len(seen.lateness_us)} fired"
+    yield from (f"a timer fired {-late} microseconds early, or twice" for late in seen.lateness_us if late < 0)

@@ -44,8 +44,8 @@ def header(message: IncomingMessage, name: str) -> str:
 class Witness:
     """Reads every topic from its beginning, beside the product, and remembers."""
 
-    def __init__(self, broker: Broker) -> None:
-        self._consumer = broker.consumer("witness", TOPICS, self._from_the_start)
+    def __init__(self, broker: Broker, topics: Sequence[str] = TOPICS, group: str = "witness") -> None:
+        self._consumer = broker.consumer(group, topics, self._from_the_start)
         self.messages: dict[Assignment, list[IncomingMessage]] = {}
         self.sent: set[tuple[str, str]] = set()  # topic and id
         self._first: dict[tuple[str, str, str], tuple[bytes | None, Any]] = {}

@@ -1,86 +1,113 @@
-"""The shipped processes: `orchestrator serve` by role, started as operators do, and killed as nobody should."""
+"""The shipped processes, started as operators do, killed as nobody should, and started again by whoever watches them.
+
+Rules of this file
+- A process that ends, by a kill or by itself, is started again after a moment, as a supervisor on a server would.
+- Ends that nobody here caused are counted with the last line of the log: the product may give up and come back, but a
+  report must say so.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-READY_SECONDS_MAX = 40.0
-ROLES = ("coordinator,timers", "relay", "participants")
+READY_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 25.0
+RESTART_SECONDS = 0.1
 
 
 class Process:
-    """One `orchestrator serve`. It is started again after every kill, as a supervisor on a server would."""
+    """One process and its keeper. `ends_by_itself`: the last words of every run that ended without being told to."""
 
-    def __init__(self, roles: str, environment: Mapping[str, str], log: Path) -> None:
-        self.roles = roles
-        self.kills = 0
-        self._environment = {**os.environ, **environment, "ORCHESTRATOR_INSTANCE_ID": roles.replace(",", "-")}
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self.name = name
+        self.ends_by_itself: list[str] = []
+        self._command = [sys.executable, "-m", *command]
+        self._environment = {**os.environ, **environment}
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
+        self._ready = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._told = False  # to end, or killed
+        self._over = False
 
-    async def start(self) -> None:
-        """Starts it; does not wait until it is ready: a crash may come at any moment."""
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "orchestrator", "serve", "--roles", self.roles, "--json",
-                env=self._environment, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log,
-            )  # fmt: skip
+    def start(self) -> None:
+        """Starts it and keeps it up; does not wait until it is ready: a crash may come at any moment."""
+        self._over = False
+        self._keeper = asyncio.create_task(self._keep(), name=f"keeper-{self.name}")
 
     async def ready(self) -> None:
         """Waits for the line that says it runs. Raises TimeoutError with the end of its log."""
-        assert self._process is not None
-        assert self._process.stdout is not None
         try:
-            line = await asyncio.wait_for(self._process.stdout.readline(), READY_SECONDS_MAX)
+            await asyncio.wait_for(self._ready.wait(), READY_SECONDS_MAX)
         except TimeoutError:
-            raise TimeoutError(f"{self.roles} did not get ready: {self.tail()}") from None
-        assert line, f"{self.roles} ended at once: {self.tail()}"
+            raise TimeoutError(f"{self.name} did not get ready: {self.tail()}") from None
 
-    async def kill(self) -> None:
-        """SIGKILL: nothing is flushed, closed or said."""
-        assert self._process is not None
-        if self._process.returncode is None:
-            self._process.send_signal(signal.SIGKILL)
-            self.kills += 1
-        await self._process.wait()
+    def signal(self, number: signal.Signals) -> bool:
+        """Sends a signal to what runs now; False where nothing does."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return False
+        self._told = self._told or number is signal.SIGKILL
+        process.send_signal(number)
+        return True
+
+    def kill(self) -> bool:
+        """SIGKILL: nothing is flushed, closed or said. It comes again. False where there was nothing to kill."""
+        return self.signal(signal.SIGKILL)
 
     async def stop(self) -> int:
         """A graceful stop; gives the exit code. Kills what does not stop in time."""
-        assert self._process is not None
-        if self._process.returncode is None:
-            self._process.send_signal(signal.SIGTERM)
-        try:
-            return await asyncio.wait_for(self._process.wait(), 20)
-        except TimeoutError:
-            self._process.kill()
-            return await self._process.wait()
+        self._over = self._told = True
+        process, keeper = self._process, self._keeper
+        if process is not None and process.returncode is None:
+            process.send_signal(signal.SIGCONT)
+            process.send_signal(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(process.wait(), STOP_SECONDS_MAX)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.wait({keeper})
+        return process.returncode or 0 if process is not None else 0
 
-    def alive(self) -> bool:
-        """It has not ended by itself."""
-        return self._process is not None and self._process.returncode is None
-
-    def tail(self) -> str:
+    def tail(self, characters: int = 3_000) -> str:
         """The last lines of its log."""
-        return self._log.read_text(errors="replace")[-3000:] if self._log.exists() else ""
+        return self._log.read_text(errors="replace")[-characters:] if self._log.exists() else ""
+
+    async def _keep(self) -> None:
+        while not self._over:
+            self._told = False
+            with self._log.open("ab") as log:
+                process = self._process = await asyncio.create_subprocess_exec(
+                    *self._command, env=self._environment, stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.PIPE, stderr=log,
+                )  # fmt: skip
+            try:
+                assert process.stdout is not None
+                while line := await process.stdout.readline():
+                    if b"ready" in line:
+                        self._ready.set()
+                await process.wait()
+            finally:
+                self._ready.clear()
+                if process.returncode is None:  # the keeper itself was cancelled
+                    with contextlib.suppress(ProcessLookupError):
+                        process.kill()
+            if not self._told:
+                words = self.tail(400).strip().splitlines()
+                self.ends_by_itself.append(f"{self.name} ({process.returncode}): {words[-1][-300:] if words else ''}")
+            await asyncio.sleep(RESTART_SECONDS)
 
 
-@asynccontextmanager
-async def product(environment: Mapping[str, str], logs: Path) -> AsyncIterator[dict[str, Process]]:
-    """Coordinator, relay and participants, each a process of its own; all are gone afterwards."""
-    processes = {roles: Process(roles, environment, logs / f"{roles}.log") for roles in ROLES}
-    try:
-        for process in processes.values():
-            await process.start()
-        for process in processes.values():
-            await process.ready()
-        yield processes
-    finally:
-        for process in processes.values():
-            if process.alive():
-                await process.kill()
+def serve(name: str, roles: str, environment: Mapping[str, str], logs: Path) -> Process:
+    """One `orchestrator serve`. With a stable instance id, a restart takes its place in the groups back at once."""
+    own = {**environment, "ORCHESTRATOR_INSTANCE_ID": name}
+    return Process(name, ["orchestrator", "serve", "--roles", roles, "--json"], own, logs / f"{name}.log")

@@ -1,0 +1,241 @@
+"""Who uses the product while it is being broken, and what was promised to them: an external history.
+
+Rules of this file
+- A start counts as acknowledged when the broker has the message, or the API has answered 2xx. What was not answered is
+  asked again with the same Idempotency-Key until it is; what is refused although nothing is wrong with it is noted.
+- Orders and reminders come as events and over HTTP, transfers over HTTP; a manager looks for tasks and decides them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+
+from events.orders import OrderCancelled, OrderLine, OrderPlaced
+from orchestrator.broker.contract import Broker, BrokerError, OutgoingMessage, Producer
+from orchestrator.messages import Event
+from orchestrator.messages.envelope import Envelope, schema_urn
+from tests.crash.cluster import RICH, THRESHOLD
+from tests.crash.payouts import ReminderWanted
+
+TICK_SECONDS = 0.25
+AGAIN_SECONDS = 0.2
+REQUEST_SECONDS_MAX = 10.0
+REQUESTS_AT_ONCE = 40
+REJECTED_EVERY = 7
+PAGE = 200
+
+
+def order(key: str, number: int) -> OrderPlaced:
+    """One lamp for 12. Every tenth order is refused at another step, so that going back is tried as well."""
+    flaws = {0: {"sku": "unicorn"}, 10: {"card": "card-empty"}, 20: {"address": "nowhere 1"}}
+    flaw = flaws.get(number % 30, {})
+    return OrderPlaced(
+        order_id=key,
+        customer_id="c-1",
+        lines=(OrderLine(sku=flaw.get("sku", "lamp"), quantity=1, unit_price=12),),  # type: ignore[arg-type]
+        card=flaw.get("card", "card-gold"),
+        address=flaw.get("address", "Main Street 1"),
+    )
+
+
+def message(event: Event, topic: str) -> OutgoingMessage:
+    """An event as its owner publishes it."""
+    name = event.wire_name
+    envelope = Envelope(id=f"{name}/{event.key()}", source="/shop", type=name, dataschema=schema_urn(name, 1))
+    return OutgoingMessage(topic, event.key().encode(), event.canonical(), envelope.headers())
+
+
+@dataclass
+class Promises:
+    """What was asked for, by kind, and what was acknowledged. `unknown`: nobody answered; they may exist or not."""
+
+    offered: Counter[str] = field(default_factory=Counter)
+    orders: list[str] = field(default_factory=list)
+    reminders: list[str] = field(default_factory=list)
+    transfers: dict[str, int] = field(default_factory=dict)  # key to amount
+    votes: dict[str, str] = field(default_factory=dict)  # saga id to outcome
+    unknown: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    told_to_wait: int = 0
+
+    @property
+    def acknowledged(self) -> list[str]:
+        """The keys of all starts that were acknowledged."""
+        return [*self.orders, *self.reminders, *self.transfers]
+
+
+class Load:
+    """Offers about `rate` sagas a second between `start` and `stop`."""
+
+    def __init__(self, broker: Broker, api: str, run: str, rate: float, chance: random.Random) -> None:
+        self.promises = Promises()
+        self._run, self._rate, self._chance = run, rate, chance
+        self._broker = broker
+        self._producer: Producer | None = None
+        limits = httpx2.Limits(max_connections=REQUESTS_AT_ONCE)
+        self._client = httpx2.AsyncClient(base_url=api, trust_env=False, timeout=REQUEST_SECONDS_MAX, limits=limits)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._at_once = asyncio.Semaphore(REQUESTS_AT_ONCE)
+        self._offering: asyncio.Task[None] | None = None
+        self._approving: asyncio.Task[None] | None = None
+        self._number = 0
+
+    async def start(self) -> None:
+        """Begins to offer."""
+        self._producer = self._broker.producer("shop")
+        await self._producer.start()
+        self._offering = asyncio.create_task(self._offer(), name="offer")
+        self._approving = asyncio.create_task(self._approve(), name="approve")
+
+    async def stop_offering(self) -> None:
+        """Nothing new; what was not answered yet is still asked for, and tasks are still decided."""
+        assert self._offering is not None
+        self._offering.cancel()
+        await asyncio.wait({self._offering})
+        _raise(self._offering)
+
+    async def answered(self, seconds_max: float) -> bool:
+        """Waits until everything that was asked has an answer."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=seconds_max)
+        return not self._tasks
+
+    async def close(self) -> None:
+        """Everybody goes home."""
+        tasks = {task for task in (*self._tasks, self._offering, self._approving) if task is not None}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._client.aclose()
+        if self._producer is not None:
+            await self._producer.stop()
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    async def _offer(self) -> None:
+        due = 0.0
+        while True:
+            due += self._rate * TICK_SECONDS
+            events: list[tuple[str, str, OutgoingMessage]] = []
+            while due >= 1:
+                due -= 1
+                self._one(events)
+            if events:
+                self._spawn(self._publish(events))
+            await asyncio.sleep(TICK_SECONDS)
+
+    def _one(self, events: list[tuple[str, str, OutgoingMessage]]) -> None:
+        self._number += 1
+        number, drawn = self._number, self._chance.random()
+        key = f"{self._run}-{number:06}"
+        if drawn < 0.4:
+            events.append(("order", key, message(order(key, number), "orders.events")))
+            if number % 23 == 0:
+                self._spawn(self._cancel(key))
+        elif drawn < 0.55:
+            events.append(("reminder", key, message(ReminderWanted(reminder_id=key), "lines.events")))
+        elif drawn < 0.75:
+            self._spawn(self._start("order", key, "order-fulfilment", order(key, number).plain(), 0))
+        else:
+            amount = self._chance.choice((THRESHOLD - 1, THRESHOLD, THRESHOLD + 1))
+            body = {
+                "transfer_id": key, "session_id": key, "user_id": "ravi", "from_account": f"rich-{number % RICH}",
+                "recipient": "Kiran", "amount": str(amount), "currency": "EUR",
+            }  # fmt: skip
+            self._spawn(self._start("transfer", key, "transfer", body, amount))
+
+    async def _publish(self, events: Sequence[tuple[str, str, OutgoingMessage]]) -> None:
+        assert self._producer is not None
+        self.promises.offered.update(kind for kind, _, _ in events)
+        results: Sequence[BrokerError | None]
+        try:
+            results = await self._producer.send([sent for _, _, sent in events])
+        except BrokerError as away:
+            results = [away] * len(events)
+        for (kind, key, _), refused in zip(events, results, strict=True):
+            kept = self.promises.orders if kind == "order" else self.promises.reminders
+            (kept if refused is None else self.promises.unknown).append(key)
+
+    async def _cancel(self, key: str) -> None:
+        """The customer thinks better of it, at any moment of the order's life."""
+        assert self._producer is not None
+        await asyncio.sleep(self._chance.random())
+        cancelled = message(OrderCancelled(order_id=key, reason="no longer wanted"), "orders.events")
+        try:
+            await self._producer.send([cancelled])
+        except BrokerError:
+            return  # then not
+
+    async def _start(self, kind: str, key: str, saga: str, body: Any, amount: int) -> None:
+        self.promises.offered[kind] += 1
+        headers = {"X-Actor": "shop", "Idempotency-Key": f"start-{key}"}
+        answer = await self._until_answered("POST", f"/v1/sagas/{saga}", body, headers)
+        if not answer.is_success or answer.json()["businessKey"] != key:
+            self.promises.refused.append(f"start of {saga} {key}: {answer.status_code} {answer.text[:300]}")
+        elif kind == "order":
+            self.promises.orders.append(key)
+        else:
+            self.promises.transfers[key] = amount
+
+    async def _approve(self) -> None:
+        """Looks for open tasks and decides each once, as often as that has to be asked."""
+        seen: set[str] = set()
+        headers = {"X-Actor": "maria", "X-Actor-Roles": "manager"}
+        while True:
+            page = await self._until_answered("GET", f"/v1/tasks?limit={PAGE}", None, headers)
+            for task in page.json()["items"] if page.is_success else ():
+                if task["id"] not in seen:
+                    seen.add(task["id"])
+                    self._spawn(self._vote(task["id"], len(seen)))
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _vote(self, task: str, number: int) -> None:
+        self.promises.offered["vote"] += 1
+        headers = {"X-Actor": "maria", "X-Actor-Roles": "manager", "Idempotency-Key": f"vote-{task}"}
+        shown = await self._until_answered("GET", f"/v1/tasks/{task}", None, headers)
+        outcome = "approve" if number % REJECTED_EVERY else "reject"
+        body = {"outcome": outcome, "subjectHash": shown.json().get("subjectHash", "")}
+        answer = await self._until_answered("POST", f"/v1/tasks/{task}/decide", body, headers)
+        if answer.is_success and answer.json()["decided"]:
+            self.promises.votes[task.partition(":")[0]] = outcome
+        else:
+            self.promises.refused.append(f"vote on {task}: {answer.status_code} {answer.text[:300]}")
+
+    async def _until_answered(self, method: str, path: str, body: Any, headers: dict[str, str]) -> httpx2.Response:
+        """Asks again what was not answered, or what the product could not do just then."""
+        while True:
+            try:
+                async with self._at_once:
+                    answer = await self._client.request(method, path, json=body, headers=headers)
+                running = answer.status_code == 409 and answer.json().get("code") == "key_running"
+                if answer.status_code == 429:  # too much is under way: it says when to come again
+                    self.promises.told_to_wait += 1
+                    await asyncio.sleep(min(float(answer.headers.get("Retry-After", "1")), 2))
+                elif answer.status_code < 500 and not running:
+                    return answer
+            except (httpx2.HTTPError, OSError):
+                pass
+            await asyncio.sleep(AGAIN_SECONDS * (1 + self._chance.random()))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.promises.refused.append(f"a user's program failed: {task.exception()!r}")
+
+
+def _raise(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        task.result()
