@@ -92,10 +92,14 @@ def reply_envelope(
     until: int = 0,
     done_key: str = "",
     traceparent: str = "",
+    edition: str = "",
 ) -> Envelope:
-    """The envelope of an answer. `until`: microseconds, for in_doubt. `done_key`: the earlier key really done."""
+    """The envelope of an answer. `until`: microseconds, for in_doubt. `done_key`: the earlier key really done.
+
+    `edition`: tells answers to one command apart that are not stored, and may be others the next time.
+    """
     return Envelope(
-        id=f"{command.id}/{outcome}",
+        id=f"{command.id}/{outcome}/{edition}" if edition else f"{command.id}/{outcome}",
         source=f"/participants/{participant}",
         type=type_,
         dataschema=dataschema,

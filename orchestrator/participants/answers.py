@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any
 
 from orchestrator.broker.contract import OutgoingMessage
@@ -36,7 +37,11 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @value
 class Answer:
-    """One answer. `until`: microseconds since 1970, for in doubt. `done_key`: the earlier key that was really done."""
+    """One answer. `until`: microseconds since 1970, for in doubt. `done_key`: the earlier key that was really done.
+
+    `passing`: it is stored nowhere. A command that is read again after a crash may get another one, and that is another
+    message, with an id of its own: under the same id it would be taken for a forgery of the first.
+    """
 
     outcome: str
     type: str
@@ -44,6 +49,12 @@ class Answer:
     schema: str = ""
     until: int = 0
     done_key: str = ""
+    passing: bool = False
+
+    @property
+    def edition(self) -> str:
+        """What a passing answer's id has in addition, "" for one that is stored."""
+        return blake2b(self.body + str(self.until).encode(), digest_size=8).hexdigest() if self.passing else ""
 
 
 def message(header: CommandHeader, participant: str, answer: Answer) -> OutgoingMessage:
@@ -54,9 +65,10 @@ def message(header: CommandHeader, participant: str, answer: Answer) -> Outgoing
     """
     topic, fixed = _fixed(participant, answer.outcome, answer.type, answer.schema)
     saga_id = header.saga_id.encode()
+    tail = f"{answer.outcome}/{answer.edition}" if answer.passing else answer.outcome
     headers = [
         *fixed,
-        ("ce_id", f"{header.id}/{answer.outcome}".encode()),
+        ("ce_id", f"{header.id}/{tail}".encode()),
         ("ce_tenant", header.tenant.encode()),
         ("ce_correlationid", saga_id),
         ("ce_causationid", header.id.encode()),
@@ -100,7 +112,7 @@ def from_row(row: Row, purpose: Purpose) -> Answer:
 
 def error(reason: str, until: datetime | None = None) -> Answer:
     """Not definite: the coordinator may ask again."""
-    return Answer("error", ERROR_TYPE, _reason(reason), until=_micros(until))
+    return Answer("error", ERROR_TYPE, _reason(reason), until=_micros(until), passing=True)
 
 
 def in_doubt(purpose: Purpose, until: datetime) -> Answer:
@@ -108,7 +120,7 @@ def in_doubt(purpose: Purpose, until: datetime) -> Answer:
     reason = f"in doubt: what an earlier start of this key has done can be known at {until.isoformat()}"
     if purpose not in FENCES:
         return error(reason, until)
-    return Answer("in_doubt", SETTLED_TYPE, _reason(reason), until=_micros(until))
+    return Answer("in_doubt", SETTLED_TYPE, _reason(reason), until=_micros(until), passing=True)
 
 
 def not_done() -> Answer:
@@ -118,12 +130,13 @@ def not_done() -> Answer:
 
 def refused(refusal: Refused) -> Answer:
     """A business no that is not stored, of a command that only reads."""
-    return Answer("refused", REFUSED_TYPE, refusal_body(refusal))
+    return Answer("refused", REFUSED_TYPE, refusal_body(refusal), passing=True)
 
 
 def ok(reply: Reply) -> Answer:
     """A reply that is not stored, of a command that only reads."""
-    return Answer("ok", reply.wire_name, reply.canonical(), schema_urn(reply.wire_name, reply.wire_version))
+    schema = schema_urn(reply.wire_name, reply.wire_version)
+    return Answer("ok", reply.wire_name, reply.canonical(), schema, passing=True)
 
 
 def refusal_body(refusal: Refused) -> bytes:

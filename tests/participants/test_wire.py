@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.broker.contract import IncomingMessage
-from orchestrator.messages import EnvelopeError
+from orchestrator.messages import EnvelopeError, Refused
 from orchestrator.messages.envelope import read
 from orchestrator.messages.protocol import CommandHeader, replies_topic, reply_envelope
 from orchestrator.participants import answers
 from orchestrator.participants.delivery import Delivery, read_delivery
 from orchestrator.participants.testing import command_message, incoming
-from tests.participants.tills import PutIn
+from tests.participants.tills import Put, PutIn
 
 NAMES = [name for name, _ in command_message(PutIn(amount=5)).headers]
 
@@ -91,7 +91,24 @@ def test_an_answer_has_the_headers_of_its_envelope(answer: answers.Answer, trace
     message = answers.message(header, "till", answer)
     envelope = reply_envelope(
         header, "till", answer.outcome, answer.type, dataschema=answer.schema, until=answer.until,
-        done_key=answer.done_key,
+        done_key=answer.done_key, edition=answer.edition,
     )  # fmt: skip
     assert sorted(message.headers) == sorted(envelope.headers())
     assert (message.topic, message.key) == (replies_topic("till"), header.saga_id.encode())
+
+
+def test_an_answer_that_is_stored_nowhere_has_an_id_of_its_own() -> None:
+    """After a crash a command is read again: what then fails otherwise, or reads otherwise, is another message."""
+    header = slowly(sent())
+    assert header is not None
+
+    def id_of(answer: answers.Answer) -> bytes:
+        return dict(answers.message(header, "till", answer).headers)["ce_id"]
+
+    later = datetime(2026, 1, 5, tzinfo=UTC)
+    passing = [answers.error("one"), answers.error("two"), answers.error("two", later), answers.ok(Put(amount=1)),
+               answers.ok(Put(amount=2)), answers.refused(Refused("a")), answers.refused(Refused("b")),
+               answers.in_doubt("fence", later)]  # fmt: skip
+    assert len({id_of(answer) for answer in passing}) == len(passing)
+    assert id_of(answers.error("one")) == id_of(answers.error("one")), "the same is the same"
+    assert id_of(answers.not_done()) == f"{header.id}/not_done".encode()
