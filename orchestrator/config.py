@@ -84,7 +84,7 @@ class Settings(BaseSettings):
 
     # --- intake: from the broker into the store ---
     intake_batch_messages: Annotated[int, _number(500, 1, 10_000, "Messages in one transaction at most.")]
-    intake_wait_ms: Annotated[int, _number(5, 1, 1_000, "How long a fetch waits for a first message.")]
+    intake_wait_ms: Annotated[int, _number(50, 1, 1_000, "How long a fetch waits for a first message.")]
     intake_lanes: Annotated[int, _number(2, 1, 16, "Batches that one process has under way side by side.")]
     intake_heartbeat_ms: Annotated[
         int,
