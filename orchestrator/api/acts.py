@@ -13,8 +13,10 @@ import uuid
 import structlog
 
 from orchestrator.api.problems import ProblemError
+from orchestrator.api.reading import Reading
 from orchestrator.api.views import Actor, RefusedError
 from orchestrator.kernel.inputs import Input
+from orchestrator.kernel.records import Record
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.work import Cause, Outcome, SagaInput
 
@@ -43,9 +45,21 @@ def received_at(runtime: Runtime) -> int:
     return runtime.hints.clock.now() or time.time_ns() // 1000
 
 
-async def act(runtime: Runtime, saga_id: str, given: Input, cause: Cause) -> Outcome:
-    """Submits one act on a saga. Raises RefusedError with the kernel's code, ProblemError where it failed."""
-    return checked(await runtime.submit(SagaInput(saga_id, given, cause)), saga_id)
+async def act(runtime: Runtime, saga_id: str, given: Input, cause: Cause, earlier: Reading | None = None) -> Outcome:
+    """Submits one act on a saga. Raises RefusedError with the kernel's code, ProblemError where it failed.
+
+    `earlier`: the cause names a request that may come again. Where the act is refused because an attempt that nobody
+    heard the end of has done it already, it has that one's outcome.
+    """
+    try:
+        return checked(await runtime.submit(SagaInput(saga_id, given, cause)), saga_id)
+    except RefusedError:
+        records = await earlier.records(cause.tenant, saga_id) if earlier is not None else ()
+        own = [record for record in records if record.causation_id == cause.causation_id]
+        if not own:
+            raise
+        written = [Record(record.type, record.activity, dict(record.data)) for record in own]
+        return Outcome("applied", saga_id, own[-1].version, written)
 
 
 def checked(outcome: Outcome, saga_id: str) -> Outcome:

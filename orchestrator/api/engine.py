@@ -51,7 +51,6 @@ from orchestrator.api.views import (
 )
 from orchestrator.definition.draw import mermaid
 from orchestrator.kernel.inputs import Cancel, Operate, Vote
-from orchestrator.kernel.records import Record
 from orchestrator.messages import Command, Event
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.work import Outcome
@@ -376,18 +375,8 @@ class Engine:
     async def _act(
         self, saga_id: str, given: Vote | Cancel | Operate, actor: Actor, traceparent: str, request: str = ""
     ) -> Outcome:
-        """One act. `request` names it: refused because an attempt that nobody heard the end of has done it already, it
-        has that one's outcome."""
         cause = acts.cause_of(actor, f"/api/{actor.id}/{request or acts.new_id()}", traceparent)
-        try:
-            return await acts.act(self._runtime, saga_id, given, cause)
-        except RefusedError:
-            records = await self._read.records(actor.tenant, saga_id) if request else ()
-            own = [record for record in records if record.causation_id == cause.causation_id]
-            if not own:
-                raise
-            written = [Record(record.type, record.activity, dict(record.data)) for record in own]
-            return Outcome("applied", saga_id, own[-1].version, written)
+        return await acts.act(self._runtime, saga_id, given, cause, self._read if request else None)
 
     async def _caused(self, tenant: str, saga_id: str, cause_id: str) -> bool:
         """True where this very request started the saga, in an attempt that nobody heard the end of."""
