@@ -57,7 +57,11 @@ class Settings(BaseSettings):
     other_tenants: str = Field(default="", description="Further tenants whose messages are taken, comma-separated.")
     data_dir: Path = Field(default=Path(".data"), description="Where the embedded database keeps its files.")
     consumer_group: str = Field(default="orchestrator", description="The group in which coordinators share the work.")
-    instance_id: str = Field(default="", description="A stable name of this process, unique among those that run.")
+    instance_id: str = Field(
+        default="",
+        description="A stable name of this process, unique among those that run; a pod's, for example. Empty: one that "
+        "is kept in data_dir, where files can be written there.",
+    )
 
     # --- HTTP ---
     api_host: str = Field(default="127.0.0.1", description="Address of the HTTP API; loopback unless set.")

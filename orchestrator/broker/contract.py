@@ -159,6 +159,14 @@ class Consumer(Protocol):
     def assignment(self) -> frozenset[Assignment]:
         """The partitions this consumer reads now; empty while the group is being rearranged."""
 
+    def settled(self) -> bool:
+        """The group has given this member the share that it is due, and ``fetch`` reads there.
+
+        False while the group is rearranged, while partitions still belong to a member that may be dead, and before
+        the first positions are known: then nothing can be read, however healthy this process looks. True for a member
+        that is due nothing, because others have all partitions.
+        """
+
     def generation(self) -> int:
         """A count that grows with every change of assignment. What an older generation fetched is to be dropped."""
 

@@ -128,6 +128,12 @@ class KafkaConsumer:
         """See ``Consumer``."""
         return frozenset(self._next) if self._positioned == self._membership.generation else frozenset()
 
+    def settled(self) -> bool:
+        """See ``Consumer``."""
+        membership = self._membership
+        known = membership.assigned is not None and self._positioned == membership.generation
+        return known and self._inner is not None and not self._stopped
+
     def generation(self) -> int:
         """See ``Consumer``."""
         return self._membership.generation

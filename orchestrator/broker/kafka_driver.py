@@ -3,7 +3,8 @@
 The driver's own ``stop`` may wait for ever (an idempotent producer retries without end; a consumer that joins a group
 waits for its slowest member) and may raise CancelledError although nobody cancelled anything (a fetch that was backing
 off is cancelled and awaited bare). So it runs in a task of its own with a limit, and what is left is then taken down
-part by part. Apart from this file only ``KafkaConsumer`` touches the driver's private parts, in two places.
+part by part. Apart from this file only ``KafkaConsumer``, in two places, and ``kafka_records`` touch the driver's
+private parts.
 """
 
 import asyncio
@@ -53,7 +54,13 @@ async def close_producer(producer: Any, timeout_ms: int) -> None:
 
 
 async def close_consumer(consumer: Any, timeout_ms: int) -> None:
-    """Leave the group and disconnect; after the time, without saying goodbye. Never raises."""
+    """Leave the group and disconnect; after the time, without saying goodbye. Never raises.
+
+    The driver keeps a named member's place for it, until the session time-out: right for a crash, but who stops in
+    order may never come back, and the others shall not wait. So it leaves as one without a name.
+    """
+    if consumer._coordinator is not None:
+        consumer._coordinator._group_instance_id = None
     trouble = await _finish(consumer.stop(), timeout_ms)
     if trouble is None:
         return

@@ -103,6 +103,13 @@ class PostgresConsumer:
         """See ``Consumer``."""
         return frozenset(self._named(place) for place in self._next) if self._is_positioned() else frozenset()
 
+    def settled(self) -> bool:
+        """See ``Consumer``."""
+        membership = self._membership
+        if membership is None or self._stopped or not membership.complete:
+            return False
+        return not membership.owned or self._positioned == membership.generation
+
     def generation(self) -> int:
         """See ``Consumer``."""
         return self._membership.generation if self._membership is not None else 0

@@ -15,7 +15,7 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import asyncpg
 
@@ -35,6 +35,7 @@ class Change:
 
     release: tuple[Place, ...]
     claim: tuple[Place, ...]
+    due: int = field(default=0, compare=False)  # how many partitions this member shall have in the end
 
 
 def share(
@@ -51,6 +52,7 @@ def share(
     """
     release: list[Place] = []
     claim: list[Place] = []
+    due = 0
     for topic_id in sorted(members[me]):
         readers = [member for member, topics in members.items() if topic_id in topics]
         owned: dict[uuid.UUID, list[Place]] = {member: [] for member in readers}
@@ -67,10 +69,11 @@ def share(
         # of many topics do not all fall to the same member.
         order = sorted(readers, key=lambda member: (-len(owned[member]), _tie(member, topic_id)))
         quota = base + (order.index(me) < extra)
+        due += quota
         mine = owned[me]
         release += mine[quota:]
         claim += free[: max(0, quota - len(mine))]
-    return Change(tuple(release), tuple(claim))
+    return Change(tuple(release), tuple(claim), due)
 
 
 def _tie(member: uuid.UUID, topic_id: int) -> bytes:
@@ -95,6 +98,7 @@ class Membership:
         self._nudged = asyncio.Event()
         self._failure: BrokerError | None = None
         self._leaving = False
+        self._due = -1  # partitions, by the last look; -1: never looked
         self.generation = 0
         self.owned: frozenset[Place] = frozenset()
         self.changed = asyncio.Event()
@@ -139,6 +143,11 @@ class Membership:
         self._own(frozenset())
         self._nudged.set()
         return False
+
+    @property
+    def complete(self) -> bool:
+        """It has all that it is due, and the lease on it."""
+        return 0 <= self._due <= len(self.owned) and self._failure is None and time.monotonic() < self._lease_until
 
     async def report(self, positions: Mapping[Place, int]) -> None:
         """Store progress, where we are still the owner."""
@@ -216,6 +225,7 @@ class Membership:
         if change.claim:
             rows = await self._database.rows("claim", self._group, self._me, *_columns(change.claim))
             taken = {(row["topic_id"], row["partition"]) for row in rows}
+        self._due = change.due
         self._own(frozenset((mine - set(change.release)) | taken))
         return len(taken) == len(change.claim)
 

@@ -2,6 +2,7 @@
 
 Rules of this file
 - One way to run the product, for `serve`, the demo and the bench: `running` is used by all of them.
+- A process says that it is ready when it is, not when its port is open. Until then it logs what it waits for.
 - The first SIGINT or SIGTERM asks for a graceful stop; the second one cuts.
 """
 
@@ -12,22 +13,33 @@ import contextlib
 import importlib
 import pkgutil
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import structlog
+
 from orchestrator import logs
 from orchestrator.api.app import create_app
 from orchestrator.api.server import ApiServer
+from orchestrator.broker.contract import ConsumerFencedError
 from orchestrator.cli.local import saga_modules
 from orchestrator.cli.output import Output
 from orchestrator.config import Settings
 from orchestrator.participants.own_schema import OwnSchema
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.catalog import Catalog
-from orchestrator.runtime.supervisor import Stopping
+from orchestrator.runtime.naming import instance_name
+from orchestrator.runtime.supervisor import LoopDiedError, Stopping
 from orchestrator.store.embedded import EmbeddedPostgres
 from orchestrator.store.migrate import migrate
+
+INSTANCES = "instances"  # below data_dir: the names of processes
+READY_POLL_SECONDS = 0.05
+NOT_READY_SECONDS = 5
+
+log = structlog.get_logger("orchestrator.serving")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +104,32 @@ class Running:
 @asynccontextmanager
 async def running(settings: Settings, urls: DatabaseUrls, catalog: Catalog) -> AsyncIterator[Running]:
     """Opens the runtime, and the HTTP server where the role api is wanted; the loops run in `Runtime.run`."""
-    runtime = Runtime(settings, database_url=urls.app, catalog=catalog)
-    async with runtime:
-        if "api" not in runtime.roles:
-            yield Running(runtime, "")
-            return
-        async with ApiServer(create_app(runtime), settings.api_host, settings.api_port) as server:
-            runtime.add("api", lambda stopping: _serve(server, stopping))
-            yield Running(runtime, server.url)
+    with _named(settings, urls) as settings:
+        runtime = Runtime(settings, database_url=urls.app, catalog=catalog)
+        async with runtime:
+            if "api" not in runtime.roles:
+                yield Running(runtime, "")
+                return
+            async with ApiServer(create_app(runtime), settings.api_host, settings.api_port) as server:
+                runtime.add("api", lambda stopping: _serve(server, stopping))
+                yield Running(runtime, server.url)
+
+
+@contextlib.contextmanager
+def _named(settings: Settings, urls: DatabaseUrls) -> Iterator[Settings]:
+    """The settings with a name for this process, where nobody gave it one."""
+    if settings.instance_id:
+        yield settings
+        return
+    purpose = "-".join(sorted(settings.role_names))
+    belonging = (settings.consumer_group, settings.resolved_broker_url(urls.app), urls.app)
+    with instance_name(settings.data_dir / INSTANCES, purpose, *belonging) as name:
+        try:
+            yield settings.model_copy(update={"instance_id": name.text})
+        except LoopDiedError as error:
+            if ConsumerFencedError.__name__ in error.reason:
+                name.forget()
+            raise
 
 
 async def serve_until_stopped(settings: Settings, out: Output) -> None:
@@ -112,11 +142,26 @@ async def serve_until_stopped(settings: Settings, out: Output) -> None:
             await migrate_schema(urls.owner, own_schemas(catalog, modules))
         async with running(settings, urls, catalog) as process:
             with stop_signals(process.runtime):
-                out.object({"ready": True, "api": process.api or None, "roles": sorted(process.runtime.roles)})
-                out.line(f"running {', '.join(sorted(process.runtime.roles))}; Ctrl-C stops")
-                if process.api:
-                    out.line(f"API {process.api}")
-                await process.runtime.run()
+                telling = asyncio.create_task(_tell_ready(process, out), name="tell-ready")
+                try:
+                    await process.runtime.run()
+                finally:
+                    telling.cancel()
+
+
+async def _tell_ready(process: Running, out: Output) -> None:
+    """Says that the process is ready once it is: every loop has come round, its partitions are read, work flows."""
+    began = told = time.monotonic()
+    while not (health := process.runtime.health()).ready:
+        await asyncio.sleep(READY_POLL_SECONDS)
+        if time.monotonic() - told >= NOT_READY_SECONDS:
+            told = time.monotonic()
+            waiting = {loop.name: loop.detail for loop in health.loops if not loop.ready}
+            log.warning("not ready yet", seconds=round(told - began), api=process.api or None, **waiting)
+    out.object({"ready": True, "api": process.api or None, "roles": sorted(process.runtime.roles)})
+    out.line(f"running {', '.join(sorted(process.runtime.roles))}; Ctrl-C stops")
+    if process.api:
+        out.line(f"API {process.api}")
 
 
 @contextlib.contextmanager

@@ -63,7 +63,8 @@ class Handled:
 class Worker:
     """Runs one participant in this process. Several workers of one participant share its partitions.
 
-    `progressed_at` (monotonic seconds) is when its loop last came round, for readiness.
+    `progressed_at` (monotonic seconds) is when its loop last got on, for readiness: it had partitions, read them, and
+    carried out what it read. Where as much as it may hold waits for the broker to take answers, less of it must wait.
     """
 
     def __init__(
@@ -130,9 +131,12 @@ class Worker:
     # --- the loop -----------------------------------------------------------------------------------------------------
 
     async def _loop(self, tasks: asyncio.TaskGroup) -> None:
+        unanswered = 0
         while True:
-            self.progressed_at = time.monotonic()
-            if self._progress.unfinished() >= self._settings.unanswered_max:
+            before, unanswered = unanswered, self._progress.unfinished()
+            if unanswered >= self._settings.unanswered_max:
+                if unanswered < before:
+                    self.progressed_at = time.monotonic()
                 await asyncio.sleep(self._settings.fetch_wait_ms / 1000)
                 await self._store_positions()
                 continue
@@ -149,6 +153,8 @@ class Worker:
                 await self._take(tasks, messages)
             else:
                 await self._store_positions()
+            if self._consumer.settled():
+                self.progressed_at = time.monotonic()
 
     async def _take(self, tasks: asyncio.TaskGroup, messages: Sequence[IncomingMessage]) -> None:
         began_ns = time.time_ns()

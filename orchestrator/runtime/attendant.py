@@ -39,7 +39,7 @@ class Attendant:
             worker = self._make()
             began = worker.progressed_at
             try:
-                await self._watch(worker, stopping)
+                await self._watch(worker, began, stopping)
             except Exception as error:
                 # A worker that came round its loop for a while has shown that it can: the next failures count anew.
                 if worker.progressed_at - began > PAUSE_MS_MAX / 1000:
@@ -52,13 +52,16 @@ class Attendant:
                 await stopping.sleep(pause_ms)
                 pause_ms = min(pause_ms * 2, PAUSE_MS_MAX)
 
-    async def _watch(self, worker: Worker, stopping: Stopping) -> None:
+    async def _watch(self, worker: Worker, began: float, stopping: Stopping) -> None:
         working = asyncio.create_task(worker.run(), name=self.name)
         asked = asyncio.create_task(stopping.wait(), name=f"{self.name}-stop")
         try:
             while not stopping and not working.done():
                 await asyncio.wait({working, asked}, timeout=BEAT_MS / 1000, return_when=asyncio.FIRST_COMPLETED)
-                self.pulse.beat_at(worker.progressed_at)
+                if worker.progressed_at > began:
+                    self.pulse.beat_at(worker.progressed_at)
+                else:
+                    self.pulse.trouble("waits for its partitions")
         finally:
             asked.cancel()
             working.cancel()

@@ -69,6 +69,7 @@ class Intake:
         self._heartbeat_ms = heartbeat_ms
         self._overloaded = overloaded
         self._generation = -1
+        self._done = 0  # messages processed, at the last look
         self._room = Hint()
         self.lanes = [Lane() for _ in range(lanes)]
         self.progress = Progress()
@@ -92,7 +93,10 @@ class Intake:
                     retry_ms = min(retry_ms * 2, RETRY_MS_MAX)
                     continue
                 retry_ms = RETRY_MS_FIRST
-                pulse.beat()
+                if self._consumer.settled():
+                    pulse.beat()
+                else:
+                    pulse.trouble("the group has not given this process its partitions yet")
         finally:
             # What waits in lanes is not processed any more: it was not acknowledged, and the next owner reads it.
             for lane in self.lanes:
@@ -206,7 +210,7 @@ class Intake:
         while not stopping:
             await stopping.sleep(self._heartbeat_ms)
             try:
-                await self._beat()
+                trouble = await self._beat()
                 told_ms += self._heartbeat_ms
                 if told_ms >= TELL_BROKER_MS:
                     told_ms = 0
@@ -216,12 +220,18 @@ class Intake:
                     raise
                 pulse.trouble(f"{type(error).__name__}: {error}")
                 continue
-            pulse.beat()
+            if trouble:
+                pulse.trouble(trouble)
+            else:
+                pulse.beat()
 
-    async def _beat(self) -> None:
+    async def _beat(self) -> str:
+        """Looks once. Gives why nothing gets on, or "": everything is read, or some of it was just now."""
         generation = self._generation
-        if generation < 0 or self.paused:
-            return
+        if generation < 0 or not self._consumer.settled():
+            return "the group has not given this process its partitions yet"
+        if self.paused:
+            return ""  # on purpose; the relay says what it waits for
         if not self._clock.known:
             await self._coordinator.process([])  # reads the database's clock
         # The order counts: first the instant, then the ends. What was appended before the instant lies below them.
@@ -229,13 +239,18 @@ class Intake:
         async with asyncio.timeout(END_OFFSETS_SECONDS_MAX):
             ends = await self._consumer.end_offsets()
         if self._consumer.generation() != generation or self._generation != generation:
-            return
+            return "partitions have just moved"
+        done, self._done = self._done, self.progress.done
         idle = self.progress.mark(now, ends, self._consumer.positions())
         if idle:
             group = self._group
             await self._coordinator.process([], {(group, *place): done for place, done in idle.items()})
             if self._generation == generation:
                 self.progress.wrote(idle)
+        behind = self.progress.behind
+        return (
+            f"{behind} partitions hold messages, and none was processed lately" if behind and done == self._done else ""
+        )
 
 
 def _next_offsets(batch: Sequence[IncomingMessage]) -> dict[Assignment, int]:

@@ -27,6 +27,8 @@ class Progress:
     def __init__(self) -> None:
         self._partitions: dict[Assignment, _Partition] = {}
         self._assignment: frozenset[Assignment] = frozenset()
+        self.done = 0  # messages processed and committed, ever
+        self.behind = 0  # partitions that were not read to the end that was last asked for
 
     @property
     def assignment(self) -> frozenset[Assignment]:
@@ -56,6 +58,7 @@ class Progress:
     def processed(self, done: Mapping[Assignment, int], messages: Sequence[IncomingMessage]) -> None:
         """Notes that these were committed; `done`: the next offset of each partition among them."""
         partitions = self._partitions
+        self.done += len(messages)
         for message in messages:
             partition = partitions.get((message.topic, message.partition))
             if partition is not None:
@@ -83,6 +86,7 @@ class Progress:
         markers and compacted records.
         """
         found = {}
+        self.behind = 0
         for place, end in ends.items():
             partition = self._partitions.get(place)
             if partition is None:
@@ -92,6 +96,7 @@ class Progress:
                 position = max(position, positions.get(place, -1))
             if partition.mark_end < 0:
                 partition.mark_end, partition.mark_at = end, now
+            self.behind += position < end
             if position >= end:
                 partition.mark_end, partition.mark_at = end, now
             if position >= 0 and self._reach(partition, position):

@@ -116,6 +116,7 @@ class Relay:
 
     async def run(self, stopping: Stopping, pulse: Pulse) -> None:
         """Sends what was accepted, batch by batch; on stop everything that waits in memory, once."""
+        await self._connect(stopping, pulse)
         while not stopping or self._queue:
             if not self._queue:
                 await self._wake.wait(IDLE_MS)
@@ -128,6 +129,16 @@ class Relay:
                 pulse.trouble(f"broker: {trouble}")
                 if stopping:
                     break
+                await stopping.sleep(self._retry_ms)
+
+    async def _connect(self, stopping: Stopping, pulse: Pulse) -> None:
+        """Reaches the broker before there is anything to send: a relay that could not send is not ready."""
+        while not stopping:
+            try:
+                await self._producer.start()
+                return
+            except BrokerError as error:
+                pulse.trouble(f"broker: {error}")
                 await stopping.sleep(self._retry_ms)
 
     async def _send_from_memory(self) -> Exception | None:

@@ -4,7 +4,8 @@ Rules of this file
 - A loop that ends while nobody asked it to, by exception or by returning, ends the process, with its name and reason.
   Nothing runs on half dead.
 - Ready means that every loop has made progress lately, not that a port is open. A loop says so itself (`Pulse.beat`) at
-  the end of each round, also of one that found nothing to do; a round that hangs says nothing, and turns red.
+  the end of each round, also of one that found nothing to do; a round that hangs says nothing, and turns red. A loop
+  that has not come round once is red: a process that has just started has shown nothing yet.
 - Stopping is asked first (`stopping`), in the order in which loops were added; what has not ended in time is cancelled.
 """
 
@@ -42,17 +43,18 @@ class Pulse:
     def __init__(self, name: str, stall_ms: int) -> None:
         self.name = name
         self.stall_ms = stall_ms
-        self.detail = ""  # why it does not get on, where the loop knows: "database away"
+        self.detail = "has not come round yet"  # why it does not get on, where the loop knows: "database away"
+        self.begun = False
         self._beat_at = self._heard_at = time.monotonic()
 
     def beat(self) -> None:
         """A round is over, and nothing is wrong."""
-        self._beat_at = self._heard_at = time.monotonic()
-        self.detail = ""
+        self.beat_at(time.monotonic())
 
     def beat_at(self, moment: float) -> None:
         """Progress was made at this reading of the monotonic clock, seconds."""
         self._beat_at = self._heard_at = max(self._beat_at, moment)
+        self.begun, self.detail = True, ""
 
     def trouble(self, detail: str) -> None:
         """The loop lives, but cannot do its work: without a beat for `stall_ms` it is not ready."""
@@ -66,13 +68,13 @@ class Pulse:
 
     @property
     def age_ms(self) -> int:
-        """Milliseconds since the last progress."""
+        """Milliseconds since the last progress, or since the start where there was none."""
         return int((time.monotonic() - self._beat_at) * 1000)
 
     @property
     def ready(self) -> bool:
-        """Progress was made lately."""
-        return self.age_ms <= self.stall_ms
+        """Progress was made, and lately."""
+        return self.begun and self.age_ms <= self.stall_ms
 
 
 @dataclass(frozen=True, slots=True)

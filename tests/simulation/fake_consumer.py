@@ -139,6 +139,10 @@ class FakeConsumer:
         """The partitions that it reads."""
         return frozenset(self._next) if not self._stopped else frozenset()
 
+    def settled(self) -> bool:
+        """It stands where the group and the store say."""
+        return self._positioned and not self._stopped
+
     def generation(self) -> int:
         """Counts every change."""
         return self._generation
