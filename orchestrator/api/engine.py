@@ -361,11 +361,7 @@ class Engine:
     async def not_ready(self) -> list[str]:
         """What makes no progress, in words; empty when the process is ready."""
         health = self._runtime.health()
-        reasons = [
-            f"{loop.name}: no progress for {loop.age_ms} ms{f' ({loop.detail})' if loop.detail else ''}"
-            for loop in health.loops
-            if not loop.ready
-        ]
+        reasons = health.reasons()
         if not await self._read.answers():
             reasons.append("database: does not answer")
         return reasons if reasons or health.ready else ["the process is starting or stopping"]

@@ -59,6 +59,14 @@ class Health:
     loops: tuple[LoopHealth, ...]
     facts: dict[str, int]
 
+    def reasons(self) -> list[str]:
+        """What makes no progress, in words."""
+        return [
+            f"{loop.name}: no progress for {loop.age_ms} ms{f' ({loop.detail})' if loop.detail else ''}"
+            for loop in self.loops
+            if not loop.ready
+        ]
+
 
 class Runtime:
     """One process. `database_url` logs in as the application's role, to a schema that is up to date.

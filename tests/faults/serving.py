@@ -4,23 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from orchestrator.config import ROLES
-from tests.crash.processes import READY_SECONDS_MAX, Process
 
 KIB = 1024
+READY_SECONDS_MAX = 60
+STOP_SECONDS_MAX = 25
 
 
-class Served(Process):
+class Served:
     """One `serve` with an API. `said` is the line with which it announced itself."""
 
     def __init__(self, roles: str, environment: Mapping[str, str], log: Path) -> None:
-        super().__init__(roles, {"ORCHESTRATOR_API_PORT": "0", **environment}, log)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("ORCHESTRATOR_")}
+        self.roles = roles
+        self.environment = {**kept, "ORCHESTRATOR_API_PORT": "0", **environment}
         self.said: dict[str, Any] = {}
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Starts it; does not wait until it is ready."""
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "orchestrator", "serve", "--roles", self.roles, "--json",
+                env=self.environment, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log,
+            )  # fmt: skip
 
     async def ready(self) -> None:
         """Waits for its line. Raises TimeoutError with the end of its log."""
@@ -32,6 +47,32 @@ class Served(Process):
             raise TimeoutError(f"{self.roles} did not get ready: {self.tail()}") from None
         assert line, f"{self.roles} ended at once: {self.tail()}"
         self.said = json.loads(line)
+
+    async def kill(self) -> None:
+        """SIGKILL: nothing is flushed, closed or said."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+    async def stop(self) -> int:
+        """A graceful stop; gives the exit code. Kills what does not stop in time."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.terminate()
+        try:
+            return await asyncio.wait_for(self._process.wait(), STOP_SECONDS_MAX)
+        except TimeoutError:
+            self._process.kill()
+            return await self._process.wait()
+
+    def alive(self) -> bool:
+        """It has not ended."""
+        return self._process is not None and self._process.returncode is None
+
+    def tail(self) -> str:
+        """The last lines of its log."""
+        return self._log.read_text(errors="replace")[-3_000:] if self._log.exists() else ""
 
     @property
     def api(self) -> str:

@@ -23,9 +23,9 @@ from orchestrator.broker.contract import Broker, open_broker
 from orchestrator.cli.serving import migrate_schema, own_schemas
 from orchestrator.config import Settings
 from orchestrator.runtime.catalog import Catalog
-from tests.crash.history import History
-from tests.crash.test_killed_under_load import message, order
 from tests.databases import Database
+from tests.faults.books import Books
+from tests.faults.orders import message, order
 from tests.faults.serving import Served
 
 ROLES = ("api,coordinator,relay,timers", "api,participants")
@@ -61,24 +61,16 @@ class Shop:
         while not self.ended:
             began = time.monotonic()
             keys = [f"{self.run}-{len(self.keys) + number}" for number in range(ORDERS_A_SECOND // 4)]
-            results = await producer.send([message(order(key, 1)) for key in keys])
+            results = await producer.send([message(order(key)) for key in keys])
             assert set(results) == {None}, results
             self.keys += keys
             await asyncio.sleep(max(0.0, 0.25 - (time.monotonic() - began)))
 
 
-class Unnamed(Served):
-    """A process that nobody has given a name."""
-
-    def __init__(self, roles: str, environment: Mapping[str, str], log: Path) -> None:
-        super().__init__(roles, environment, log)
-        del self._environment["ORCHESTRATOR_INSTANCE_ID"]
-
-
 @asynccontextmanager
-async def running(environment: Mapping[str, str], logs: Path) -> AsyncIterator[list[Unnamed]]:
+async def running(environment: Mapping[str, str], logs: Path) -> AsyncIterator[list[Served]]:
     """All processes of the product, ready; gone afterwards."""
-    processes = [Unnamed(roles, environment, logs / f"{number}.log") for number, roles in enumerate(ROLES)]
+    processes = [Served(roles, environment, logs / f"{number}.log") for number, roles in enumerate(ROLES)]
     try:
         await asyncio.gather(*(process.start() for process in processes))
         await asyncio.gather(*(process.ready() for process in processes))
@@ -89,7 +81,7 @@ async def running(environment: Mapping[str, str], logs: Path) -> AsyncIterator[l
                 await process.kill()
 
 
-async def first_green(process: Unnamed, address: str, since: float) -> tuple[float, set[str]]:
+async def first_green(process: Served, address: str, since: float) -> tuple[float, set[str]]:
     """Seconds until /readyz is green, and what it said while it was red. The port comes before the ready line."""
     reds: set[str] = set()
     async with httpx2.AsyncClient(base_url=address, trust_env=False, timeout=10) as client:
@@ -108,24 +100,24 @@ async def first_green(process: Unnamed, address: str, since: float) -> tuple[flo
             await asyncio.sleep(0.02)
 
 
-async def back(history: History, shop: Shop, since: float) -> tuple[float, float]:
+async def back(books: Books, shop: Shop, since: float) -> tuple[float, float]:
     """Seconds until the first order since ends, and until nothing older than a second is left to do."""
-    before, first = await history.ended(shop.keys), 0.0
+    before, first = await books.ended(shop.keys), 0.0
     while True:
         due = shop.keys[: -ORDERS_A_SECOND or None]
         await asyncio.sleep(0.1)
-        first = first or (time.monotonic() - since if await history.ended(shop.keys) > before else 0.0)
-        if first and await history.ended(due) == len(due):
+        first = first or (time.monotonic() - since if await books.ended(shop.keys) > before else 0.0)
+        if first and await books.ended(due) == len(due):
             return first, time.monotonic() - since
         waited = time.monotonic() - since
-        assert waited < BACK_SECONDS_MAX, f"not back after {waited:.0f} s:\n{await history.unfinished(due)}"
+        assert waited < BACK_SECONDS_MAX, f"not back after {waited:.0f} s:\n{await books.unfinished(due)}"
 
 
-async def until_ended(history: History, shop: Shop, count: int) -> None:
+async def until_ended(books: Books, shop: Shop, count: int) -> None:
     """Waits until so many orders have ended."""
     over = time.monotonic() + DRAIN_SECONDS_MAX
-    while await history.ended(shop.keys) < count:
-        assert time.monotonic() < over, await history.unfinished(shop.keys)
+    while await books.ended(shop.keys) < count:
+        assert time.monotonic() < over, await books.unfinished(shop.keys)
         await asyncio.sleep(0.1)
 
 
@@ -143,38 +135,38 @@ async def test_after_a_kill_of_everything_work_flows_again_at_once_and_green_mea
     }
     broker = open_broker(broker_url, settings=Settings(topic_partitions=4).broker_settings())
     connection = await asyncpg.connect(database.admin_url)
-    history, shop = History(connection), Shop(broker, uuid4().hex[:8])
+    books, shop = Books(connection), Shop(broker, uuid4().hex[:8])
     try:
         async with running(environment, tmp_path) as processes:
             selling = asyncio.create_task(shop.sell())
             try:
-                await until_ended(history, shop, FIRST_ORDERS)
-                record_property("seconds", await kill_and_restart(processes, history, shop))
+                await until_ended(books, shop, FIRST_ORDERS)
+                record_property("seconds", await kill_and_restart(processes, books, shop))
             finally:
                 shop.ended = True
                 await selling
-            await until_ended(history, shop, len(shop.keys))
+            await until_ended(books, shop, len(shop.keys))
             for process in processes:
                 assert await process.stop() == 0, process.tail()
-        orders = await history.orders(shop.keys)
+        orders = await books.orders(shop.keys)
         assert {one.phase for one in orders} == {"completed"}
-        await history.ledgers_balance()
-        await history.effects_match(orders)
+        await books.ledgers_balance()
+        await books.effects_match(orders)
     finally:
         await broker.close()
         await connection.close()
 
 
-async def kill_and_restart(processes: list[Unnamed], history: History, shop: Shop) -> dict[str, Any]:
+async def kill_and_restart(processes: list[Served], books: Books, shop: Shop) -> dict[str, Any]:
     """Kills all at once, starts all at once; what happened when, in seconds since the start."""
     for process in processes:
         await process.kill()
     ports = [process.api.rpartition(":")[2] for process in processes]
     since = time.monotonic()
     for process, port in zip(processes, ports, strict=True):
-        process._environment["ORCHESTRATOR_API_PORT"] = port
+        process.environment["ORCHESTRATOR_API_PORT"] = port
         await process.start()
-    flows = asyncio.create_task(back(history, shop, since))
+    flows = asyncio.create_task(back(books, shop, since))
     greens = await asyncio.gather(*(first_green(process, process.api, since) for process in processes))
     await asyncio.gather(*(process.ready() for process in processes))
     said = time.monotonic() - since
