@@ -131,9 +131,9 @@ async def test_after_a_kill_of_everything_work_flows_again_at_once_and_green_mea
         "ORCHESTRATOR_BROKER_URL": broker_url,
         "ORCHESTRATOR_SAGAS": ",".join(MODULES),
         "ORCHESTRATOR_DATA_DIR": str(tmp_path / "data"),
-        "ORCHESTRATOR_TOPIC_PARTITIONS": "4",
+        "ORCHESTRATOR_TOPIC_PARTITIONS": "2",
     }
-    broker = open_broker(broker_url, settings=Settings(topic_partitions=4).broker_settings())
+    broker = open_broker(broker_url, settings=Settings(topic_partitions=2).broker_settings())
     connection = await asyncpg.connect(database.admin_url)
     books, shop = Books(connection), Shop(broker, uuid4().hex[:8])
     try:
