@@ -16,7 +16,7 @@ from orchestrator import Saga
 from orchestrator.kernel import inject
 from orchestrator.kernel.graph import Param, node_path
 from orchestrator.testing.exploring.explore import Plan, Scenario, ScheduleError, run_plan
-from orchestrator.testing.exploring.participants import Rates
+from orchestrator.testing.exploring.faults import Rates
 from tests.definition.claims import claims, payout
 from tests.definition.orders import order
 from tests.definition.random_flows import draw

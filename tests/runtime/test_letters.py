@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -108,7 +109,7 @@ class TestReplies:
     async def test_of_an_unknown_saga(self, desk: Desk, eyes: Eyes) -> None:
         await desk.take(event(OrderPlaced(order_id="o-1")))
         row = desk.newest("inventory")
-        stranger = type(row)("nobody", *(getattr(row, name) for name in row.__slots__[1:]))
+        stranger = replace(row, saga_id="nobody")
         message = reply(stranger, Reserved(hold="h"))
         headers = [(n, b"nobody" if n == "ce_correlationid" else t) for n, t in message.headers]
         (outcome,) = await desk.take(incoming(message.topic, "nobody", headers, message.value))
