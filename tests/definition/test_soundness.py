@@ -15,8 +15,9 @@ import pytest
 from orchestrator import Saga
 from orchestrator.kernel import inject
 from orchestrator.kernel.graph import Param, node_path
-from orchestrator.testing.exploring.explore import Plan, Scenario, ScheduleError, run_plan
+from orchestrator.testing.exploring.explore import Scenario, ScheduleError, run_plan
 from orchestrator.testing.exploring.faults import Rates
+from orchestrator.testing.exploring.planning import Plan
 from tests.definition.claims import claims, payout
 from tests.definition.orders import order
 from tests.definition.random_flows import draw
