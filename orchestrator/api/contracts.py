@@ -9,6 +9,7 @@ from orchestrator.api.problems import ProblemError
 from orchestrator.messages import Command, Contract, ContractError, Event
 from orchestrator.messages.examples import example_of
 from orchestrator.runtime.catalog import Catalog
+from orchestrator.runtime.routing import TEXT_CHARACTERS_MAX
 
 
 def named(catalog: Catalog, name: str) -> type[Contract]:
@@ -70,6 +71,14 @@ def definitions(catalog: Catalog) -> Iterator[dict[str, Any]]:
         }
 
 
+def checked_key(message: Event | Command[Any]) -> str:
+    """The business key of a message. Raises ContractError for one that no index could hold, as intake would."""
+    key = message.key()
+    if len(key) > TEXT_CHARACTERS_MAX:
+        raise ContractError(f"{message.wire_name}: the business key has more than {TEXT_CHARACTERS_MAX} characters")
+    return key
+
+
 def start_message(catalog: Catalog, name: str, given: Event | Command[Any] | Mapping[str, Any]) -> Event | Command[Any]:
     """The start message of a saga; plain data is read as the first of its start contracts that fits.
 
@@ -89,7 +98,7 @@ def start_message(catalog: Catalog, name: str, given: Event | Command[Any] | Map
         try:
             message = contract.from_plain(given)
             if isinstance(message, Event | Command):
-                message.key()
+                checked_key(message)
                 message.canonical()
                 return message
         except ValueError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
+from orchestrator.api.contracts import checked_key
 from orchestrator.api.problems import ProblemError
 from orchestrator.api.views import CloudEvent, Published
 from orchestrator.broker.contract import Broker, OutgoingMessage, Producer
@@ -59,7 +60,7 @@ class Publisher:
             raise ProblemError("unknown_type", f"No saga here starts on or waits for {given.type[:80]!r}.")
         try:
             event = contract.from_plain(given.data, version)
-            event.key()
+            checked_key(event)
             event.canonical()
         except (ContractError, ValueError) as error:
             raise ProblemError("invalid", str(error)) from error

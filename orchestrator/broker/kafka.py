@@ -140,6 +140,9 @@ class KafkaBroker:
             "message.timestamp.type": _APPEND_TIME,
             "max.message.bytes": str(settings.message_bytes_max + _BATCH_SLACK_BYTES),
             "retention.ms": str(retention_ms),
+            # Whatever producers send, the log holds it as it is: so the limit above counts what readers will get, and a
+            # small batch that would be a thousand times as large in their memory is refused by the broker.
+            "compression.type": "uncompressed",
         }
         partitions = spec.partitions or settings.partitions_default
         # An empty replica_assignments is how this driver lets -1, the cluster's default replication, pass.

@@ -107,3 +107,11 @@ async def test_the_command_line_says_when_to_come_again(full: Product) -> None:
     assert caught.value.do.startswith("wait ")
     assert "do the same again" in caught.value.do
     assert caught.value.facts["retryAfter"] >= 1
+
+
+async def test_a_key_that_no_index_could_hold_is_refused_at_the_door(product: Product) -> None:
+    """Not after it was promised: as a dead letter it would be found by somebody else, much later."""
+    body = payout() | {"payout_id": "".join(str(uuid.uuid4()) for _ in range(1_000))}
+    for answer in (await product.post("/v1/sagas/payout", body), await emit(product, "apitest.PayoutRequested", body)):
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+        assert "more than 500 characters" in answer.json()["detail"]
