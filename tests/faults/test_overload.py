@@ -37,6 +37,7 @@ SLACK = 100  # what may be let in between two looks at the database, and what we
 OFFERED_TIMES = 10  # as much as is taken
 REFUSALS_MIN = 300
 CLIENTS = 24
+IMPATIENCE_SECONDS = 0.03  # after whatever was answered; they should wait as long as Retry-After says
 LOAD_SECONDS_MIN, LOAD_SECONDS_MAX = 4, 150
 DRAIN_SECONDS_MAX = 60
 GROWTH_BYTES_MAX = 120 * 1024 * 1024
@@ -127,6 +128,7 @@ class Crowd:
         """Asks and asks, until told to stop."""
         while not self.ended:
             await self.one(way)
+            await asyncio.sleep(IMPATIENCE_SECONDS)
 
     @property
     def accepted(self) -> int:
