@@ -10,6 +10,7 @@ from typing import Any, cast
 from orchestrator.kernel.inputs import Cancel, Operate, Vote
 from orchestrator.runtime.work import Cause, SagaInput
 from orchestrator.testing.exploring import people
+from orchestrator.testing.exploring.checker import demand
 from tests.simulation.process import Process
 from tests.simulation.world import World
 
@@ -99,4 +100,10 @@ class Crowd:
         outcome = await process.submit(item)
         self.asking -= 1
         answer = outcome.fate if outcome is not None else "no answer"
+        if outcome is not None:
+            with self.world.judging():
+                moved = id(given) in self.world.applied
+                demand(
+                    moved == (answer == "applied"), f"{given} was answered {answer}; it moved its saga: {moved} (V31)"
+                )
         self.world.log(f"{process.name} answers {person} {type(given).__name__}: {answer}")

@@ -32,6 +32,9 @@ def finish(world: World) -> None:
         demand(versions == list(range(1, row.head.version + 1)), f"{saga_id}: versions {versions} (V2)")
     for place in tables.outbox:
         demand(place in world.published or place in world.refused, f"{place} was never sent (V5)")
+    for place in world.refused:
+        heard = place in world.told or place in world.published or place in tables.unsent
+        demand(heard, f"the broker refused {place} for good, and its saga was not told (rule 30)")
     for partition, messages in world.consumed_partitions():
         for came in messages:
             demand(world.accounted(came), f"{partition} {came.offset} was lost (V27)")
@@ -44,3 +47,18 @@ def finish(world: World) -> None:
         ("checks", tables.checks), ("resumes", tables.resumes), ("unsent", tables.unsent),
     ):  # fmt: skip
         demand(not rest, f"all sagas have ended, and {name} are left: {list(rest)[:3]}")
+
+
+def meet(world: World) -> None:
+    """At a quiet moment no wait is open for which something is kept that it may take (rule 23)."""
+    tables = world.tables
+    for check, wait in tables.waits.items():
+        saga_id, activity = check[:2]
+        head, state = tables.heads[saga_id].head, world.states[saga_id]
+        found = state.activities[activity]
+        if any(place[1:] == activity for place in state.stuck):
+            continue
+        for event in tables.kept({(wait.tenant, *check[2:])}):
+            mine = event.arrived_at >= wait.accepts_from and (head.name, head.business_key) not in event.consumed_by
+            late = found.due and event.arrived_at >= found.due
+            demand(not mine or late, f"{saga_id} {activity} waits for {event.event_id}, which is kept (rule 23)")

@@ -38,8 +38,8 @@ class Weather:
     @classmethod
     def swarm(cls, random: Random) -> Weather:
         """The weather of one seed."""
-        most = {"before": 0.06, "after": 0.06, "hang": 0.02, "unknown": 0.2, "crash": 0.01, "lost_send": 0.15}
-        drawn = {name: random.random() * rate if random.random() < 0.4 else 0.0 for name, rate in most.items()}
+        most = {"before": 0.12, "after": 0.12, "hang": 0.02, "unknown": 0.2, "crash": 0.01, "lost_send": 0.25}
+        drawn = {name: random.random() * rate if random.random() < 0.45 else 0.0 for name, rate in most.items()}
         return cls(slow=random.choice([0.0, 0.003, 0.003, 0.03, 0.2]), **drawn)
 
 

@@ -71,12 +71,25 @@ class Outside:
             log.append(OutgoingMessage(old.topic, old.key, old.value, old.headers))
 
     def garbage(self) -> None:
-        """Something that nobody can read."""
+        """Something that nobody can read, or an id that came before with another body."""
         random = self.world.random
+        if random.random() < 0.4:
+            self._forge()
+            return
         value, headers = random.choice(GARBAGE)
         topic = random.choice(sorted(self.world.catalog.routes.consumed))
         self.world.log(f"garbage on {topic}")
         self.world.messages.append(OutgoingMessage(topic, b"k", value, tuple(headers.items())))
+
+    def _forge(self) -> None:
+        came = [partition for _, partition in self.world.consumed_partitions() if partition]
+        if came:
+            old: IncomingMessage = self.world.random.choice(self.world.random.choice(came))
+            texts = dict(old.headers)
+            ours = texts.get("ce_source", b"").startswith(b"/sagas/")  # nobody else may send as a saga
+            if old.value and not ours and texts.get("ce_type", b"").startswith(b"flow_contracts."):
+                self.world.log(f"forged {old.topic}[{old.partition}] {old.offset}")
+                self.world.messages.append(OutgoingMessage(old.topic, old.key, old.value + b" ", old.headers))
 
     def redrive(self, processes: list[Process]) -> bool:
         """After the faults: what can be mended is driven again. True where there was something."""

@@ -23,7 +23,7 @@ from orchestrator.testing.exploring.explore import Scenario
 from orchestrator.testing.exploring.faults import Faults, Rates
 from tests.kernel.flows import draw, staged
 from tests.simulation.crowd import Crowd
-from tests.simulation.ending import finish
+from tests.simulation.ending import finish, meet
 from tests.simulation.faults import Weather
 from tests.simulation.outside import Outside
 from tests.simulation.plan import Plan
@@ -236,6 +236,7 @@ class Schedule:
                 process.port.aimed = 0
         for _ in range(HEALING_ROUNDS_MAX):
             await self._quiet()
+            meet(world)
             if self.outside.redrive(self.processes) or self.crowd.mend():
                 continue
             if all(state.ended for state in world.states.values()):

@@ -18,7 +18,7 @@ from typing import Any
 from orchestrator.kernel.api import Turn
 from orchestrator.kernel.folding import evolve
 from orchestrator.kernel.graph import Program
-from orchestrator.kernel.inputs import Input, Parent, TimerDue
+from orchestrator.kernel.inputs import Answer, ChildAnswer, Input, Parent, SendRefused, TimerDue
 from orchestrator.kernel.records import Record
 from orchestrator.kernel.state import State
 from orchestrator.runtime import turns
@@ -47,6 +47,7 @@ class Watch:
         self._tables: Tables = world.tables
         self._noted: dict[asyncio.Task[Any] | None, list[Decided]] = {}
         self._written: dict[int, tuple[BatchWrite, list[Decided]]] = {}
+        self._causes: set[tuple[str, str]] = set()
         self._read: dict[tuple[str, str, int], int] = {}
 
     # --- while a batch is decided -------------------------------------------------------------------------------------
@@ -93,10 +94,18 @@ class Watch:
             world.log("".join(f"\n      -> {record.type} {record.activity}" for record in turn.records)[1:])
             if isinstance(decided.given, TimerDue):
                 self._timer(saga_id, decided.given, state)
+            world.applied[id(decided.given)] = decided.given
+        if isinstance(decided.given, SendRefused):
+            world.told.add((saga_id, decided.given.version))
         world.checker.turn(saga_id, decided.program.graph, decided.given, decided.now, turn)
         lines = self._tables.stream(saga_id)[before : before + len(turn.records)] if turn.records else []
         for line in lines:
             demand(line.recorded_at >= decided.now, f"{saga_id}: recorded before it was decided")
+        if lines and isinstance(decided.given, Answer | ChildAnswer):
+            cause = (saga_id, lines[0].causation_id)
+            demand(cause not in self._causes, f"message {cause[1]} moved {saga_id} twice (V27)")
+            self._causes.add(cause)
+        for line in lines:
             evolve(state, Record(line.type, line.activity, line.data))
         demand(state.summary() == turn.state.summary(), f"{saga_id}: the stored bytes fold into another state (V12)")
         for message in turn.effects.outbox:

@@ -23,6 +23,7 @@ from orchestrator.kernel.state import State
 from orchestrator.messages.protocol import ANSWER_TYPE
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.store.columns import message_key
+from orchestrator.store.contract import DeadLetter
 from orchestrator.testing.exploring.checker import Checker
 from orchestrator.testing.exploring.explore import Scenario
 from orchestrator.testing.exploring.faults import Faults
@@ -61,6 +62,8 @@ class World:
     refused: set[tuple[str, int]] = field(default_factory=set)  # what the broker never takes
     clocked: dict[tuple[str, str, int], tuple[str, int]] = field(default_factory=dict)  # timer -> its command
     started: dict[str, str] = field(default_factory=dict)  # saga id -> id of the message that starts it
+    told: set[tuple[str, int]] = field(default_factory=set)  # refused messages that their sagas know of
+    applied: dict[int, Any] = field(default_factory=dict)  # acts of people that moved a saga, by identity
     struck: list[tuple[str, str]] = field(default_factory=list)
     past: list[Any] = field(default_factory=list)
     acts: list[tuple[str, Any]] = field(default_factory=list)  # what people want to do: saga, input
@@ -145,19 +148,30 @@ class World:
     def accounted(self, message: IncomingMessage) -> bool:
         """It was taken in, or is kept as a dead letter, or concerns nobody here."""
         texts = {name: value.decode(errors="replace") for name, value in message.headers}
-        key = message_key(texts.get("ce_tenant", "main"), texts.get("ce_source", ""), texts.get("ce_id", ""))
-        if self.tables.inbox.get(key) == sha256(message.value or b"").digest():
-            return True
         if (message.topic, message.partition, message.offset) in self.kept_letters():
             return True
+        key = message_key(texts.get("ce_tenant", "main"), texts.get("ce_source", ""), texts.get("ce_id", ""))
         type_ = texts.get("ce_type", "")
         routes = self.catalog.routes
+        if self.tables.inbox.get(key) == sha256(message.value or b"").digest():
+            if type_ not in routes.awaiters or self._remembered(f"{texts['ce_source']}\n{texts['ce_id']}"):
+                return True
+            # A copy of one that is kept as a dead letter.
+            return any((letter.value, letter.headers) == (message.value, message.headers) for letter in self._letters())
         known = type_ in self.catalog.registry and message.topic.endswith(".events")
         return known and type_ not in routes.awaiters and type_ not in routes.starts
 
+    def _remembered(self, event_id: str) -> bool:
+        """An event that sagas may wait for was taken by one, or is kept for those to come."""
+        tables = self.tables
+        return any(place[3] == event_id for place in tables.early) or any(p[1] == event_id for p in tables.consumed)
+
     def kept_letters(self) -> set[tuple[str, int, int]]:
         """Where the dead letters came from."""
-        return {(letter.topic, letter.partition, letter.offset) for letter in self.tables.letters.values()}
+        return {(letter.topic, letter.partition, letter.offset) for letter in self._letters()}
+
+    def _letters(self) -> list[DeadLetter]:
+        return list(self.tables.letters.values())
 
     def _reads(self, saga_id: str, activity: str) -> bool:
         node = self.programs[self.names[saga_id]].graph.nodes[node_path(activity)]

@@ -1,0 +1,1 @@
+"""Bugs planted into the runtime on purpose: whole-runtime schedules must find every one of them."""

@@ -1,0 +1,76 @@
+"""Planted bugs of intake, progress, timers and the reconciler."""
+
+from __future__ import annotations
+
+from tests.kernel.mutations.mutation import Mutation, mutation
+
+INTAKE, PROGRESS, TIMERS, RECONCILER = "runtime/intake", "runtime/progress", "runtime/timers", "runtime/reconciler"
+
+BUGS: tuple[Mutation, ...] = (
+    mutation(
+        "positions are stored on fetch", INTAKE,
+        "        self.progress.fetched(messages)\n",
+        "        self.progress.fetched(messages)\n"
+        "        await self._coordinator.process([], self._positions(_next_offsets(messages)))\n",
+    ),
+    mutation(
+        "catch and continue: a batch that was not stored is dropped", INTAKE,
+        "                await stopping.sleep(retry_ms)\n                if stopping:\n                    return\n"
+        "                retry_ms = min(retry_ms * 2, RETRY_MS_MAX)\n                continue\n",
+        "                return\n",
+    ),
+    mutation(
+        "positions are one too far", INTAKE,
+        "(message.topic, message.partition): message.offset + 1 for",
+        "(message.topic, message.partition): message.offset + 2 for",
+    ),
+    mutation(
+        "positions are one too short", INTAKE,
+        "(message.topic, message.partition): message.offset + 1 for",
+        "(message.topic, message.partition): message.offset for",
+    ),
+    mutation(
+        "one partition in two lanes", INTAKE,
+        "lanes[message.partition % len(lanes)]", "lanes[message.offset % len(lanes)]",
+    ),
+    mutation(
+        "an idle partition's position passes what is under way", PROGRESS,
+        "            if not partition.under_way:\n", "            if True:\n",
+    ),
+    mutation(
+        "what is under way is never done", PROGRESS,
+        "                partition.under_way -= 1\n", "                partition.under_way -= 0\n",
+    ),
+    mutation(
+        "the instant is taken after the ends", INTAKE,
+        "        now = self._clock.now()\n        async with asyncio.timeout(END_OFFSETS_SECONDS_MAX):\n"
+        "            ends = await self._consumer.end_offsets()\n",
+        "        async with asyncio.timeout(END_OFFSETS_SECONDS_MAX):\n"
+        "            ends = await self._consumer.end_offsets()\n        now = self._clock.now()\n",
+    ),
+    mutation(
+        "an instant counts before its end is reached", PROGRESS,
+        "        reached = 0 <= partition.mark_end <= offset\n", "        reached = 0 <= partition.mark_end\n",
+    ),
+    mutation(
+        "timers do not wait for intake", TIMERS,
+        "self._store.due_timers(until, self", "self._store.due_timers(None, self",
+    ),
+    mutation(
+        "a partition that was never read does not count", TIMERS,
+        "and (behind or not self._all_read)", "and behind",
+    ),
+    mutation(
+        "an error of the store ends the timers", TIMERS,
+        "                if not error.retriable:\n                    raise\n", "                raise\n",
+    ),
+    mutation(
+        "resumes are not looked for", RECONCILER,
+        "        sagas = await self._store.due_resumes(self._batch_rows)\n", "        sagas: list[str] = []\n",
+    ),
+    mutation(
+        "checks are not looked for", RECONCILER,
+        "        waiting = await self._store.due_checks(self._batch_rows)\n",
+        "        waiting = (await self._store.due_checks(self._batch_rows))[:0]\n",
+    ),
+)  # fmt: skip
