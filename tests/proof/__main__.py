@@ -38,19 +38,26 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--schedules", type=int, default=500_000, help="random schedules of random flows")
+    parser.add_argument("--runtime", type=int, default=20_000, help="schedules of the whole runtime")
     # Ten kills come with a crash of the database and, on Kafka, with two kills of the broker: 1,000 with 100 of each.
     parser.add_argument("--kills-total", type=int, default=1_000, help="of processes, over both brokers")
     parser.add_argument("--seed", type=int, default=1, help="of what goes wrong when")
     parser.add_argument("--sagas", type=int, default=20_000, help="orders of each bench")
     parser.add_argument("--line-sample", type=int, default=0, help="lines of each unit to be killed at; 0: all")
-    parser.add_argument("--only", default="schedules,planted,lines,kills,bench", help="which parts, comma-separated")
+    parser.add_argument(
+        "--only", default="schedules,runtime,planted,lines,kills,bench", help="which parts, comma-separated"
+    )
     given = parser.parse_args()
     parts = []
     wanted = given.only.split(",")
     if "schedules" in wanted:
         parts.append(_schedules(given.schedules))
+    if "runtime" in wanted:
+        simulation = [sys.executable, "-m", "tests.simulation", "--seeds", str(given.runtime)]
+        parts.append(_run("whole-runtime schedules", simulation, tail=1))
     if "planted" in wanted:
         parts.append(_run("planted bugs", [sys.executable, "-m", "tests.kernel.mutations"], tail=3))
+        parts.append(_run("planted bugs of the runtime", [sys.executable, "-m", "tests.simulation.mutations"], tail=1))
     if "lines" in wanted:
         sweep = [sys.executable, "-m", "tests.crash.every_line", "--sample", str(given.line_sample)]
         parts.append(_run("killed at every line", sweep, tail=1))

@@ -121,6 +121,7 @@ class Schedule:
             if process.port is not None:
                 process.port.alive = process.up = False
         self.loop.set_exception_handler(lambda loop, context: None)
+        self.loop.selector.rounds = 0
         for _ in range(5):
             tasks = [task for task in asyncio.all_tasks(self.loop) if not task.done()]
             for task in tasks:

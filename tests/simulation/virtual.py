@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import inf, nextafter
 from typing import Any
 
 from orchestrator.runtime import hints, relay, supervisor
@@ -28,17 +29,16 @@ class StandstillError(AssertionError):
 class _NoSelector:
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
-        self._rounds = 0
+        self.rounds = 0
 
     def select(self, timeout: float | None) -> list[Any]:
         """Nothing comes from outside: the time simply passes."""
-        self._rounds += 1
-        if self._rounds > ROUNDS_MAX:
+        self.rounds += 1
+        if self.rounds > ROUNDS_MAX:
             raise StandstillError(f"{ROUNDS_MAX} rounds of the event loop: something turns in circles")
         if timeout is None:
             raise StandstillError("everything waits, and nothing is due")
-        if timeout > 0:
-            self._loop.jump(timeout)
+        self._loop.reach()
         return []
 
     def close(self) -> None:
@@ -51,7 +51,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._virtual = 1_000.0
-        self._selector = _NoSelector(self)
+        self._clock_resolution = 0.0
+        self._selector = self.selector = _NoSelector(self)
         self.set_task_factory(_owned)
 
     def time(self) -> float:
@@ -61,6 +62,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def jump(self, seconds: float) -> None:
         """Lets time pass at once."""
         self._virtual += seconds
+
+    def reach(self) -> None:
+        """The next thing is due: just after its instant, so that whoever waited until then finds it over."""
+        if self._scheduled and not self._ready:  # type: ignore[attr-defined]
+            self._virtual = max(self._virtual, nextafter(self._scheduled[0]._when, inf))  # type: ignore[attr-defined]
 
     def _process_events(self, event_list: list[Any]) -> None:
         """There are none."""

@@ -1,4 +1,9 @@
-"""Planted bugs of intake, progress, timers and the reconciler."""
+"""Planted bugs of intake, progress, timers and the reconciler.
+
+Not here, since nothing can tell it from the product: positions that are one too short (the heartbeat stores the right
+one, and what comes twice is known), messages under way that are never counted down (that matters only in a log with
+markers of transactions, which this one has not).
+"""
 
 from __future__ import annotations
 
@@ -25,21 +30,12 @@ BUGS: tuple[Mutation, ...] = (
         "(message.topic, message.partition): message.offset + 2 for",
     ),
     mutation(
-        "positions are one too short", INTAKE,
-        "(message.topic, message.partition): message.offset + 1 for",
-        "(message.topic, message.partition): message.offset for",
-    ),
-    mutation(
         "one partition in two lanes", INTAKE,
         "lanes[message.partition % len(lanes)]", "lanes[message.offset % len(lanes)]",
     ),
     mutation(
         "an idle partition's position passes what is under way", PROGRESS,
         "            if not partition.under_way:\n", "            if True:\n",
-    ),
-    mutation(
-        "what is under way is never done", PROGRESS,
-        "                partition.under_way -= 1\n", "                partition.under_way -= 0\n",
     ),
     mutation(
         "the instant is taken after the ends", INTAKE,
