@@ -31,12 +31,12 @@ NOTHING = {"held": 0, "paid": 0, "handed_over": 0, "standing": 0}
 
 @dataclass(slots=True)
 class Seen:
-    """What the streams say. `lateness_us`: of every timer of a reminder, against its due instant."""
+    """What the streams say. `lateness_us`: of the timer of each reminder, by key, against its due instant."""
 
     phases: dict[tuple[str, str], str] = field(default_factory=dict)  # (saga's name, key) to how it ended
     ids: dict[str, tuple[str, str]] = field(default_factory=dict)
     ended: Counter[str] = field(default_factory=Counter)
-    lateness_us: list[int] = field(default_factory=list)
+    lateness_us: dict[str, int] = field(default_factory=dict)
     records: int = 0
     flaws: list[str] = field(default_factory=list)
 
@@ -94,7 +94,7 @@ class History:
                 seen.records += len(stream)
                 flaw = verify(stream, head_version=head["version"], head_hash=head["hash"])
                 seen.flaws += [f"{where}: {flaw}"] if flaw is not None else _story(head, stream, promises)
-                seen.lateness_us += _lateness(stream)
+                seen.lateness_us.update((head["business_key"], late) for late in _lateness(stream))
         return seen
 
     async def _orders(self, seen: Seen) -> list[str]:
@@ -190,4 +190,5 @@ def _reminders(seen: Seen, world: Path) -> Iterator[str]:
     yield from (f"{key} happened outside, and nobody asked" for key in happened if key not in reminders)
     if len(seen.lateness_us) != len(reminders):
         yield f"{len(reminders)} timers were set, {len(seen.lateness_us)} fired"
-    yield from (f"a timer fired {-late} microseconds early, or twice" for late in seen.lateness_us if late < 0)
+    late = seen.lateness_us.items()
+    yield from (f"the timer of {key} fired {-by} microseconds early, or twice" for key, by in late if by < 0)

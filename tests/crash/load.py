@@ -26,6 +26,7 @@ from tests.crash.payouts import ReminderWanted
 
 TICK_SECONDS = 0.25
 AGAIN_SECONDS = 0.2
+CALM_SECONDS = 0.05
 REQUEST_SECONDS_MAX = 10.0
 REQUESTS_AT_ONCE = 40
 REJECTED_EVERY = 7
@@ -100,6 +101,14 @@ class Load:
         self._offering.cancel()
         await asyncio.wait({self._offering})
         _raise(self._offering)
+
+    async def calm(self, count: int) -> list[str]:
+        """Some reminders, one after the other, while nothing goes wrong; their keys."""
+        keys = [f"{self._run}-calm-{number:03}" for number in range(count)]
+        for key in keys:
+            await self._publish([("reminder", key, message(ReminderWanted(reminder_id=key), "lines.events"))])
+            await asyncio.sleep(CALM_SECONDS)
+        return keys
 
     async def answered(self, seconds_max: float) -> bool:
         """Waits until everything that was asked has an answer."""

@@ -17,7 +17,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,14 @@ from uuid import uuid4
 import asyncpg
 
 from tests.crash.cluster import RICH, Cluster, running_cluster
-from tests.crash.history import SQL, History, Seen
+from tests.crash.history import SQL, History
 from tests.crash.load import Load
 from tests.crash.menu import VICTIMS, Menu
 from tests.databases import fast_directory
 
 KILLS_EACH_CYCLE = 10
 BACKLOG_SAGAS = 150  # after each cycle the product may catch up to this, for a while
+CALM_REMINDERS = 40
 BREATH_SECONDS_MAX = 20.0
 HEAL_SECONDS_MAX = 300.0
 SUCCEEDED_SHARE_MIN = 0.5
@@ -80,6 +81,8 @@ async def run(plan: Plan, directory: Path) -> dict[str, Any]:
             await load.stop_offering()
             flaws = await _heal(cluster, load)
             healed = time.monotonic()
+            calm = await load.calm(CALM_REMINDERS) if not flaws else []
+            flaws += await _heal(cluster, load)
         finally:
             await load.close()
         by_itself = [words for process in cluster.processes.values() for words in process.ends_by_itself]
@@ -112,7 +115,8 @@ async def run(plan: Plan, directory: Path) -> dict[str, Any]:
         "planned": dict(menu.planned),
         "kills": dict(menu.kills),
         "not_possible_here": {"disk full": cluster.no_full_disk} if cluster.no_full_disk else {},
-        "timers": _lateness(seen),
+        "timers_in_the_storm": _lateness([late for key, late in seen.lateness_us.items() if key not in calm]),
+        "timers_afterwards": _lateness([seen.lateness_us[key] for key in calm if key in seen.lateness_us]),
         "ended_by_itself": len(by_itself),
         "ended_by_itself_first": by_itself[:5],
         "void": void,
@@ -181,8 +185,8 @@ def _void(plan: Plan, menu: Menu, offered: int, succeeded: int) -> Iterator[str]
         yield f"{succeeded} of {offered} operations succeeded"
 
 
-def _lateness(seen: Seen) -> dict[str, int]:
-    late = sorted(seen.lateness_us)
+def _lateness(found: Sequence[int]) -> dict[str, int]:
+    late = sorted(found)
     if not late:
         return {"fired": 0}
     places = {"median_ms": len(late) // 2, "p99_ms": len(late) * 99 // 100, "max_ms": len(late) - 1}
