@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     cache_sagas_max: Annotated[int, _number(50_000, 0, 5_000_000, "States kept in memory; others are folded anew.")]
     conflict_retries_max: Annotated[int, _number(10, 1, 1_000, "How often a batch is decided again after conflicts.")]
     submit_wait_ms: Annotated[
-        int, _number(1, 0, 100, "How long an HTTP act waits for others to share its transaction.")
+        int, _number(1, 0, 100, "How long an HTTP act waits for company while others are committed.")
     ]
     submit_acts_max: Annotated[int, _number(200, 1, 10_000, "HTTP acts in one transaction at most.")]
     submit_waiting_max: Annotated[int, _number(2_000, 1, 100_000, "HTTP acts that may wait; more are refused (503).")]

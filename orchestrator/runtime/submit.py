@@ -25,7 +25,7 @@ class BusyError(Exception):
 
 
 class Submitter:
-    """Collects acts for about `wait_ms` milliseconds and processes them as one batch."""
+    """Processes acts in batches: the first one at once, those that come meanwhile after some `wait_ms` milliseconds."""
 
     def __init__(self, process: Process, *, wait_ms: int, acts_max: int, waiting_max: int) -> None:
         self._process = process
@@ -62,7 +62,9 @@ class Submitter:
             await asyncio.wait(self._flushing)
 
     async def _flush(self) -> None:
-        await asyncio.sleep(self._wait_seconds)
+        # Alone, an act goes at once, with what came in the same moment. Only while others are being committed does it
+        # pay to wait for company: their transaction and this one would queue for the same disk.
+        await asyncio.sleep(self._wait_seconds if len(self._flushing) > 1 else 0)
         self._collecting = False
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._acts_max))]
         if self._waiting:

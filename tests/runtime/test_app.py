@@ -182,6 +182,31 @@ async def test_too_many_waiting_acts_are_refused_at_once() -> None:
         await submitter.submit(act)
 
 
+async def test_acts_that_come_while_others_are_committed_share_the_next_transaction() -> None:
+    """The first goes at once, alone; the next three wait for company and go together."""
+    batches: list[int] = []
+    gate = asyncio.Event()
+
+    async def process(items: Sequence[Any]) -> list[Outcome]:
+        batches.append(len(items))
+        await gate.wait()
+        return [Outcome("applied") for _ in items]
+
+    submitter = Submitter(process, wait_ms=30, acts_max=10, waiting_max=10)
+    act = SagaInput("s", Cancel("m", "r"), Cause("main"))
+    asked = [asyncio.create_task(submitter.submit(act))]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert batches == [1]
+    for _ in range(3):
+        asked.append(asyncio.create_task(submitter.submit(act)))
+        await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(*asked)
+    assert batches == [1, 3]
+
+
 async def test_an_act_whose_asker_gives_up_is_decided_all_the_same() -> None:
     done: list[Any] = []
 
