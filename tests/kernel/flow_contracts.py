@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from orchestrator import Command, Done, Event, Key, Reply
+from enum import Enum
+
+from orchestrator import Command, Done, Event, Form, Key, Reply
 
 
 class Go(Event):
@@ -82,3 +84,15 @@ class Shown(Reply):
     """What a task shows."""
 
     text: str
+
+
+class Colour(Enum):
+    """What may be chosen."""
+
+    RED = "red"
+    GREEN = "green"
+    BLUE = "blue"
+
+
+class Choice(Form[Colour]):
+    """A decision that is neither yes nor no."""

@@ -45,7 +45,10 @@ def _owing(maker: Maker, name: str, starts_on: Any) -> Saga[Any]:
     """Steps that give up where nobody undoes: an operator's retry is a new round."""
     if maker.random.random() < 0.5:
         return maker.saga(name, starts_on)
-    on_failed = [maker.step(undo=False) for _ in range(3)]
+    on_failed: list[Any] = []
+    for _ in range(3):
+        build = maker.function("s", lambda: Work(what="w"), Work)
+        on_failed.append(step(retry=Retry(attempts=1), within=timedelta(seconds=5), undo=None)(build))
     return Saga(name, version=1, starts_on=starts_on, flow=[maker.step(), fail("no")], on_failed=on_failed)
 
 
@@ -85,9 +88,25 @@ def _racing(maker: Maker, name: str, starts_on: Any) -> Saga[Any]:
     return Saga(name, version=1, starts_on=starts_on, flow=[maker.step(), parallel(*ways).named("race")])
 
 
+def _illegal(maker: Maker, name: str, starts_on: Any) -> Saga[Any]:
+    """What the compiler refuses, and rightly so."""
+    if maker.child is None or maker.pivoted is None:
+        return maker.saga(name, starts_on)
+    turn = pivot(step(retry=Retry(attempts=2), undo=None)(maker.function("pv", lambda: Work(what="pivot"), Work)))
+    limited = scope(maker.step(), turn, within=timedelta(minutes=1)).named("limited")
+    limited = limited.on_timeout(fail("slow")).on_failed()
+    child = call(maker.pivoted)(maker.function("pc", lambda: PivotCall(id="pc"), PivotCall))
+    flows: list[list[Any]] = [
+        [maker.step(), limited, maker.step()],
+        [maker.step(), turn, fail("too late")],
+        [maker.step(), child, maker.step(), fail("no")],
+    ]
+    return Saga(name, version=1, starts_on=starts_on, flow=maker.random.choice(flows))
+
+
 AIMED_FLOWS: dict[str, Callable[[Maker, str, Any], Saga[Any]]] = {
     "onward": _onward, "calls": _calls, "pivots": _pivots, "owing": _owing, "keeping": _nested,
-    "carrying": _nested, "voting": _voting, "racing": _racing, "hands": _hands,
+    "carrying": _nested, "voting": _voting, "racing": _racing, "illegal": _illegal, "hands": _hands,
 }  # fmt: skip
 
 

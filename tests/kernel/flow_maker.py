@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from orchestrator import (
+    Approval,
     Escalate,
     Person,
     Retry,
@@ -34,6 +35,8 @@ from orchestrator import (
 )
 from tests.kernel.flow_contracts import (
     Call,
+    Choice,
+    Colour,
     Ended,
     Fresh,
     Nudge,
@@ -164,8 +167,10 @@ class Maker:
         votes = random.choice([1, 2, 2, 3] if self.theme == "voting" else [1, 1, 2])
         some = self.function("to", lambda: [Role("boss"), Role("chief")], list[Role])
         to: Any = random.choice([Role("boss"), some, Person("p2")] if votes == 1 else [Role("boss"), some])
-        made = task(
+        plain = self.theme != "voting" or random.random() < 0.6
+        made: Any = task(
             to=to,
+            answer=Approval if plain else Choice,
             within=timedelta(hours=8),
             votes=votes,
             exclude=exclude,
@@ -176,7 +181,9 @@ class Maker:
             made = made.amend_on(Fresh)
         if not self.items_around and not self.branches and depth == DEPTH:
             self.tasks.append(made)
-        if not undo or random.random() < 0.7:
+        if not plain:
+            made = made.on(Colour.RED, *self.path(depth - 1, undo=undo)).otherwise()
+        elif not undo or random.random() < 0.7:
             made = made.on_reject(*self.path(depth - 1, undo=undo))
         if undo and random.random() < 0.3:
             return made

@@ -146,6 +146,9 @@ def _something(world: World, scenario: Scenario) -> bool:
     tasks = people.open_tasks(world)
     if tasks:
         choices += [lambda: people.vote(world, *random.choice(tasks), honest=False)] * 4
+    if world.closed_tasks and faults.happens("wrong_person"):
+        closed = random.choice(list(world.closed_tasks))
+        choices.append(lambda: people.vote(world, *closed, honest=False))
     if _has_events(world, scenario) and (tasks or world.subscriptions or random.random() < 0.2):
         choices.append(lambda: _event(world, scenario, "e"))
     stuck = people.stuck_places(world)
@@ -190,8 +193,8 @@ def _strike(world: World, scenario: Scenario, saga: str, act: str) -> None:
         _event(world, scenario, "a")
     elif act in ("settle", "take_over"):
         people.step_in(world, saga)
-    elif act == "retry":
-        people.retry_steps(world, saga)
+    elif act == "push":
+        people.push(world, saga)
     elif act == "unsent":
         world.refuse_newest(saga)
     elif act == "operate" and (stuck := people.stuck_places(world)):

@@ -56,7 +56,6 @@ def _new(seen: Seen, record: Record) -> Fact:
     fact = Fact(kind, seen.version, seen.now, round=data.get("round", 1), wants=list(data.get("wants", [])))
     old = story.facts.get(record.activity)
     if old is not None:
-        fact.owed = old.owed
         fact.earlier = data.get("earlier", [])
     if kind in ("step", "call"):
         node: Any = story.node(record.activity)
@@ -136,6 +135,8 @@ def _refused(seen: Seen, record: Record, data: Data) -> None:
 @learns("fence.requested")
 def _fenced(seen: Seen, record: Record, data: Data) -> None:
     fact = seen.story.facts[record.activity]
+    if fact.fence in ("", "stuck"):
+        fact.fence_base = fact.fence_attempt
     fact.fence, fact.fence_attempt, fact.after = "asked", data["attempt"], data.get("after", "")
     fact.proposal = None
     seen.story.stuck.pop(f"!{record.activity}", None)

@@ -22,7 +22,8 @@ def open_tasks(world: World) -> list[tuple[str, str]]:
 
 def vote(world: World, saga: str, activity: str, *, honest: bool = True) -> None:
     """Somebody decides an open task: as it should be, or excluded, twice, with a stale hash, late, not eligible."""
-    random, row = world.random, world.tasks[saga, activity]
+    random = world.random
+    row = world.tasks.get((saga, activity)) or world.closed_tasks[saga, activity]
     first = world.checker.stories[saga].facts[activity].task["to"]  # who could decide it from the start
     roles = tuple(entry["role"] for entry in random.choice([first, row["to"]]) if "role" in entry)
     people = [entry["person"] for entry in row["to"] if "person" in entry]
@@ -83,8 +84,9 @@ def act(world: World, saga: str, place: str) -> None:
     """An operator does something: what fits the place, or what does not."""
     random, state = world.random, world.states[saga]
     if world.faults.happens("wrong_operator"):
-        kinds = ["retry", "value", "done", "not_done", "skip", "take_over", "give_back", "settle"]
-        _wrongly(world, saga, place, random.choice(kinds))
+        kinds = ["retry", "value", "done", "not_done", "skip", "give_back", "take_over", "settle"]
+        taken = place[0] == "~" and place[1:] in handed(state)
+        _wrongly(world, saga, place, random.choice(["skip", "done", "give_back"] if taken else kinds))
         return
     if place[1:] in handed(state) and place[0] == "~":
         _handed(world, saga, place)
@@ -201,10 +203,14 @@ def step_in(world: World, saga: str) -> None:
         operate(world, saga, places[-1], "take_over")
 
 
-def retry_steps(world: World, saga: str) -> None:
-    """An operator asks every stuck step again."""
-    for place in [place for place in world.states[saga].stuck if place[0] == "!"]:
-        operate(world, saga, place, "retry")
+def push(world: World, saga: str) -> None:
+    """People do what comes next for the newest stuck place, without waiting for anything that is still on its way."""
+    place = next(reversed(world.states[saga].stuck), "")
+    if place[:1] == "?":
+        settle(world, saga, place)
+    elif place[:1] == "!":
+        found = world.states[saga].activities.get(place[1:])
+        operate(world, saga, place, "not_done" if found is not None and found.unsettled else "retry")
 
 
 def settle_undo(world: World, saga: str, place: str) -> bool:

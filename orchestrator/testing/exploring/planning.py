@@ -38,7 +38,7 @@ class Stress:
 _UNKNOWABLE = {"started": 0.5, "never": 0.4, "lose": 0.2, "operator": 0.6}
 STRESS = {
     "owing": Stress(
-        (Aim("saga.stuck", "settle"), Aim("fence.owed", "retry"), Aim("fence.owed", "retry")),
+        (Aim("saga.stuck", "settle"), Aim("fence.owed", "push"), Aim("saga.stuck", "push")),
         {"started": 0.3, "in_doubt": 0.4, "lose": 0.4, "operator": 0.6, "wrong_evidence": 0.4, "wrong_operator": 0.2},
     ),
     "hands": Stress(

@@ -62,6 +62,7 @@ class Fact:
     reads: bool = False
     fence: str = ""  # "" | asked | waiting | stuck
     fence_attempt: int = 0
+    fence_base: int = 0  # its attempts before it was asked anew
     owed: bool = False
     undo: str = ""  # "" | open | stuck | done | skipped | by_hand | taken | handed
     undo_round: int = 1

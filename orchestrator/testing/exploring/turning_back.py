@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.kernel.graph import CallNode, KeepNode, ScopeNode, StepNode
-from orchestrator.kernel.inputs import TimerDue
+from orchestrator.kernel.inputs import SendRefused, TimerDue
 from orchestrator.kernel.records import Record
 from orchestrator.testing.exploring.story import BODY, HELD, Seen, Story
 
@@ -74,6 +74,7 @@ def _plan(seen: Seen, record: Record) -> None:
     expected = story.plannable(scope)
     plan = record.data["plan"]
     seen.demand(plan == expected, f"plan of {scope or 'the saga'} is {plan}, must be {expected} (rule 17)")
+    seen.demand(not plan or story.pivot != "passed", f"{plan} is to be undone although the pivot is passed (rule 16)")
     unknown = [key for key, fact in story.within(scope) if fact.unknown and not fact.reads and story.undoable(key)]
     seen.demand(not unknown, f"planned while {unknown} are not settled (rule 17)")
     if scope:
@@ -125,8 +126,14 @@ def _undo_failed(seen: Seen, record: Record) -> None:
 
 
 def _fence_failed(seen: Seen, record: Record) -> None:
-    if not record.data.get("due"):
-        _stuck_follows(seen, f"?{record.activity}")
+    if record.data.get("due"):
+        return
+    _stuck_follows(seen, f"?{record.activity}")
+    node, fact = seen.story.node(record.activity), seen.story.facts[record.activity]
+    tries = fact.fence_attempt - fact.fence_base
+    early = isinstance(node, StepNode) and tries < node.undo_retry.attempts
+    known = record.data.get("never") or isinstance(seen.given, SendRefused)
+    seen.demand(known or not early, f"the fence of {record.activity} gives up after {tries} tries (rule 15)")
 
 
 def _stuck_follows(seen: Seen, place: str) -> None:

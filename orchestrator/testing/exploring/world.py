@@ -89,6 +89,7 @@ class World:
     timers: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     subscriptions: dict[tuple[str, str], list[Subscription]] = field(default_factory=dict)
     tasks: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    closed_tasks: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)  # as people may still see them
     names: dict[str, str] = field(default_factory=dict)
     parents: dict[str, Parent] = field(default_factory=dict)
     published: list[Outgoing] = field(default_factory=list)
@@ -190,7 +191,8 @@ class World:
         for row in effects.tasks_open:
             self.tasks[saga_id, row.activity] = row.data
         for activity, _ in effects.tasks_closed:
-            self.tasks.pop((saga_id, activity), None)
+            if (saga_id, activity) in self.tasks:
+                self.closed_tasks[saga_id, activity] = self.tasks.pop((saga_id, activity))
         self.taken.update((saga_id, event_id) for event_id in effects.consumed)
         if effects.resume:
             self.flying.append(Delivery(saga_id, given=Resume()))

@@ -87,10 +87,17 @@ class _Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-def plant(planted: Mutation) -> None:
-    """From now on this process imports the mutated kernel. Call it before anything of that is imported."""
+def plant(planted: Mutation) -> bool:
+    """From now on this process imports the mutated code. True where what was loaded before had to be dropped for it.
+
+    Raises RuntimeError where something of the kernel is loaded that is not loaded anew.
+    """
     sources = planted.sources()
-    loaded = [name for name, module in sys.modules.items() if Path(getattr(module, "__file__", None) or "") in sources]
+    loaded = {name for name, module in sys.modules.items() if Path(getattr(module, "__file__", None) or "") in sources}
     if loaded:
-        raise RuntimeError(f"too late to plant a bug: {loaded[0]} is imported already")
+        for name in [name for name in sys.modules if name.startswith(("orchestrator", "tests.kernel.flow"))]:
+            del sys.modules[name]
+    if "orchestrator.kernel.decide" in sys.modules:
+        raise RuntimeError("too late to plant a bug: the kernel is imported already")
     sys.meta_path.insert(0, _Finder(sources))
+    return bool(loaded)

@@ -103,13 +103,6 @@ BUGS: tuple[Mutation, ...] = (
         theme="voting",
     ),
     mutation(
-        "amended task shows the same hash",
-        "waiting",
-        "shown=plain, hash=subject_hash(plain), **facts)",
-        "shown=plain, hash=found.task.hash if found.task else '', **facts)",
-        theme="voting",
-    ),
-    mutation(
         "task that could not be amended is decided",
         "evolve_people",
         '    found.task.hash, found.task.votes = "", []\n',
@@ -117,12 +110,6 @@ BUGS: tuple[Mutation, ...] = (
         theme="voting",
     ),
     mutation("operator without a reason", "operators", "    if not act.reason:", "    if False:"),
-    mutation(
-        "operator acts where nothing is stuck",
-        "operators",
-        "    if stuck is None:\n        places",
-        '    if stuck is None and act.act == "retry" and act.place[:1] == "!" and act.place[1:] in turn.state.activities and turn.state.activities[act.place[1:]].unsettled:\n        ask_again(turn, act.place[1:])\n        return\n    if stuck is None:\n        places',
-    ),
     mutation(
         "what is typed by hand is not validated",
         "operators",
