@@ -13,7 +13,7 @@ from tests.kernel.flow_contracts import Call, Go, PivotCall, Unwork, Work
 from tests.kernel.flow_maker import DEPTH, Maker
 
 # Flows or faults that chance seldom gives.
-AIMED = ("calls", "pivots", "late", "onward", "keeping", "owing", "hands", "carrying", "voting", "racing")
+AIMED = ("calls", "pivots", "late", "onward", "keeping", "owing", "hands", "carrying", "voting", "racing", "unsent")
 OF_CHILDREN = frozenset({"calls"})
 
 

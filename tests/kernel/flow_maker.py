@@ -131,7 +131,8 @@ class Maker:
             "parts": [self.part] * 6, "children": [self.called] * 6 if self.child else [], "tasks": [self.decision] * 6,
             "leaving": [self.rounds] * 4 + [self.part] * 2,
             "waits": [] if self.items_around else [self.waiting] * 6, "forks": [self.side_by_side, self.items] * 3,
-            "steps": [self.refusable] * 6, "keeping": [self.part] * 6, "hands": [self.refusable] * 6,
+            "steps": [self.refusable] * 6, "keeping": [self.part] * 6,
+            "unsent": [self.called] * 6 if self.child else [],
         }  # fmt: skip
         return list(themes.get(self.theme, []))
 

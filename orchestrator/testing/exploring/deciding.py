@@ -150,6 +150,11 @@ def _act(seen: Seen, record: Record) -> None:
         assert fact is not None
         seen.demand(act.version == fact.taken, f"{what}: names {act.version}, taken over at {fact.taken}")
         return
+    if act.place[0] == "~" and fact is not None:
+        mine = {"operator.retried": ("taken", "handed"), "evidence.proposed": ("", "open", "stuck")}.get(
+            record.type, ()
+        )
+        seen.demand(fact.undo not in mine, f"{record.type} {act.place}, whose undo is {fact.undo} (rules 15, 19)")
     stuck = story.stuck.get(act.place)
     proposal = fact.proposal[2] if fact is not None and fact.proposal else -1
     seen.demand(stuck is not None, f"{act.act} on {act.place}, which is not stuck")

@@ -66,8 +66,7 @@ class Participants:
             return None
         found = self._unresolved(message, key, now) or self._earlier(saga_id, message, key, now)
         if found is None:
-            purpose = attributes["purpose"]
-            if key not in self.stored and purpose in ("do", "undo") and self.faults.happens("error"):
+            if key not in self.stored and self.faults.happens("error"):
                 return self._answer(message, Stored("error", reason="simulated fault"))
             found = self._settle(saga_id, message, key)
         if self.faults.happens("lose_answer"):
@@ -154,9 +153,15 @@ class Participants:
         if self.faults.happens("undo_refuse"):
             self.stored[key] = Stored("refused", reason="simulated refusal of an undo")
             return
+        unknown = self.faults.happens("started")
+        if unknown:
+            self.started[key] = message
+            if self.faults.random.random() < 0.5:
+                return
         if any((effect.saga_id, effect.key) == undone for effect in self.effects):
             self.effects.append(Effect(saga_id, message.attributes["activity"], key[1], undone[1]))
-        self.stored[key] = Stored("ok", {})
+        if not unknown:
+            self.stored[key] = Stored("ok", {})
 
     def _answer(self, message: Outgoing, found: Stored, until: int = 0) -> Answer:
         attributes = message.attributes

@@ -85,7 +85,7 @@ def act(world: World, saga: str, place: str) -> None:
     random, state = world.random, world.states[saga]
     if world.faults.happens("wrong_operator"):
         kinds = ["retry", "value", "done", "not_done", "skip", "give_back", "take_over", "settle"]
-        taken = place[0] == "~" and place[1:] in handed(state)
+        taken = place[0] == "~" and state.activities[place[1:]].undo_status in ("handed", "taken")
         _wrongly(world, saga, place, random.choice(["skip", "done", "give_back"] if taken else kinds))
         return
     if place[1:] in handed(state) and place[0] == "~":
@@ -113,7 +113,7 @@ def _wrongly(world: World, saga: str, place: str, act: Any) -> None:
     known = stuck.version if stuck else taken or 5
     operate(
         world, saga, place, act,
-        version=random.choice([known, known, max(0, known - random.choice([1, 2, 7])), taken]),
+        version=random.choice([known, max(0, known - random.choice([1, 2, 7])), taken or known, known]),
         outcome=random.choice(["done", "not_done"]),
         data=random.choice([None, NONSENSE, _reply(world, saga, place[1:])]),
         reason=random.choice(["", "looked at it", "looked at it"]),
@@ -187,7 +187,7 @@ def settle(world: World, saga: str, place: str, *, second: bool = True, wrong: b
         operate(world, saga, place, "settle", **facts)
     proposal = world.states[saga].activities[place[1:]].proposal
     if second and proposal is not None:
-        by = "olga" if world.faults.happens("wrong_operator") else "piet"
+        by = proposal["by"] if world.faults.happens("wrong_operator") else _another(proposal["by"])
         return operate(world, saga, place, "settle", by=by, version=proposal["version"], **facts)
     return False
 
@@ -224,7 +224,12 @@ def settle_undo(world: World, saga: str, place: str) -> bool:
         operate(world, saga, place, "settle", outcome=outcome)
     proposal = world.states[saga].activities[place[1:]].proposal
     version = proposal["version"] if proposal is not None else 0
-    return operate(world, saga, place, "settle", by="piet", version=version, outcome=outcome)
+    by = _another(proposal["by"]) if proposal is not None else "olga"
+    return operate(world, saga, place, "settle", by=by, version=version, outcome=outcome)
+
+
+def _another(by: str) -> str:
+    return "olga" if by == "piet" else "piet"
 
 
 def mend(world: World, saga: str, place: str) -> bool:
@@ -237,7 +242,17 @@ def mend(world: World, saga: str, place: str) -> bool:
         return settle_undo(world, saga, place)
     if stuck.cause == "effect_found":
         return operate(world, saga, place, "done", data=_reply(world, saga, place[1:]))
+    if place[0] == "~" and _unknowable(world, saga, place[1:]):
+        return operate(world, saga, place, "take_over")
     return operate(world, saga, place, "retry")
+
+
+def _unknowable(world: World, saga: str, activity: str) -> bool:
+    """The participant can never say what became of this undo: asking again brings the same error for ever."""
+    undo = world.states[saga].activities[activity].undo
+    key = undo.command["key"] if undo is not None and undo.command is not None else ""
+    stored = world.participants.stored.get((saga, key))
+    return stored is not None and stored.outcome == "never"
 
 
 def heal_participants(world: World) -> None:

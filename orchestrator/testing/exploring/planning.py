@@ -58,6 +58,7 @@ STRESS = {
         {"lose_answer": 0.2},
     ),
     "calls": Stress((Aim("child.requested", "redeliver"),), {"busy": 0.4, "operator": 0.6, "replay": 0.2}),
+    "unsent": Stress((Aim(),), {"send_refused": 0.2, "operator": 0.5, "cancel": 0.05}),
     "onward": Stress((Aim(),), {"error": 0.4, "lose": 0.4}),
     "racing": Stress((Aim("event.awaited", "event"), Aim()), {"duplicate": 0.2, "late": 0.3, "edge": 0.1}, calm=True),
     "voting": Stress(

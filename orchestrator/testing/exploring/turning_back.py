@@ -179,7 +179,7 @@ def _kept(seen: Seen, record: Record) -> None:
     expected = {
         key
         for key, fact in story.facts.items()
-        if fact.state == "done" and fact.undo not in ("done", "by_hand") and _undoable(story, key)
+        if fact.state == "done" and fact.undo not in ("done", "by_hand", "skipped") and _undoable(story, key)
         and _lies(story, key, owner, index) and not _inner_closing(story, key, owner)
     }  # fmt: skip
     kept = {key for key in record.data["kept"] if _undoable(story, key)}

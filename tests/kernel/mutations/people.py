@@ -205,7 +205,7 @@ BUGS: tuple[Mutation, ...] = (
         "operators",
         "    if is_child(turn, activity):\n        turn.refuse",
         "    if False:\n        turn.refuse",
-        theme="children",
+        theme="unsent",
     ),
     mutation(
         "taken-over undo that was done is handed",
