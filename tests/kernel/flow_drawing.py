@@ -13,7 +13,10 @@ from tests.kernel.flow_contracts import Call, Go, PivotCall, Unwork, Work
 from tests.kernel.flow_maker import DEPTH, Maker
 
 # Flows or faults that chance seldom gives.
-AIMED = ("calls", "pivots", "late", "onward", "keeping", "owing", "hands", "carrying", "voting", "racing", "unsent")
+AIMED = (
+    "calls", "pivots", "late", "onward", "keeping", "owing", "hands", "carrying", "voting", "racing", "unsent",
+    "pivoting",
+)  # fmt: skip
 OF_CHILDREN = frozenset({"calls"})
 
 
@@ -104,10 +107,26 @@ def _illegal(maker: Maker, name: str, starts_on: Any) -> Saga[Any]:
     return Saga(name, version=1, starts_on=starts_on, flow=maker.random.choice(flows))
 
 
+def _pivoting(maker: Maker, name: str, starts_on: Any) -> Saga[Any]:
+    """A pivot that people have to settle."""
+    turn = step(retry=Retry(attempts=1), undo=None)(maker.function("pv", lambda: Work(what="pivot"), Work))
+    flow = [maker.step(), pivot(turn), maker.step(undo=False), maker.step(undo=False)]
+    return Saga(name, version=1, starts_on=starts_on, flow=flow)
+
+
 AIMED_FLOWS: dict[str, Callable[[Maker, str, Any], Saga[Any]]] = {
-    "onward": _onward, "calls": _calls, "pivots": _pivots, "owing": _owing, "keeping": _nested,
-    "carrying": _nested, "voting": _voting, "racing": _racing, "illegal": _illegal, "hands": _hands,
-}  # fmt: skip
+    "onward": _onward,
+    "calls": _calls,
+    "pivots": _pivots,
+    "owing": _owing,
+    "keeping": _nested,
+    "carrying": _nested,
+    "voting": _voting,
+    "racing": _racing,
+    "pivoting": _pivoting,
+    "illegal": _illegal,
+    "hands": _hands,
+}
 
 
 def pivot_child(random: Random) -> Saga[Any]:

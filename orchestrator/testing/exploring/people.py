@@ -116,7 +116,7 @@ def _wrongly(world: World, saga: str, place: str, act: Any) -> None:
         version=random.choice([known, max(0, known - random.choice([1, 2, 7])), taken or known, known]),
         outcome=random.choice(["done", "not_done"]),
         data=random.choice([None, NONSENSE, _reply(world, saga, place[1:])]),
-        reason=random.choice(["", "looked at it", "looked at it"]),
+        reason=random.choice(["", "looked at it", "looked at it"]), by=random.choice(["olga", "piet"]),
     )  # fmt: skip
 
 

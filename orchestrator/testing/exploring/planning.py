@@ -58,6 +58,15 @@ STRESS = {
         {"lose_answer": 0.2},
     ),
     "calls": Stress((Aim("child.requested", "redeliver"),), {"busy": 0.4, "operator": 0.6, "replay": 0.2}),
+    "pivoting": Stress(
+        (
+            Aim("pivot", "unsent"),
+            Aim("saga.stuck", "settle"),
+            Aim("pivot", "cancel"),
+            Aim("operator.settled", "cancel"),
+        ),
+        {"operator": 0.8, "cancel": 0.15, "lose": 0.6, "wrong_evidence": 0.2},
+    ),
     "unsent": Stress((Aim(),), {"send_refused": 0.2, "operator": 0.5, "cancel": 0.05}),
     "onward": Stress((Aim(),), {"error": 0.4, "lose": 0.4}),
     "racing": Stress((Aim("event.awaited", "event"), Aim()), {"duplicate": 0.2, "late": 0.3, "edge": 0.1}, calm=True),

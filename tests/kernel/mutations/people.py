@@ -241,13 +241,6 @@ BUGS: tuple[Mutation, ...] = (
         theme="owing",
     ),
     mutation(
-        "second person may answer another record",
-        "operators",
-        '    if act.version != first["version"]:',
-        "    if False:",
-        theme="owing",
-    ),
-    mutation(
         "evidence leads nowhere",
         "operators",
         '    if not done and live and not handled:\n        fail(turn, activity, "exhausted"',
@@ -270,6 +263,7 @@ BUGS: tuple[Mutation, ...] = (
         "evolve",
         'found.fence, found.after = ("owed" if found.fence == "owed" else ""), ""',
         'found.fence, found.after = "", ""',
+        theme="owing",
     ),
     mutation(
         "what can never be known is asked again",
@@ -297,27 +291,20 @@ BUGS: tuple[Mutation, ...] = (
         "evolve_people",
         '        found.result = data["result"]\n        if found.pivot:\n            state.pivot = "passed"\n',
         '        found.result = data["result"]\n',
-        theme="forward",
+        theme="pivoting",
     ),
     mutation(
         "pivot settled by evidence is not passed",
         "evolve_people",
         '    if found.pivot:\n        state.pivot = "passed" if data["outcome"] == "done" else "none"\n',
         "",
-        theme="forward",
-    ),
-    mutation(
-        "cancel survives a pivot done by hand",
-        "operators",
-        "    if turn.state.activities[activity].pivot:\n        go_forward(turn)\n",
-        "",
-        theme="forward",
+        theme="pivoting",
     ),
     mutation(
         "cancel survives a pivot settled by evidence",
         "operators",
         "    if done and found.pivot:\n        go_forward(turn)\n",
         "",
-        theme="forward",
+        theme="pivoting",
     ),
 )
