@@ -102,8 +102,8 @@ def _quick_header(message: IncomingMessage) -> CommandHeader | None:
     ):
         return None
     try:
-        if not all(map(found.__getitem__, _REQUIRED)):
-            return None
+        if not all(map(found.__getitem__, _REQUIRED)) or not b"".join(found.values()).isascii():
+            return None  # the long way also looks at attributes that are not used here
         schema = found["ce_dataschema"].decode().rpartition(":")[2]
         return CommandHeader(
             id=found["ce_id"].decode(),

@@ -48,6 +48,8 @@ FAILURES: dict[str, tuple[list[str], int]] = {
     "letter redrive": (["1", "--reason", "r"], 7),
     "bench orders": (["--concurrency", "many"], 2),
     "bench limit": (["--sagas", "0"], 2),
+    "bench parked": (["--wakes", "0"], 2),
+    "bench grown": (["--stored", "1"], 2),
 }
 
 

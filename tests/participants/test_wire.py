@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.broker.contract import IncomingMessage
@@ -52,6 +52,7 @@ def test_a_command_is_read_alike_both_ways(options: dict[str, str]) -> None:
     st.booleans(),
     st.booleans(),
 )
+@example([], {"ce_source": b"\x80"}, False, False)
 def test_a_damaged_command_is_read_alike_both_ways(
     left_out: list[str], changed: dict[str, bytes], doubled: bool, upper: bool
 ) -> None:
