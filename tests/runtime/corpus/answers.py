@@ -152,7 +152,7 @@ def children() -> Iterator[Bad]:
         "child: data does not fit", between(START_TYPE, right | {"data": {"leg_id": []}}, LEG.encode()), "invalid"
     )
     lost = right | {"saga": "nonsense", "parent": PARENT | {"saga_id": NOBODY}}
-    yield dead("child: unknown saga, unknown parent", between(START_TYPE, lost, LEG.encode()), "unknown_saga")
+    yield dead("child: unknown saga, unknown parent", between(START_TYPE, lost, b"lost"), "unknown_saga")
     orphan = right | {"parent": PARENT | {"saga_id": NOBODY}}
     yield dead("child: a parent that is nowhere", between(START_TYPE, orphan, LEG.encode()), "unknown_saga")
     answer: dict[str, Any] = {"activity": "first_leg", "round": 1, "outcome": "completed", "data": None}
