@@ -14,9 +14,9 @@ from tests.databases import Database, DatabaseServer, running_server
 pytest_plugins = ["tests.kafka_server"] if (Path(__file__).parent / "kafka_server.py").exists() else []
 
 
-# A run that is red today is red tomorrow: the suite draws the same examples every time. `make proof` draws new ones, and
-# more of them; what they find becomes an example of its own.
-hypothesis.settings.register_profile("suite", derandomize=True)
+# A run that is red today is red tomorrow: the suite draws the same examples every time, and no clock decides. The proof
+# draws new ones, and more of them; what it finds becomes an example of its own.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("proof", max_examples=1_000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
