@@ -43,9 +43,10 @@ def main() -> int:
     parser.add_argument("--kills-total", type=int, default=1_000, help="of processes, over both brokers")
     parser.add_argument("--seed", type=int, default=1, help="of what goes wrong when")
     parser.add_argument("--sagas", type=int, default=20_000, help="orders of each bench")
+    parser.add_argument("--stored", type=int, default=1_000_000, help="sagas parked, and sagas stored, in the benches")
     parser.add_argument("--line-sample", type=int, default=0, help="lines of each unit to be killed at; 0: all")
     parser.add_argument(
-        "--only", default="schedules,runtime,planted,lines,kills,bench", help="which parts, comma-separated"
+        "--only", default="schedules,runtime,planted,lines,kills,properties,bench", help="which parts, comma-separated"
     )
     given = parser.parse_args()
     parts = []
@@ -66,10 +67,10 @@ def main() -> int:
             nemesis = [sys.executable, "-m", "tests.crash.nemesis", "--broker", broker]
             wanted_kills = ["--kills", str(-(-given.kills_total // 2)), "--seed", str(given.seed)]
             parts.append(_run(f"nemesis on {broker}", [*nemesis, *wanted_kills], tail=1))
+    if "properties" in wanted:
+        parts.append(_properties())
     if "bench" in wanted:
-        for broker in ("kafka", "postgres"):
-            bench = [sys.executable, "-m", "orchestrator", "bench", "orders", "--broker", broker, "--json"]
-            parts.append(_run(f"bench on {broker}", [*bench, "--sagas", str(given.sagas)], tail=1))
+        parts += _benches(given.sagas, given.stored)
     _write(parts)
     return 0 if all(part.ok for part in parts) else 1
 
@@ -80,10 +81,29 @@ def _schedules(count: int) -> Part:
     return Part("schedules", f"--schedules {count}", not total.broken, total.seconds, total.words())
 
 
-def _run(name: str, command: list[str], tail: int) -> Part:
+def _properties() -> Part:
+    """The property tests with new examples, many more than in the suite."""
+    files = [str(file) for file in sorted(Path("tests").rglob("test_*.py")) if "from hypothesis" in file.read_text()]
+    tests = [sys.executable, "-m", "pytest", "-q", *files]
+    return _run("properties", tests, tail=1, HYPOTHESIS_PROFILE="proof")
+
+
+def _benches(sagas: int, stored: int) -> list[Part]:
+    """How fast, with how many that wait, and in how large a store."""
+    bench = [sys.executable, "-m", "orchestrator", "bench"]
+    parts = [
+        _run(f"bench on {broker}", [*bench, "orders", "--broker", broker, "--json", "--sagas", str(sagas)], tail=1)
+        for broker in ("kafka", "postgres")
+    ]
+    parts.append(_run("bench of what waits", [*bench, "parked", "--json", "--sagas", str(stored)], tail=1))
+    grown = [*bench, "grown", "--json", "--sagas", str(sagas), "--stored", str(stored)]
+    return [*parts, _run("bench of what has grown", grown, tail=1)]
+
+
+def _run(name: str, command: list[str], tail: int, **environment: str) -> Part:
     began = time.monotonic()
     _say(f"{name}: {' '.join(command[1:])}")
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env={**os.environ, **environment})
     lines = done.stdout.strip().splitlines()
     return Part(name, " ".join(command[1:]), done.returncode == 0, time.monotonic() - began, "\n".join(lines[-tail:]))
 
