@@ -13,7 +13,7 @@ from tests.crash.line_units import UNITS
 from tests.crash.sweep import spread, sweeping
 from tests.databases import Database
 
-SAMPLE = 3  # of each unit; a kill and its sequel take the better part of a second
+SAMPLE = 5  # of each unit; a kill and its sequel take half a second on an idle machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
