@@ -55,6 +55,7 @@ class HostilePort(Port):
 
     def __init__(self, random: Random, weather: Weather, process: Killable, log: Callable[[str], None]) -> None:
         self._random, self.weather, self._process, self._log = random, weather, process, log
+        self.aimed_at = ""  # the process dies at its next call of this name
         self.aimed = 0  # the process dies at this many calls from now; 0: it does not
 
     async def call(self, name: str, work: Callable[[], Awaitable[Given]]) -> Given:
@@ -122,6 +123,9 @@ class HostilePort(Port):
 
     def _draw(self, name: str, more: float = 0.0) -> str:
         weather = self.weather
+        if self.aimed_at == name:
+            self.aimed_at = ""
+            return "die before"
         if self.aimed:
             self.aimed -= 1
             if not self.aimed:

@@ -59,7 +59,7 @@ class Plan:
             partitions=random.choice([1, 2, 3]),
             sagas=random.choice([1, 1, 2, 3]),
             cache=random.choice([0, 1, 100, 100]),
-            turn_records=random.choice([10, 10, 200, 200]),
+            turn_records=random.choice([1, 2, 3, 10, 200, 200]),
             batch=random.choice([1, 3, 50]),
             memory_rows=100,
             crashes=some(0.15),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
@@ -35,8 +36,9 @@ STALL_MS = 600_000
 class Process:
     """A process that can be started, killed and started again."""
 
-    def __init__(self, world: World, name: str, settings: Settings, weather: Weather) -> None:
+    def __init__(self, world: World, name: str, settings: Settings, weather: Weather, turn_records: int) -> None:
         self.world, self.name, self.settings, self.weather = world, name, settings, weather
+        self.turn_records = turn_records
         self.lives = 0
         self.up = False
         self._tasks: list[asyncio.Task[Any]] = []
@@ -152,6 +154,9 @@ class Process:
         await world.catalog.register(store)
         hints = Hints()
         coordinator = parts.coordinator(settings, world.catalog, store, hints)
+        # Smaller than a setting may be: a turn that is cut short is where resumes come from.
+        limits = replace(coordinator._fixed.limits, turn_records_max=self.turn_records)
+        coordinator._fixed = replace(coordinator._fixed, limits=limits)
         router = parts.router(settings, world.catalog)
         submitter = Submitter(coordinator.process, wait_ms=1, acts_max=20, waiting_max=100)
         relay = parts.relay(settings, store, broker, coordinator, owner=False)

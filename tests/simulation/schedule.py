@@ -80,7 +80,8 @@ class Schedule:
         self.world = World(self.loop, random, Faults(random, plan.rates), scenario, Catalog.of([saga]), plan.aim)
         settings = _settings(plan)
         self.processes = [
-            Process(self.world, f"process {n + 1}", settings, plan.weather) for n in range(plan.processes)
+            Process(self.world, f"process {n + 1}", settings, plan.weather, plan.turn_records)
+            for n in range(plan.processes)
         ]
         self.crowd = Crowd(self.world, self.processes)
         types = {"do": WORKED, "fence": WORKED, "undo": DONE, "fence_undo": DONE}
@@ -196,9 +197,12 @@ class Schedule:
 
     def _crash(self) -> None:
         """A process dies now, or at one of its next calls."""
-        process = self.world.random.choice(self.processes)
-        if process.port is not None and self.world.random.random() < 0.7:
-            process.port.aimed = self.world.random.randrange(1, 12)
+        random = self.world.random
+        process = random.choice(self.processes)
+        if process.port is not None and random.random() < 0.4:
+            process.port.aimed_at = random.choice(["send", "send", "mark sent", "commit", "write"])
+        elif process.port is not None and random.random() < 0.7:
+            process.port.aimed = random.randrange(1, 12)
         else:
             process.crash("a random moment")
 
@@ -234,7 +238,7 @@ class Schedule:
             process.weather = calm
             if process.port is not None:
                 process.port.weather = calm
-                process.port.aimed = 0
+                process.port.aimed, process.port.aimed_at = 0, ""
         for _ in range(HEALING_ROUNDS_MAX):
             await self._quiet()
             meet(world)
@@ -290,7 +294,7 @@ class Schedule:
 def _settings(plan: Plan) -> Settings:
     return Settings(
         topic_partitions=plan.partitions, intake_lanes=plan.lanes, intake_wait_ms=500, intake_heartbeat_ms=600,
-        intake_batch_messages=plan.batch, cache_sagas_max=plan.cache, turn_records_max=plan.turn_records,
+        intake_batch_messages=plan.batch, cache_sagas_max=plan.cache, turn_records_max=max(plan.turn_records, 10),
         timer_poll_ms=200, reconcile_poll_ms=1_000, outbox_mark_ms=300, outbox_sweep_ms=700, outbox_poll_ms=100,
         outbox_memory_rows_max=plan.memory_rows, outbox_backlog_rows_max=100, outbox_batch_rows=plan.batch,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from tests.simulation.schedule import run_seed
 
 ROOT = Path(__file__).parents[2]
 REGRESSIONS = Path(__file__).with_name("regressions.txt")
-SCHEDULES = 150
+SCHEDULES = 300
 
 
 def regressions() -> list[int]:
