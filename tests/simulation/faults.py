@@ -73,6 +73,8 @@ class HostilePort(Port):
             await asyncio.sleep(self._random.random() * 2 * PATIENCE_S)
         if self._random.random() < 0.3:
             await self._way()
+            if name == "end offsets" and self.weather.slow:  # an answer that is old when it comes
+                await asyncio.sleep(self._random.random() * self.weather.slow * 6)
         if not self.alive:
             raise asyncio.CancelledError
         if fault in ("after", "hang"):

@@ -97,5 +97,6 @@ class Plan:
         for name in ("processes", "lanes", "partitions", "sagas"):
             if getattr(self, name) > 1:
                 found.append(replace(self, **{name: 1}))  # type: ignore[arg-type]
-        found += [replace(self, steps=steps) for steps in (self.steps // 2, self.steps - 1) if 0 <= steps < self.steps]
+        shorter = (self.steps // 2, self.steps - 1)
+        found += [replace(self, steps=steps) for steps in shorter if 0 <= steps < self.steps]
         return found

@@ -167,6 +167,7 @@ class Schedule:
             (plan.crashes, self._crash),
             (plan.freezes, lambda: random.choice(self.processes).freeze()),
             (plan.jumps, self._to_next_timer),
+            (rates.edge, self._edge),
             (rates.downtime, self._downtime),
             (0.1 if plan.crashes else 0.0, lambda: random.choice(self.processes).stop()),
             (0.5, self._restart),
@@ -215,6 +216,16 @@ class Schedule:
         ahead = (min(due, default=0) - self.world.clock()) / SECOND
         if ahead > 0:
             self.loop.jump(ahead + self.world.random.random() * 2)
+
+    def _edge(self) -> None:
+        """Events come in the very moments in which a timer runs out."""
+        random = self.world.random
+        due = min((row.due for row in self.world.tables.timers.values()), default=0)
+        ahead = (due - self.world.clock()) / SECOND
+        if ahead > 0:
+            self.loop.jump(max(0.0, ahead - random.random()))
+        for _ in range(8):
+            self.services.later(self.outside.event, random.random())
 
     def _downtime(self) -> None:
         """Nobody runs for hours."""

@@ -40,10 +40,11 @@ class Services:
             if self._happens(self.world.faults.rates.duplicate):
                 self.later(lambda: self._obey(message))
 
-    def later(self, act: Callable[[], None]) -> None:
+    def later(self, act: Callable[[], None], wait: float = 0.0) -> None:
         """Does something after a while: soon, or after seconds, or (rarely) days."""
         random, rates = self.world.random, self.world.faults.rates
-        wait = random.random() * 0.05
+        if not wait:
+            wait = random.random() * 0.05
         if self._happens(rates.late):
             wait = random.choice([0.3, 2.0, 20.0, 400.0, 2 * DAY_S]) * random.random()
         self._count += 1
