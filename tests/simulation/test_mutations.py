@@ -11,7 +11,7 @@ QUICK = (
     "a cached state of another version counts", "an early check looks without the lock",
     "an event that nobody waits for is not kept", "timers are cleared outside the transaction",
     "marked as sent before the broker has it", "a refused message is given up, and its saga not told",
-    "a saga may go from memory before the table is read past it", "positions are stored on fetch",
+    "positions are one too far", "positions are stored on fetch",
     "catch and continue: a batch that was not stored is dropped", "one partition in two lanes",
     "timers do not wait for intake",
 )  # fmt: skip
