@@ -61,6 +61,8 @@ async def fill(here: Place, stored: int, out: Output) -> int:
         async with here.pools.connection("report") as connection:
             await connection.execute(SQL[name], copies)
     async with here.pools.connection("report") as connection:
-        await connection.execute(SQL["analyze"])
+        out.say("vacuum and checkpoint")
+        await connection.execute(SQL["vacuum"])
+    await here.as_superuser("checkpoint")
     sagas: int = (await here.fetch("stored_sagas"))[0]["sagas"]
     return sagas

@@ -91,6 +91,7 @@ class Place:
     directory: Path
     database_url: str
     owner_url: str
+    admin_url: str
     settings: Settings
     broker: Broker
     catalog: Catalog
@@ -102,6 +103,15 @@ class Place:
         """Rows of one of the bench's queries."""
         async with self.pools.connection("report") as connection:
             return [dict(row) for row in await connection.fetch(SQL[name], *args)]
+
+    async def as_superuser(self, name: str) -> None:
+        """Runs one of the bench's statements that the owner of the tables may not run."""
+        pools = Pools(self.admin_url, PATIENT, "bench")
+        try:
+            async with pools.connection("report") as connection:
+                await connection.execute(SQL[name])
+        finally:
+            await pools.close()
 
     async def start(self, name: str, roles: str, *, api: bool = False) -> Process:
         """Starts `orchestrator serve --roles ...` and waits until it says that it is ready. `api`: at `api_url`."""
@@ -172,7 +182,8 @@ async def place(kind: BrokerKind, sagas: str) -> AsyncIterator[Place]:
         stack.push_async_callback(broker.close)
         pools = Pools(postgres.migrate_url, PATIENT, "bench")
         stack.push_async_callback(pools.close)
-        made = Place(directory, postgres.url, postgres.migrate_url, settings, broker, catalog, pools)
+        admin_url = postgres.url_for("orchestrator", "postgres")
+        made = Place(directory, postgres.url, postgres.migrate_url, admin_url, settings, broker, catalog, pools)
         try:
             yield made
         finally:
