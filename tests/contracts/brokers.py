@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import asyncpg
-import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
@@ -218,8 +217,7 @@ async def member_process(
     site: Site, group: str, topic: str, *, session_timeout_ms: int = QUICK.session_timeout_ms
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Another process that is a member of the group, with at least one partition; killed afterwards at the latest."""
-    if not site.url:
-        pytest.skip("no other process can join a log in this one's memory; the simulation kills members by itself")
+    assert site.url, "no other process can join a log in this one's memory"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.contracts.broker_member", site.url, group, topic, str(session_timeout_ms)),
         stdout=asyncio.subprocess.PIPE,

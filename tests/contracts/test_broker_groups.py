@@ -4,6 +4,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
+import pytest
+
 from orchestrator.broker.contract import Broker, Consumer, IncomingMessage
 from tests.contracts.brokers import (
     Positions,
@@ -19,6 +21,11 @@ from tests.contracts.brokers import (
     opened,
     read,
     send,
+)
+
+# Where another process can join. The simulation kills members by itself.
+with_processes = pytest.mark.parametrize(
+    "site", [pytest.param("kafka", marks=pytest.mark.kafka), "postgres"], indirect=True
 )
 
 
@@ -137,6 +144,7 @@ async def test_a_leaving_member_hands_over_at_once(site: Site) -> None:
             await first.end()
 
 
+@with_processes
 async def test_a_killed_member_is_replaced_and_its_messages_come_again(site: Site) -> None:
     """The process read, but its store kept nothing; whoever takes over starts at the stored positions."""
     async with opened(site) as broker:
@@ -158,6 +166,7 @@ async def test_a_killed_member_is_replaced_and_its_messages_come_again(site: Sit
             await reader.end()
 
 
+@with_processes
 async def test_a_frozen_member_loses_its_partitions_and_knows_it(site: Site) -> None:
     """A stopped event loop is a stopped member: another takes over, and the old one counts its generation up."""
     async with opened(site) as broker, opened(site) as elsewhere:
