@@ -11,14 +11,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.bench.place import SQL, Place
-from orchestrator.broker.contract import Consumer, OutgoingMessage, Producer, TopicSpec
-from orchestrator.cli.output import CliError, ExitCode
+from orchestrator.bench.upstream import Upstream
+from orchestrator.broker.contract import OutgoingMessage, TopicSpec
 
 BATCH_SAGAS = 100  # whose messages are sent, fetched and written together, as intake's batches of 500 messages do
 TOPIC = "limit.messages"
@@ -57,46 +56,33 @@ async def bare_loop(here: Place, weight: Weight, sagas: int) -> float:
         for statement in SQL["make_limit_tables"].split(";"):
             await connection.execute(statement)
     await here.broker.ensure_topics([TopicSpec(TOPIC, here.settings.topic_partitions)])
-    producer = here.broker.producer("limit")
-    await producer.start()
-
-    async def beginning(wanted: frozenset[tuple[str, int]]) -> Mapping[tuple[str, int], int | None]:
-        return dict.fromkeys(wanted)
-
-    consumer = here.broker.consumer(f"limit-{uuid.uuid4().hex[:6]}", [TOPIC], beginning)
-    await consumer.start()
     batches = [min(BATCH_SAGAS, sagas - first) for first in range(0, sagas, BATCH_SAGAS)]
-    began = time.perf_counter()
-    try:
+    async with Upstream(here.broker, TOPIC) as upstream:
+        began = time.perf_counter()
         async with asyncio.TaskGroup() as group:
-            group.create_task(_send(producer, weight, batches))
-            group.create_task(_take(here, consumer, weight, batches))
-    finally:
-        await consumer.stop()
-        await producer.stop()
+            group.create_task(_send(upstream, weight, batches))
+            group.create_task(_take(here, upstream, weight, batches))
     return time.perf_counter() - began
 
 
-async def _send(producer: Producer, weight: Weight, batches: list[int]) -> None:
+async def _send(upstream: Upstream, weight: Weight, batches: list[int]) -> None:
     body = os.urandom(max(1, int(weight.message_bytes)))
     for count in batches:
         messages = [
             OutgoingMessage(TOPIC, str(number % count).encode(), body, ((HEADER, b"limit"),))
             for number in range(round(count * weight.messages))
         ]
-        for error in await producer.send(messages):
-            if error is not None:
-                raise CliError(ExitCode.UNREACHABLE, f"the broker did not take a message: {error}")
+        await upstream.send(messages)
 
 
-async def _take(here: Place, consumer: Consumer, weight: Weight, batches: list[int]) -> None:
+async def _take(here: Place, upstream: Upstream, weight: Weight, batches: list[int]) -> None:
     """Fetches what one batch sends, then writes what it means in one transaction."""
     body, value = os.urandom(int(weight.record_bytes)), os.urandom(max(1, int(weight.message_bytes)))
     waiting = 0
     for number, count in enumerate(batches):
         wanted = round(count * weight.messages)
         while waiting < wanted:
-            waiting += len(await consumer.fetch(wanted, 20))
+            waiting += len(await upstream.hear(wanted))
         waiting -= wanted
         await _write(here, weight, number, count, body, value)
 

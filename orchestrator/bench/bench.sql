@@ -104,26 +104,16 @@ INSERT INTO inbox (received_at, key, body_hash)
 SELECT i.received_at, decode(md5(i.key || n::text::bytea), 'hex'), i.body_hash
 FROM inbox i CROSS JOIN generate_series(1, $1::int) AS n
 
--- name: fill_inventory
-INSERT INTO inventory.inbox (tenant, key, wire_key, type, type_version, body_hash, first_started_at, started_at, starts,
-                             outcome, reply, reply_type, reply_schema, closed, under, settled_at)
-SELECT tenant, key || '.' || n, wire_key, type, type_version, body_hash, first_started_at, started_at, starts,
-       outcome, reply, reply_type, reply_schema, closed, under, settled_at
-FROM inventory.inbox CROSS JOIN generate_series(1, $1::int) AS n
+-- name: within
+-- The schema whose tables the next statements of this transaction mean.
+SELECT set_config('search_path', $1, true)
 
--- name: fill_payments
-INSERT INTO payments.inbox (tenant, key, wire_key, type, type_version, body_hash, first_started_at, started_at, starts,
-                            outcome, reply, reply_type, reply_schema, closed, under, settled_at)
+-- name: fill_participant
+INSERT INTO inbox (tenant, key, wire_key, type, type_version, body_hash, first_started_at, started_at, starts,
+                   outcome, reply, reply_type, reply_schema, closed, under, settled_at)
 SELECT tenant, key || '.' || n, wire_key, type, type_version, body_hash, first_started_at, started_at, starts,
        outcome, reply, reply_type, reply_schema, closed, under, settled_at
-FROM payments.inbox CROSS JOIN generate_series(1, $1::int) AS n
-
--- name: fill_shipping
-INSERT INTO shipping.inbox (tenant, key, wire_key, type, type_version, body_hash, first_started_at, started_at, starts,
-                            outcome, reply, reply_type, reply_schema, closed, under, settled_at)
-SELECT tenant, key || '.' || n, wire_key, type, type_version, body_hash, first_started_at, started_at, starts,
-       outcome, reply, reply_type, reply_schema, closed, under, settled_at
-FROM shipping.inbox CROSS JOIN generate_series(1, $1::int) AS n
+FROM inbox CROSS JOIN generate_series(1, $1::int) AS n
 
 -- name: vacuum
 -- What a store that grew slowly has long had behind it: else the second run would share the disk with it.

@@ -16,7 +16,7 @@ from orchestrator.bench.orders import SAGAS, machine, measured
 from orchestrator.bench.place import SQL, BrokerKind, Place, place
 from orchestrator.cli.output import Output
 
-FILLS = ("fill_heads", "fill_records", "fill_outbox", "fill_inbox", "fill_inventory", "fill_payments", "fill_shipping")
+STORE = ("fill_heads", "fill_records", "fill_outbox", "fill_inbox")
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,16 @@ async def fill(here: Place, stored: int, out: Output) -> int:
     """Copies what is there until the store holds about as many sagas; how many it holds then."""
     there = (await here.fetch("stored_sagas"))[0]["sagas"]
     copies = max(1, stored // max(there, 1))
-    for name in FILLS:
-        out.say(f"{name.removeprefix('fill_')}: {copies} copies of {there} orders' rows")
-        async with here.pools.connection("report") as connection:
-            await connection.execute(SQL[name], copies)
     async with here.pools.connection("report") as connection:
+        for name in STORE:
+            out.say(f"{name.removeprefix('fill_')}: {copies} copies of {there} orders' rows")
+            await connection.execute(SQL[name], copies)
+        for participant in here.catalog.participants:
+            out.say(f"{participant.name}: the same of its inbox")
+            await connection.begin()
+            await connection.fetch(SQL["within"], participant.own_schema.name)
+            await connection.execute(SQL["fill_participant"], copies)
+            await connection.commit()
         out.say("vacuum and checkpoint")
         await connection.execute(SQL["vacuum"])
     await here.as_superuser("checkpoint")

@@ -15,16 +15,16 @@ import platform
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.bench.bare import bare_loop, weight_of
 from orchestrator.bench.place import BrokerKind, Place, Process, place
-from orchestrator.broker.contract import Consumer, OutgoingMessage
+from orchestrator.bench.upstream import Upstream, event
+from orchestrator.broker.contract import OutgoingMessage
 from orchestrator.cli.output import CliError, ExitCode, Output
-from orchestrator.messages import Contract, Envelope
-from orchestrator.messages.envelope import schema_urn
+from orchestrator.messages import Contract
 
 SAGAS = "sagas.orders"
 COORDINATOR = "coordinator"
@@ -97,13 +97,12 @@ async def measured(
     here: Place, sagas: int, at_once: int, out: Output, coordinators: int = 1
 ) -> tuple[dict[str, Any], str]:
     """Starts the product, warms it up, measures a run and checks it; the result, and the prefix of its keys."""
-    driver = Driver(here)
     processes = [
         *[await here.start(COORDINATOR, "coordinator,relay,timers") for _ in range(coordinators)],
         await here.start("participants", "participants"),
     ]
-    await driver.open()
-    try:
+    async with Upstream(here.broker, TOPIC) as upstream:
+        driver = Driver(here, upstream)
         out.say("warming up")
         warm_up = max(WARM_UP_SAGAS_MIN, min(sagas // 10, WARM_UP_SAGAS_MAX))
         await driver.run(f"warm-{uuid.uuid4().hex[:6]}-", warm_up, min(at_once, warm_up))
@@ -115,8 +114,6 @@ async def measured(
         cpu = {
             name: round((used - cpu_before[name]) * 1000 / sagas, 3) for name, used in _cpu_seconds(processes).items()
         }
-    finally:
-        await driver.close()
     wrong, records = await checked(here, prefix, sagas)
     after = await _meters(here)
     result = {
@@ -150,27 +147,9 @@ async def _meters(here: Place) -> dict[str, int]:
 class Driver:
     """An upstream service that places orders and hears their ends."""
 
-    def __init__(self, here: Place) -> None:
-        self._here = here
-        self._producer = here.broker.producer("bench")
-        self._consumer: Consumer | None = None
+    def __init__(self, here: Place, upstream: Upstream) -> None:
+        self._here, self._upstream = here, upstream
         self._contract = here.catalog.registry.get("orders.OrderPlaced")
-
-    async def open(self) -> None:
-        """Connects. The first assignment reads from the beginning, which is empty."""
-
-        async def beginning(wanted: frozenset[tuple[str, int]]) -> Mapping[tuple[str, int], int | None]:
-            return dict.fromkeys(wanted)
-
-        await self._producer.start()
-        self._consumer = self._here.broker.consumer(f"bench-{uuid.uuid4().hex[:6]}", [TOPIC], beginning)
-        await self._consumer.start()
-
-    async def close(self) -> None:
-        """Disconnects."""
-        if self._consumer is not None:
-            await self._consumer.stop()
-        await self._producer.stop()
 
     async def run(self, prefix: str, sagas: int, at_once: int, out: Output | None = None) -> tuple[float, list[float]]:
         """Places orders, `at_once` under way; seconds from the first to the last, and each one's latency in ms.
@@ -204,9 +183,8 @@ class Driver:
 
     async def _ends(self, sent_at: dict[bytes, float]) -> list[float]:
         """The latencies, in ms, of the orders whose end has come now. An end that is heard twice counts once."""
-        assert self._consumer is not None
         found = []
-        for message in await self._consumer.fetch(FETCH_MESSAGES, 20):
+        for message in await self._upstream.hear(FETCH_MESSAGES):
             if message.key in sent_at and dict(message.headers).get("ce_type") in ENDS:
                 found.append((time.perf_counter() - sent_at.pop(message.key)) * 1000)
         return found
@@ -216,9 +194,7 @@ class Driver:
             batch = messages[start : start + SEND_BATCH_MESSAGES]
             now = time.perf_counter()
             sent_at.update((message.key, now) for message in batch if message.key is not None)
-            for error in await self._producer.send(batch):
-                if error is not None:
-                    raise CliError(ExitCode.UNREACHABLE, f"the broker did not take an order: {error}")
+            await self._upstream.send(batch)
 
 
 def order(contract: type[Contract], order_id: str, number: int) -> OutgoingMessage:
@@ -231,14 +207,7 @@ def order(contract: type[Contract], order_id: str, number: int) -> OutgoingMessa
         "card": "card-gold",
         "address": address,
     }
-    envelope = Envelope(
-        id=str(uuid.uuid4()),
-        source="/bench",
-        type=contract.wire_name,
-        dataschema=schema_urn(contract.wire_name, contract.wire_version),
-    )
-    value = contract.from_plain(data).canonical()
-    return OutgoingMessage(TOPIC, order_id.encode(), value, envelope.headers())
+    return event(contract, TOPIC, order_id, data)
 
 
 async def checked(here: Place, prefix: str, sagas: int) -> tuple[list[str], int]:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,9 @@ import httpx2
 from orchestrator.bench.approvals.definition import APPROVER_ROLE
 from orchestrator.bench.orders import QUIET_SECONDS_MAX, SEND_BATCH_MESSAGES, machine, percentiles
 from orchestrator.bench.place import BrokerKind, Place, Process, place
-from orchestrator.broker.contract import Consumer, OutgoingMessage
+from orchestrator.bench.upstream import Upstream, event
+from orchestrator.broker.contract import OutgoingMessage
 from orchestrator.cli.output import CliError, ExitCode, Output
-from orchestrator.messages import Envelope
-from orchestrator.messages.envelope import schema_urn
 
 SAGAS = "orchestrator.bench.approvals.definition"
 STARTS, ANSWERS = "bench.events", "bench.replies"
@@ -49,20 +49,15 @@ async def bench_parked(options: ParkedOptions, out: Output) -> bool:
     async with place(options.broker, SAGAS) as here:
         coordinator = await here.start("coordinator", "coordinator,relay,timers,api", api=True)
         await here.start("participants", "participants")
-        async with httpx2.AsyncClient(base_url=here.api_url, trust_env=False, timeout=30, headers=ACTOR) as client:
-            crowd = Crowd(here, client)
-            await crowd.open()
-            try:
-                out.say("waking in an empty system")
-                await crowd.park(WAKES_WARM + options.wakes)
-                await crowd.wake(WAKES_WARM)
-                empty = percentiles(await crowd.wake(options.wakes))
-                out.say(f"{options.sagas} sagas park")
-                seconds, memory = await crowd.park(options.sagas, coordinator, out)
-                out.say("waking among them")
-                full = percentiles(await crowd.wake(options.wakes))
-            finally:
-                await crowd.close()
+        async with gathered(here) as crowd:
+            out.say("waking in an empty system")
+            await crowd.park(WAKES_WARM + options.wakes)
+            await crowd.wake(WAKES_WARM)
+            empty = percentiles(await crowd.wake(options.wakes))
+            out.say(f"{options.sagas} sagas park")
+            seconds, memory = await crowd.park(options.sagas, coordinator, out)
+            out.say("waking among them")
+            full = percentiles(await crowd.wake(options.wakes))
         result = {
             "ok": True,
             "bench": "parked",
@@ -81,31 +76,23 @@ async def bench_parked(options: ParkedOptions, out: Output) -> bool:
     return True
 
 
+@asynccontextmanager
+async def gathered(here: Place) -> AsyncIterator[Crowd]:
+    """Connects to broker and API of a product that runs."""
+    async with (
+        httpx2.AsyncClient(base_url=here.api_url, trust_env=False, timeout=30, headers=ACTOR) as client,
+        Upstream(here.broker, ANSWERS) as upstream,
+    ):
+        yield Crowd(here, client, upstream)
+
+
 class Crowd:
     """Sagas that wait for approval, and somebody who approves."""
 
-    def __init__(self, here: Place, client: httpx2.AsyncClient) -> None:
-        self._here, self._client = here, client
-        self._producer = here.broker.producer("bench")
-        self._consumer: Consumer | None = None
+    def __init__(self, here: Place, client: httpx2.AsyncClient, upstream: Upstream) -> None:
+        self._here, self._client, self._upstream = here, client, upstream
         self._contract = here.catalog.registry.get("bench.Wanted")
         self._parked = 0
-
-    async def open(self) -> None:
-        """Connects. The answers are read from the beginning, which is empty."""
-
-        async def beginning(wanted: frozenset[tuple[str, int]]) -> Mapping[tuple[str, int], int | None]:
-            return dict.fromkeys(wanted)
-
-        await self._producer.start()
-        self._consumer = self._here.broker.consumer(f"bench-{uuid.uuid4().hex[:6]}", [ANSWERS], beginning)
-        await self._consumer.start()
-
-    async def close(self) -> None:
-        """Disconnects."""
-        if self._consumer is not None:
-            await self._consumer.stop()
-        await self._producer.stop()
 
     async def park(
         self, sagas: int, coordinator: Process | None = None, out: Output | None = None
@@ -142,7 +129,6 @@ class Crowd:
         return [await self._wake(task) for task in tasks]
 
     async def _wake(self, task: Mapping[str, Any]) -> float:
-        assert self._consumer is not None
         body = {"outcome": "approve", "subjectHash": task["subjectHash"]}
         began = time.perf_counter()
         answer = await self._client.post(f"/v1/tasks/{task['id']}/decide", json=body)
@@ -150,7 +136,7 @@ class Crowd:
             raise CliError(ExitCode.FAILED, f"the approval was answered {answer.status_code}: {answer.text[:300]}")
         saga = task["sagaId"].encode()
         while time.perf_counter() - began < QUIET_SECONDS_MAX:
-            for message in await self._consumer.fetch(100, 20):
+            for message in await self._upstream.hear(100):
                 if message.key == saga:
                     self._parked -= 1
                     return (time.perf_counter() - began) * 1000
@@ -170,20 +156,10 @@ class Crowd:
         prefix = uuid.uuid4().hex[:8]
         for start in range(0, sagas, SEND_BATCH_MESSAGES):
             numbers = range(start, min(start + SEND_BATCH_MESSAGES, sagas))
-            for error in await self._producer.send([self._start(f"{prefix}-{number}") for number in numbers]):
-                if error is not None:
-                    raise CliError(ExitCode.UNREACHABLE, f"the broker did not take a start: {error}")
+            await self._upstream.send([self._start(f"{prefix}-{number}") for number in numbers])
 
     def _start(self, wanted_id: str) -> OutgoingMessage:
-        contract = self._contract
-        envelope = Envelope(
-            id=str(uuid.uuid4()),
-            source="/bench",
-            type=contract.wire_name,
-            dataschema=schema_urn(contract.wire_name, contract.wire_version),
-        )
-        value = contract.from_plain({"wanted_id": wanted_id, "amount": "6000"}).canonical()
-        return OutgoingMessage(STARTS, wanted_id.encode(), value, envelope.headers())
+        return event(self._contract, STARTS, wanted_id, {"wanted_id": wanted_id, "amount": "6000"})
 
 
 def resident_mb(pid: int) -> float:

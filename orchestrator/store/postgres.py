@@ -61,9 +61,8 @@ class PostgresStore:
     def __init__(self, url: str, limits: ConnectionLimits | None = None, *, application: str = "orchestrator") -> None:
         keep_freed_memory()
         self.pools = Pools(url, limits or ConnectionLimits(), application)
-        self._numbers: dict[
-            tuple[str, int], int
-        ] = {}  # seq by (saga, version) of messages that this process wrote or read
+        # seq by (saga, version), of messages that this process wrote or read
+        self._numbers: dict[tuple[str, int], int] = {}
 
     async def __aenter__(self) -> PostgresStore:
         return self

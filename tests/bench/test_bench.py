@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import httpx2
 import pytest
 
 from orchestrator.bench.bare import Weight, bare_loop, weight_of
 from orchestrator.bench.grown import fill
 from orchestrator.bench.orders import OrdersOptions, checked, measured, percentiles
-from orchestrator.bench.parked import ACTOR, Crowd
 from orchestrator.bench.parked import SAGAS as PARKED
+from orchestrator.bench.parked import gathered
 from orchestrator.bench.place import place
 from orchestrator.cli.output import CliError, Output
 
@@ -48,7 +47,14 @@ async def test_orders_are_counted_and_wrong_ledgers_are_found() -> None:
             row = await connection.fetchrow("SELECT count(*) AS rows FROM limit_records")
         assert row["rows"] == 750
         stored = (await here.fetch("stored_sagas"))[0]["sagas"]
+        inboxes = ("inventory.inbox", "payments.inbox", "shipping.inbox")
+        async with here.pools.connection("report") as connection:
+            taken = {name: (await connection.fetch(f"SELECT count(*) FROM {name}"))[0][0] for name in inboxes}
+        assert all(taken.values())
         assert await fill(here, stored * 3, out) == stored * 4
+        async with here.pools.connection("report") as connection:
+            for name, before in taken.items():
+                assert (await connection.fetch(f"SELECT count(*) FROM {name}"))[0][0] == before * 4
 
 
 async def test_sagas_park_until_somebody_approves() -> None:
@@ -57,9 +63,7 @@ async def test_sagas_park_until_somebody_approves() -> None:
     async with place("postgres", PARKED) as here:
         coordinator = await here.start("coordinator", "coordinator,relay,timers,api", api=True)
         await here.start("participants", "participants")
-        async with httpx2.AsyncClient(base_url=here.api_url, trust_env=False, timeout=30, headers=ACTOR) as client:
-            crowd = Crowd(here, client)
-            await crowd.open()
+        async with gathered(here) as crowd:
             seconds, memory = await crowd.park(30, coordinator, out)
             assert seconds > 0
             assert memory["all"] > 20
@@ -67,7 +71,6 @@ async def test_sagas_park_until_somebody_approves() -> None:
             assert len(took) == 5
             assert all(ms > 0 for ms in took)
             assert (await here.fetch("open_tasks"))[0]["tasks"] == 25
-            await crowd.close()
 
 
 async def test_a_process_that_dies_ends_the_bench_with_its_last_words() -> None:

@@ -22,7 +22,7 @@ from orchestrator.store.sql import load_queries
 from tests.crash.line_checks import Witness, header
 from tests.crash.load import Promises
 
-SQL = load_queries("tests.crash", "history.sql")
+SQL = load_queries("tests", "ledgers.sql") | load_queries("tests.crash", "history.sql")
 SAGAS_AT_ONCE = 1_000
 LOGS = ("inventory.commands", "payments.commands", "shipping.commands", "accounts.commands", "teller.commands")
 WHOLE = {"held": 1, "paid": 12, "handed_over": 1, "standing": 1}

@@ -11,7 +11,7 @@ from orchestrator.store.chain import opened, verify
 from orchestrator.store.contract import StoredRecord
 from orchestrator.store.sql import load_queries
 
-SQL = load_queries("tests.faults", "books.sql")
+SQL = load_queries("tests", "ledgers.sql") | load_queries("tests.faults", "books.sql")
 
 
 @dataclass(frozen=True, slots=True)

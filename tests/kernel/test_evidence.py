@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from orchestrator import Saga, end, fail, pivot
+from orchestrator import Saga, fail, pivot
 from orchestrator.testing import (
     Spec,
     answered_late,
@@ -35,7 +35,6 @@ from tests.kernel.trips import (
     ROOM,
     SEND_TICKET,
     WANTED,
-    CarHeld,
     Charged,
     Noted,
     RoomHeld,
@@ -50,27 +49,7 @@ from tests.kernel.trips import (
     send_ticket,
     types,
 )
-
-TWO = Saga("evidence_two", version=1, starts_on=TripWanted, flow=[hold_room, hold_car])
-PIVOT = Saga("evidence_pivot", version=1, starts_on=TripWanted, flow=[hold_room, pivot(charge), send_ticket])
-WITH_NOTE = Saga("evidence_note", version=1, starts_on=TripWanted, flow=[hold_room, note, hold_car])
-READS = Saga("evidence_reads", version=1, starts_on=TripWanted, flow=[hold_room, rate, hold_car])
-BY_POST = Saga(
-    "evidence_post",
-    version=1,
-    starts_on=TripWanted,
-    flow=[pivot(charge), send_ticket.on_exhausted(note).on_refused(end("refused"))],
-)
-DONE = CarHeld(car="C")
-
-
-def unknown(saga: Saga[TripWanted] = TWO) -> Spec:
-    """A saga whose last step of the flow has an outcome that nobody knows, with the place stuck."""
-    spec = given(saga, WANTED, ROOM)
-    return spec.when(cancelled("ann", "enough"), unanswered(hold_car)).then(settling(hold_car), stuck(hold_car))
-
-
-ENOUGH = "cancelled by ann: enough"
+from tests.kernel.unsettled import BY_POST, DONE, ENOUGH, PIVOT, TWO, unknown
 
 
 def test_one_persons_word_never_settles_an_outcome() -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from orchestrator import Saga, end, pivot
+from orchestrator import Saga, end
 from orchestrator.testing import (
-    Spec,
     answered_late,
     asked,
     cancelled,
@@ -32,7 +31,6 @@ from tests.kernel.trips import (
     FREE_ROOM,
     ROOM,
     WANTED,
-    CarHeld,
     Noted,
     TripWanted,
     charge,
@@ -42,30 +40,9 @@ from tests.kernel.trips import (
     note,
     of,
     rate,
-    send_ticket,
     types,
 )
-
-TWO = Saga("settling_two", version=1, starts_on=TripWanted, flow=[hold_room, hold_car])
-PIVOT = Saga("settling_pivot", version=1, starts_on=TripWanted, flow=[hold_room, pivot(charge), send_ticket])
-WITH_NOTE = Saga("settling_note", version=1, starts_on=TripWanted, flow=[hold_room, note, hold_car])
-READS = Saga("settling_reads", version=1, starts_on=TripWanted, flow=[hold_room, rate, hold_car])
-BY_POST = Saga(
-    "settling_post",
-    version=1,
-    starts_on=TripWanted,
-    flow=[pivot(charge), send_ticket.on_exhausted(note).on_refused(end("refused"))],
-)
-DONE = CarHeld(car="C")
-
-
-def unknown(saga: Saga[TripWanted] = TWO) -> Spec:
-    """A saga whose last step of the flow has an outcome that nobody knows, with the place stuck."""
-    spec = given(saga, WANTED, ROOM)
-    return spec.when(cancelled("ann", "enough"), unanswered(hold_car)).then(settling(hold_car), stuck(hold_car))
-
-
-ENOUGH = "cancelled by ann: enough"
+from tests.kernel.unsettled import DONE, ENOUGH, PIVOT, READS, TWO, WITH_NOTE, unknown
 
 
 def test_a_fence_asks_under_the_key_of_the_command_it_settles() -> None:
