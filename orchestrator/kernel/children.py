@@ -9,6 +9,7 @@ Rules of this file
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID, uuid5
 
 from orchestrator.kernel.fences import fence
@@ -106,19 +107,26 @@ def _undo_of_child(turn: Turn, answer: ChildAnswer) -> None:
 def _completed(turn: Turn, answer: ChildAnswer) -> None:
     found = turn.state.activities[answer.activity]
     if found.fence and not found.pivot:  # a child with a pivot has passed it, whatever else is on its way
-        # It ended before our request to undo reached it; that request stands and will be answered definitely.
-        turn.emit("reply.late", answer.activity, purpose="child", outcome="completed")
+        # Our request to undo stands and will be answered definitely; "it cannot be undone" may come without a result.
+        turn.emit("child.completed_early", answer.activity, result=answer.data, round=answer.round)
         return
-    turn.emit("child.completed", answer.activity, result=answer.data, gives=turn.gives(answer.activity, "then"))
-    if found.pivot:
+    _succeeded(turn, answer.activity, answer.data)
+
+
+def _succeeded(turn: Turn, activity: str, result: Any) -> None:
+    turn.emit("child.completed", activity, result=result, gives=turn.gives(activity, "then"))
+    if turn.state.activities[activity].pivot:
         go_forward(turn)
 
 
 def _cannot_undo(turn: Turn, answer: ChildAnswer) -> None:
     """The child has passed its pivot while we asked it to undo: it completes, and we go forward with it (rule 16a)."""
+    early = turn.state.activities[answer.activity].early
     turn.emit("cancel.refused", answer.activity, failure=turn.state.pending)
     if answer.reason == "completed":
-        _completed(turn, answer)
+        _succeeded(turn, answer.activity, answer.data)
+    elif early is not None:
+        _succeeded(turn, answer.activity, early["result"])
 
 
 def _did_not(turn: Turn, answer: ChildAnswer) -> None:

@@ -239,6 +239,11 @@ def _succeeded(state: State, activity: str, data: Data) -> None:
         state.pivot = "passed"
 
 
+@folds("child.completed_early")
+def _completed_early(state: State, activity: str, data: Data) -> None:
+    state.touch(activity).early = {"result": data.get("result")}
+
+
 @folds("step.refused", "child.failed")
 def _refused(state: State, activity: str, data: Data) -> None:
     found = settle(state, activity, "refused")

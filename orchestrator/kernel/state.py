@@ -109,6 +109,7 @@ class Activity:
     proposal: dict[str, Any] | None = None  # one person's evidence, waiting for a second
     earlier: list[str] = field(default_factory=list)  # keys of earlier rounds that are owed a fence
     owed: int = 0  # round whose fence is owed after evidence
+    early: dict[str, Any] | None = None  # {"result"}: a child completed while it was asked to undo itself
 
     def clone(self) -> Activity:
         """A copy for a forked state."""

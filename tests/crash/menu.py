@@ -24,7 +24,7 @@ VICTIMS = ("coordinator", "relay", "timers", "participants", "api", "bank")
 FREEZABLE = ("coordinator", "relay", "timers", "participants", "api")
 FREEZE_SECONDS = (2.0, 4.0)  # longer than locks and open transactions last
 LONG_FREEZE_SECONDS = {"postgres": 13.0, "kafka": 50.0}  # longer than a member's lease there
-CUT_SECONDS_MAX = 10.0
+CUT_SECONDS_MAX = 30.0
 STORM_SECONDS = 2.0
 
 
@@ -69,10 +69,9 @@ class Menu:
         if not self._victims:
             self._victims = self._chance.sample(VICTIMS, len(VICTIMS))
         name = self._victims.pop()
+        await self._cluster.processes[name].running()  # perhaps not ready yet: a start may be killed as well
         if not self._cluster.processes[name].kill():
-            await asyncio.sleep(0.3)  # it is being started again just now
-            if not self._cluster.processes[name].kill():
-                return False
+            return False
         self.kills[name] += 1
         return True
 
@@ -88,7 +87,7 @@ class Menu:
 
     async def _cut_sessions(self) -> bool:
         count = self._chance.randint(1, 6)
-        for _ in range(10):
+        for _ in range(int(CUT_SECONDS_MAX / 0.3)):  # nobody may be connected yet after the last fault
             with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 connection = await asyncpg.connect(self._cluster.postgres.admin_url, timeout=5)
                 try:
@@ -115,12 +114,12 @@ class Menu:
         return False
 
     async def _freeze(self) -> bool:
-        return self._begin_freeze(self._chance.choice(FREEZABLE), self._chance.uniform(*FREEZE_SECONDS))
+        return await self._begin_freeze(self._chance.choice(FREEZABLE), self._chance.uniform(*FREEZE_SECONDS))
 
     async def _long_freeze(self) -> bool:
         """A zombie: another coordinator takes over meanwhile, and then the old one wakes."""
         seconds = LONG_FREEZE_SECONDS["kafka" if self._cluster.kafka is not None else "postgres"]
-        if not self._begin_freeze("coordinator", seconds):
+        if not await self._begin_freeze("coordinator", seconds):
             return False
         second = serve("coordinator-2", "coordinator", self._cluster.environment, self._cluster.directory)
         second.start()
@@ -132,9 +131,13 @@ class Menu:
             await second.stop()
         return True
 
-    def _begin_freeze(self, name: str, seconds: float) -> bool:
+    async def _begin_freeze(self, name: str, seconds: float) -> bool:
+        """Of a process that works: one that the last fault has ended comes back first."""
         process = self._cluster.processes[name]
-        if name in self._frozen or not process.signal(signal.SIGSTOP):
+        if name in self._frozen:
+            await self._frozen[name]
+        await process.ready()
+        if not process.signal(signal.SIGSTOP):
             return False
 
         async def thaw() -> None:

@@ -31,7 +31,7 @@ class Process:
         self._environment = {**os.environ, **environment}
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
-        self._ready = asyncio.Event()
+        self._running, self._ready = asyncio.Event(), asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._told = False  # to end, or killed
         self._over = False
@@ -47,6 +47,10 @@ class Process:
             await asyncio.wait_for(self._ready.wait(), READY_SECONDS_MAX)
         except TimeoutError:
             raise TimeoutError(f"{self.name} did not get ready: {self.tail()}") from None
+
+    async def running(self) -> None:
+        """Waits until there is a process, ready or not. Raises TimeoutError."""
+        await asyncio.wait_for(self._running.wait(), READY_SECONDS_MAX)
 
     def signal(self, number: signal.Signals) -> bool:
         """Sends a signal to what runs now; False where nothing does."""
@@ -90,6 +94,7 @@ class Process:
                     *self._command, env=self._environment, stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.PIPE, stderr=log,
                 )  # fmt: skip
+            self._running.set()
             try:
                 assert process.stdout is not None
                 while line := await process.stdout.readline():
@@ -97,6 +102,7 @@ class Process:
                         self._ready.set()
                 await process.wait()
             finally:
+                self._running.clear()
                 self._ready.clear()
                 if process.returncode is None:  # the keeper itself was cancelled
                     with contextlib.suppress(ProcessLookupError):

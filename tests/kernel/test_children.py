@@ -58,6 +58,7 @@ from tests.kernel.trips import (
     hold_car,
     hold_seat,
     note,
+    types,
 )
 
 PARENT = Saga("children_parent", version=1, starts_on=TripWanted, flow=[hold_car, book_hotel, note])
@@ -276,6 +277,19 @@ def test_a_child_that_ends_while_its_undo_is_on_its_way_is_undone_all_the_same()
     spec.world.give(spec.world.main, ChildAnswer("book_hotel", 1, "completed", {"room": "R"}))
     assert spec.state.activities["book_hotel"].status == "unknown"
     spec.when(settled_not_done(book_hotel)).then(asked(FREE_CAR), compensated(ENOUGH))
+
+
+def test_a_child_that_completed_is_remembered_until_its_answer_to_the_undo_says_whether_it_can_be_undone() -> None:
+    """Rule 25: its two answers may change places; the parent dropped the first and waited for ever."""
+    flow = [tell_slow.on_timeout(hold_car), note]
+    spec = given(Saga("children_early", version=1, starts_on=TripWanted, flow=flow), WANTED, run_children=False)
+    spec.when(elapsed(hours=1))
+    spec.world.give(spec.world.main, ChildAnswer("tell_slow", 1, "completed", {"told": "b"}))
+    assert types(spec)[-1] == "child.completed_early"
+    assert spec.state.activities["tell_slow"].status == "unknown", "it may yet be undone"
+    spec.world.give(spec.world.main, ChildAnswer("tell_slow", 1, "pivot_passed"))
+    assert types(spec)[-3:] == ["cancel.refused", "child.completed", "step.requested"]
+    assert spec.state.activities["tell_slow"].result == {"told": "b"}
 
 
 def test_a_child_inside_a_closing_scope_is_asked_to_undo_and_the_handler_waits() -> None:

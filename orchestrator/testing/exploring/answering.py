@@ -215,6 +215,17 @@ def _child_ended(seen: Seen, record: Record) -> None:
         node: Any = seen.story.node(activity)
         late = fact.fence and not node.pivot and given.outcome == "completed"  # type: ignore[union-attr]
         seen.demand(not late, f"{activity}: completed counts although it was asked to undo itself")
+        told = given.outcome == "completed" or given.reason == "completed" or fact.early  # type: ignore[union-attr]
+        seen.demand(told, f"{activity}: completed counts, but its child has only passed its pivot")
+
+
+def _child_early(seen: Seen, record: Record) -> None:
+    given, fact = seen.given, seen.story.facts[record.activity]
+    seen.demand(
+        fact.unknown and bool(fact.fence), f"{record.type} {record.activity}, which was not asked to undo itself"
+    )
+    fits = isinstance(given, ChildAnswer) and given.activity == record.activity and given.outcome == "completed"
+    seen.demand(fits and given.round == fact.round, f"{record.type} {record.activity} without such an answer")  # type: ignore[union-attr]
 
 
 def _size(seen: Seen, record: Record) -> None:
@@ -269,5 +280,6 @@ CHECKS = {
     "undo.handed": _handed,
     "child.completed": _child_ended,
     "child.failed": _child_ended,
+    "child.completed_early": _child_early,
     "saga.stuck": _size,
 }

@@ -119,6 +119,11 @@ def _done(seen: Seen, record: Record, data: Data) -> None:
     pass_pivot(seen.story, record.activity, done=True)
 
 
+@learns("child.completed_early")
+def _early(seen: Seen, record: Record, data: Data) -> None:
+    seen.story.facts[record.activity].early = True
+
+
 @learns("step.refused", "child.failed")
 def _refused(seen: Seen, record: Record, data: Data) -> None:
     fact = seen.story.facts[record.activity]

@@ -79,6 +79,7 @@ class Fact:
     votes: list[dict[str, Any]] = field(default_factory=list)
     level: int = 0
     proposal: tuple[str, str, int] | None = None  # who, outcome, version
+    early: bool = False  # a child that completed while it was asked to undo itself
 
     def clone(self) -> Fact:
         """The fact as it is now."""

@@ -205,6 +205,13 @@ BUGS: tuple[Mutation, ...] = (
         theme="pivots",
     ),
     mutation(
+        "child that completed early is forgotten",
+        "children",
+        "    elif early is not None:\n",
+        "    elif False:\n",
+        theme="calls",
+    ),
+    mutation(
         "waiting parent is not told that the pivot is passed",
         "turning",
         '    if failure["kind"] == "parent":\n',
