@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+KEPT_NS = 1_000_000_000
+
 
 class Hint:
     """A wake-up for one loop. Giving it many times wakes once."""
@@ -56,8 +58,12 @@ class DbClock:
         return self._now > 0
 
     def observe(self, now: int) -> None:
-        """Takes a reading, microseconds."""
-        self._now, self._read_at = now, time.monotonic_ns()
+        """Takes a reading, microseconds; 0 is none. Within a second the one counts that took least time to come."""
+        if not now:
+            return
+        read_at = time.monotonic_ns()
+        if now >= self.now() or read_at - self._read_at > KEPT_NS:
+            self._now, self._read_at = now, read_at
 
     def now(self) -> int:
         """The estimate, microseconds; 0 before the first reading."""

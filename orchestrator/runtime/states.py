@@ -1,7 +1,7 @@
 """States of sagas in memory: a bounded cache that is never believed without the head of the stream.
 
 Rules of this file
-- An entry counts only while the saga's head, read under its lock, has the entry's version (and hash, once known).
+- An entry counts only while the saga's head, read or verified under its lock, has the entry's version and hash.
 - States are never changed in place: the kernel forks. So what a failed commit computed cannot be left behind here.
 - `Entry.foreign`: the state was folded from the store, so earlier outbox rows may be another process's, and unsent yet.
   The relay must not overtake them from memory; see relay.py.
@@ -10,18 +10,19 @@ Rules of this file
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from orchestrator.kernel.state import State
+from orchestrator.store.contract import Head
 
 
 @dataclass(slots=True)
 class Entry:
-    """A state with the head it belongs to. `hash` b"": written by this process, the seal not read back yet."""
+    """A state with the head it belongs to."""
 
     state: State
-    version: int
-    hash: bytes
+    head: Head
     trace_id: str
     foreign: bool = False
 
@@ -38,19 +39,29 @@ class StateCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, saga_id: str, version: int, hash_: bytes) -> Entry | None:
+    def get(self, head: Head) -> Entry | None:
         """The entry, if it is of exactly this head; a stale one is dropped."""
-        entry = self._entries.get(saga_id)
+        entry = self._entries.get(head.saga_id)
         if entry is None:
             self.misses += 1
             return None
-        if entry.version != version or (entry.hash and hash_ and entry.hash != hash_):
-            del self._entries[saga_id]
+        if entry.head.version != head.version or entry.head.hash != head.hash:
+            del self._entries[head.saga_id]
             self.misses += 1
             return None
-        entry.hash = hash_
         self.hits += 1
         return entry
+
+    def believed(self, saga_ids: Iterable[str]) -> dict[str, Entry] | None:
+        """The entries of all these sagas, to be verified when something is written; None where one is not here."""
+        found: dict[str, Entry] = {}
+        for saga_id in saga_ids:
+            entry = self._entries.get(saga_id)
+            if entry is None:
+                return None
+            found[saga_id] = entry
+        self.hits += len(found)
+        return found
 
     def put(self, saga_id: str, entry: Entry) -> None:
         """Keeps a state whose commit is known to have succeeded."""

@@ -5,6 +5,7 @@ Rules of this file
   transaction waits only for others that are at least as far as itself, so two batches never wait for each other.
 - The clock and the batch's number are read after the locks. So `now` never precedes what a waited-for batch recorded,
   and batch numbers follow the order of versions in every stream.
+- A presumed batch asks nothing before it writes, and verifies what it was decided on in the call that writes.
 - Everything is checked before anything is written: a saga that cannot be written is named, the others can go on.
 - What a batch costs is round trips: one statement per table, arrays in, nothing per row in Python but building them.
 """
@@ -18,9 +19,10 @@ from time import time
 
 from orchestrator.store import small
 from orchestrator.store.batch_rows import COPIED, Rows, Statement
-from orchestrator.store.columns import EVENT_KEY_LOCKS, joined, lock_buckets, message_key, storable, texts
+from orchestrator.store.columns import EVENT_KEY_LOCKS, SEQ_BITS, joined, lock_buckets, message_key, storable, texts
 from orchestrator.store.connections import Guarded, SeenError
 from orchestrator.store.contract import (
+    PRESUMED_US,
     BatchWrite,
     ConflictError,
     EarlyEvent,
@@ -28,6 +30,7 @@ from orchestrator.store.contract import (
     Head,
     MessageFate,
     MessageId,
+    PresumedWrongError,
     SagaStart,
     StoredRecord,
     StoreError,
@@ -46,12 +49,15 @@ class PostgresBatch:
     """A transaction under way; see `contract.Batch`. Made by `PostgresStore.batch` alone."""
 
     def __init__(self, connection: Guarded) -> None:
-        self.now = 0
+        self.now = self.clock = 0
+        self.left: Mapping[str, Head] = {}
+        self.late_until = 0
         self._connection = connection
         self.numbers: dict[tuple[str, int], int] = {}  # seq by (saga, version) of the messages that it wrote
         self._number = 0
         self._heads: dict[str, Head] = {}
         self._unwritten: dict[str, Head] = {}  # heads at version 0: they must not outlive this transaction
+        self._presumed: small.Presumed | None = None
         self._keys_locked = False
         self._written = False
 
@@ -62,6 +68,7 @@ class PostgresBatch:
         self._keys_locked = True
         if not keys:
             return [], []
+        await self._connection.begin()
         await self._connection.fetch(SQL["lock_keys"], EVENT_KEY_LOCKS, lock_buckets(keys))
         columns = [texts(column) for column in zip(*sorted(set(keys)), strict=True)]
         # New statements, so that they see what the batches that held these locks have committed.
@@ -76,13 +83,33 @@ class PostgresBatch:
         if self.now:
             raise StoreError("claim comes once per batch: a second one would lock out of order")
         self._keys_locked = True
+        if not self._connection.open:
+            await self._connection.begin()
         if len(sagas) + len(starts) <= small.SAGAS_MAX and len(messages) <= small.SAGAS_MAX:
             fates = await self._claim_few(sagas, starts, messages)
         else:
             await self._lock_heads(sagas, starts)
             await self._take_runs(starts)
             fates = await self._take_in(messages)
+        self.clock = self.now
         return dict(self._heads), fates
+
+    def presume(
+        self, heads: Sequence[Head], starts: Sequence[SagaStart], messages: Sequence[MessageId], now: int
+    ) -> tuple[dict[str, Head], list[MessageFate]]:
+        """Believes instead of asking; `write` verifies it in the call that writes."""
+        if self.now or self._keys_locked:
+            raise StoreError("presume comes instead of lock_keys and claim")
+        self._keys_locked = True
+        keys = [message_key(message.tenant, message.source, message.id) for message in messages]
+        first = _firsts(keys, messages)
+        self._presumed = small.Presumed(heads, starts, first, now)
+        self.now, self.late_until, self._number = now, now + PRESUMED_US, 1
+        self._heads = {head.saga_id: head for head in heads}
+        for start in starts:
+            tenant, name, key = storable(start.tenant), storable(start.name), storable(start.business_key)
+            self._heads[start.saga_id] = Head(start.saga_id, tenant, name, 0, key, 0, b"", 0, False, start.saga_id)
+        return dict(self._heads), _fates(keys, messages, first, set(first))
 
     async def _claim_few(
         self, sagas: Sequence[str], starts: Sequence[SagaStart], messages: Sequence[MessageId]
@@ -115,17 +142,30 @@ class PostgresBatch:
         if self._written:
             raise StoreError("write comes once per batch: a second one would use the numbers of the first again")
         rows = Rows(write, self._heads, self.now, self._number)
-        await self._refuse_consumed(write)
-        self._written = True
-        if rows.records <= small.RECORDS_MAX:
+        if self._presumed is not None:
+            _refuse_unpresumed(self._presumed, write)
+        else:
+            await self._refuse_consumed(write)
+        self._written, self.left = True, rows.left
+        if self._presumed is not None:
+            await self._write_presumed(rows, self._presumed)
+        elif rows.records <= small.RECORDS_MAX:
             await self._write_few(rows)
         else:
             await self._write_many(rows)
         for append in write.appends:
             if append.records:
                 self._unwritten.pop(append.saga_id, None)
-        self.numbers = rows.numbers
+        self.numbers = self.numbers or rows.numbers
         await self.finish()
+
+    async def _write_presumed(self, rows: Rows, presumed: small.Presumed) -> None:
+        self.clock, number, advanced, rest = await small.write_presumed(self._connection, presumed, rows.statements())
+        _refuse_moved(advanced, rows.sagas)
+        shift = (number - 1) << SEQ_BITS
+        self.numbers = {message: seq + shift for message, seq in rows.numbers.items()}
+        for statement in rest:
+            await self._run(statement, rows.sagas)
 
     async def _write_few(self, rows: Rows) -> None:
         advanced, rest = await small.write(self._connection, rows.statements(), self.now)
@@ -274,6 +314,15 @@ class PostgresBatch:
                 f"has already taken ({len(blamed)} sagas). Cause: an event offered twice. Reload and decide again",
                 tuple(blamed),
             )
+
+
+def _refuse_unpresumed(presumed: small.Presumed, write: BatchWrite) -> None:
+    """What a presumed batch cannot verify: starts that come to nothing, events that were taken."""
+    written = {append.saga_id for append in write.appends if append.records}
+    if any(start.saga_id not in written for start in presumed.starts):
+        raise PresumedWrongError("a start that was presumed to be new is not written")
+    if any(append.effects.consumed for append in write.appends):
+        raise PresumedWrongError("an event that was kept is taken")
 
 
 def _refuse_moved(changed: int, sagas: int) -> None:

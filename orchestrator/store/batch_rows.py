@@ -39,6 +39,7 @@ class Rows:
 
     def __init__(self, write: BatchWrite, heads: Mapping[str, Head], now: int, number: int) -> None:
         self.numbers: dict[tuple[str, int], int] = {}  # seq by (saga, version) of the messages among the statements
+        self.left: dict[str, Head] = {}  # the heads as the statements leave them
         self._write = write
         self._heads = heads
         self._now = now
@@ -93,6 +94,7 @@ class Rows:
         bodies: list[bytes] = []
         for append, data in zip(self._appends, self._data, strict=True):
             head = self._heads[append.saga_id]
+            recorded_at = max(head.recorded_at, self._now)
             sealed, digests = seal(
                 append.records,
                 data,
@@ -100,9 +102,13 @@ class Rows:
                 saga_id=append.saga_id,
                 version=head.version,
                 previous=head.hash,
-                recorded_at=max(head.recorded_at, self._now),
+                recorded_at=recorded_at,
             )
             count = len(sealed)
+            self.left[append.saga_id] = Head(
+                head.saga_id, head.tenant, head.name, append.definition_version, head.business_key,
+                head.version + count, digests[-1], recorded_at, append.ended,
+            )  # fmt: skip
             bodies += sealed
             hashes += digests
             versions += range(head.version + 1, head.version + count + 1)

@@ -19,7 +19,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 
-from orchestrator.store.contract import CommitUnknownError, StoreError, StoreUnavailableError
+from orchestrator.store.contract import CommitUnknownError, PresumedWrongError, StoreError, StoreUnavailableError
+from orchestrator.store.plans import plans_of
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
@@ -41,31 +42,6 @@ _TRANSIENT = (
 )
 
 _FAILURES = (asyncpg.PostgresError, *_TRANSIENT)
-
-# Every hot statement looks up a few hundred keys, in tables of any size: an index, row by row, is always right. Left to
-# itself the planner now and then reads a whole table instead (after a bulk load, with old statistics), and plans the
-# same statement anew for every batch.
-_PLANS = {
-    "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "plan_cache_mode": "force_generic_plan",
-    "jit": "off",
-}
-
-
-# Lists have filters that mostly do not count: planned for the values at hand, those vanish. A page is some fifty rows,
-# whatever they are joined with is looked up one by one.
-_PAGE_PLANS = {
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "plan_cache_mode": "force_custom_plan",
-    "jit": "off",
-}
-
-# Reports over whole tables: the planner knows best.
-_REPORT_PLANS = {"jit": "off"}
-_PLANS_OF = {"read": _PAGE_PLANS, "report": _REPORT_PLANS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +152,7 @@ class Pools:
             "lock_timeout": str(limits.lock_timeout_ms),
             "idle_in_transaction_session_timeout": str(limits.idle_in_transaction_timeout_ms),
             "timezone": "UTC",
-            **_PLANS_OF.get(role, _PLANS),
+            **plans_of(role),
         }
 
     def _local(self, role: str) -> str:
@@ -258,7 +234,51 @@ class Guarded:
         A caller who is cancelled meanwhile is told so only when the outcome is there: COMMIT is never cut off.
         """
         self._open = False
-        task = asyncio.ensure_future(self._call("execute", "COMMIT"))
+        task = await self._outcome("execute", "COMMIT")
+        try:
+            status = task.result()
+        except (asyncpg.TransactionRollbackError, asyncpg.IntegrityConstraintViolationError) as error:
+            raise translated(error, "COMMIT was refused") from error
+        except _FAILURES as error:
+            self._close()
+            raise CommitUnknownError(f"COMMIT: {type(error).__name__}: {error}. It may have happened: ask") from error
+        if status != "COMMIT":
+            raise StoreError(
+                "COMMIT rolled back: a statement of this transaction had failed, and its error was swallowed"
+            )
+
+    async def alone(self, query: str, *args: object) -> asyncpg.Record:
+        """The only row of a statement; outside a transaction it is one by itself, and may raise CommitUnknownError.
+
+        Raises PresumedWrongError where it would have added a key that is there.
+        """
+        if self._local and not self._open:
+            await self.begin()
+        try:
+            if self._open:
+                return await self.fetchrow(query, *args)
+            rows: list[asyncpg.Record] = (await self._outcome("fetch", query, *args)).result()
+        except asyncpg.UniqueViolationError as error:
+            raise PresumedWrongError(str(error)) from error
+        except StoreError as error:
+            if isinstance(error.__cause__, asyncpg.UniqueViolationError):
+                raise PresumedWrongError(str(error)) from error
+            raise
+        except _FAILURES as error:
+            if isinstance(error, ValueError) or getattr(error, "severity_en", "") == "ERROR":
+                raise translated(error, "a batch was refused") from error  # before or by the server: all rolled back
+            self._close()
+            raise CommitUnknownError(f"{type(error).__name__}: {error}. It may have been stored: ask") from error
+        return rows[0]
+
+    @property
+    def open(self) -> bool:
+        """A transaction is open."""
+        return self._open
+
+    async def _outcome(self, method: str, query: str, *args: object) -> asyncio.Future[Any]:
+        """A call that commits, done: a caller who is cancelled meanwhile is told so only when the outcome is there."""
+        task = asyncio.ensure_future(self._call(method, query, *args))
         cancelled = False
         deadline = asyncio.get_running_loop().time() + self._answer_timeout
         while not task.done():
@@ -275,17 +295,7 @@ class Guarded:
         if cancelled:
             task.exception()
             raise asyncio.CancelledError
-        try:
-            status = task.result()
-        except (asyncpg.TransactionRollbackError, asyncpg.IntegrityConstraintViolationError) as error:
-            raise translated(error, "COMMIT was refused") from error
-        except _FAILURES as error:
-            self._close()
-            raise CommitUnknownError(f"COMMIT: {type(error).__name__}: {error}. It may have happened: ask") from error
-        if status != "COMMIT":
-            raise StoreError(
-                "COMMIT rolled back: a statement of this transaction had failed, and its error was swallowed"
-            )
+        return task
 
     async def commit_repeatable(self) -> None:
         """Commits what may be done again: not to know whether it happened is then the same as that it did not."""

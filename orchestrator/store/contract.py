@@ -19,6 +19,8 @@ from typing import Any, Literal, Protocol
 from orchestrator.kernel.effects import Effects
 from orchestrator.messages.value import value
 
+PRESUMED_US = 1_000_000  # how long after its `now` a presumed batch can still be written, microseconds
+
 EventKey = tuple[str, str, str]  # tenant, event type, key
 Position = tuple[str, str, int]  # consumer group, topic, partition
 
@@ -49,6 +51,12 @@ class ConflictError(StoreError):
 class InvalidAppendError(StoreError):
     """What these sagas want to append cannot be stored (no canonical form, not claimed, ...). Raised before anything is
     written. Trying again does not help; the runtime makes the place stuck."""
+
+
+class PresumedWrongError(StoreError):
+    """Something is not as this batch had presumed. Nothing of it is stored: decide it again, on what `claim` reads."""
+
+    retriable = True
 
 
 class StoreUnavailableError(StoreError):
@@ -232,7 +240,10 @@ class BatchWrite:
 class Batch(Protocol):
     """One transaction. Leaving it normally commits; an exception rolls back. Never cancelled half-way."""
 
-    now: int  # database clock after the locks, microseconds; valid after `claim`
+    now: int  # what is decided with, microseconds: the database's clock after the locks of `claim`, or as presumed
+    clock: int  # the database's clock when it was last read in this batch, microseconds; 0 before that
+    late_until: int  # until when, by the database's clock, a lost write may still arrive there; 0: it cannot
+    left: Mapping[str, Head]  # the heads of the sagas that were written, as this batch leaves them; valid after `write`
 
     async def lock_keys(self, keys: Sequence[EventKey]) -> tuple[list[Waiting], list[EarlyEvent]]:
         """Locks event keys; gives who waits for them and what is kept for them. At most once, before `claim`."""
@@ -244,6 +255,17 @@ class Batch(Protocol):
 
         A start takes the live run if it is free and the saga is new. A head at version 0 to which nothing is written
         vanishes with the batch, and so does its live run.
+        """
+
+    def presume(
+        self, heads: Sequence[Head], starts: Sequence[SagaStart], messages: Sequence[MessageId], now: int
+    ) -> tuple[dict[str, Head], list[MessageFate]]:
+        """Instead of `claim`, and without asking: these heads stand, the starts and messages are new, it is `now`.
+
+        `write` verifies all of it under the locks and raises PresumedWrongError, with nothing stored, where it is not
+        so; also where `now` is ahead of the database's clock, or PRESUMED_US behind it. A presumed batch may be
+        committed when `write` returns, so CommitUnknownError may come from there. Every start must be written. No
+        event keys.
         """
 
     async def streams(self, saga_ids: Sequence[str]) -> dict[str, list[StoredRecord]]:
@@ -259,8 +281,11 @@ class Store(Protocol):
     def batch(self) -> AbstractAsyncContextManager[Batch]:
         """Opens one transaction."""
 
-    async def committed(self, appends: Sequence[Append], messages: Sequence[MessageId]) -> bool:
-        """After CommitUnknownError: did that batch commit? Asked on a new connection until answered."""
+    async def committed(self, appends: Sequence[Append], messages: Sequence[MessageId], late_until: int = 0) -> bool:
+        """After CommitUnknownError: did that batch commit? Asked on a new connection until answered for good.
+
+        `late_until`: the batch's own. A "no" is given only once that has passed.
+        """
 
     async def unsent(self, shard: int, shards: int, limit: int) -> list[OutboxRow]:
         """Outbox rows not yet marked sent, in (saga, version) order, of sagas whose hash falls into the shard."""

@@ -80,15 +80,16 @@ class PostgresStore:
     async def batch(self) -> AsyncIterator[PostgresBatch]:
         """One transaction. Leaving normally commits, an exception rolls back. On CommitUnknownError: `committed`."""
         async with self.pools.connection("batch") as connection:
-            await connection.begin()
-            batch = PostgresBatch(connection)
+            batch = PostgresBatch(connection)  # begins when it first asks; a presumed one may be a single statement
             try:
                 yield batch
                 await batch.finish()
             except BaseException:
-                await connection.roll_back()
+                if connection.open:
+                    await connection.roll_back()
                 raise
-            await connection.commit()
+            if connection.open:
+                await connection.commit()
             self._remember(batch.numbers)
 
     def _remember(self, numbers: Mapping[tuple[str, int], int]) -> None:
@@ -97,7 +98,7 @@ class PostgresStore:
             self._numbers.clear()  # mark_sent then asks the database
         self._numbers.update(numbers)
 
-    async def committed(self, appends: Sequence[Append], messages: Sequence[MessageId]) -> bool:
+    async def committed(self, appends: Sequence[Append], messages: Sequence[MessageId], late_until: int = 0) -> bool:
         """Did the batch with these appends and messages commit? Asks on new connections until the database answers.
 
         Appends count first: true when every one stands in its stream, byte by byte as this batch would have sealed it.
@@ -110,22 +111,29 @@ class PostgresStore:
         pause_ms = ASK_AGAIN_MS_FIRST
         while True:
             try:
-                return await self._ask(written, messages)
+                found, asked_at = await self._ask(written, messages)
             except (StoreUnavailableError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
                 await asyncio.sleep(pause_ms / 1000)
                 pause_ms = min(pause_ms * 2, ASK_AGAIN_MS_MAX)
+                continue
+            if found or asked_at > late_until:
+                return found
+            # A single statement holds no locks while it is still on the wire; later than this it refuses to write.
+            await asyncio.sleep((late_until - asked_at) / 1_000_000 + 0.01)
 
-    async def _ask(self, appends: Sequence[Append], messages: Sequence[MessageId]) -> bool:
+    async def _ask(self, appends: Sequence[Append], messages: Sequence[MessageId]) -> tuple[bool, int]:
         raw = await self.pools.fresh()
         connection = Guarded(raw, self.pools.limits)
         try:
             await connection.begin()
+            asked_at: int = (await connection.fetchrow(BATCH_SQL["clock"]))["now"]
             await self._wait_for_the_old_transaction(connection, appends, messages)
             if appends:
-                return await self._all_written(connection, appends)
+                return await self._all_written(connection, appends), asked_at
             keys = [message_key(message.tenant, message.source, message.id) for message in messages]
             stored = {row[0]: row[1] for row in await connection.fetch(BATCH_SQL["taken_before"], keys)}
-            return all(stored.get(key) == message.body_hash for key, message in zip(keys, messages, strict=True))
+            found = all(stored.get(key) == message.body_hash for key, message in zip(keys, messages, strict=True))
+            return found, asked_at
         finally:
             raw.terminate()  # rolls back: asking leaves nothing behind
 

@@ -1,4 +1,4 @@
-"""A small batch: the same work as batch.sql's statements, in two calls of functions that live in the database.
+"""A small batch: the same work as batch.sql's statements, in one or two calls of functions that live in the database.
 
 Rules of this file
 - The functions (migration 0003) do what the statements of the same names do, in the same order; the contract's suite
@@ -9,13 +9,14 @@ Rules of this file
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.store.batch_rows import Statement
 from orchestrator.store.columns import texts
 from orchestrator.store.connections import Guarded
-from orchestrator.store.contract import Head, SagaStart
+from orchestrator.store.contract import Head, PresumedWrongError, SagaStart
 from orchestrator.store.sql import load_queries
 
 SQL = load_queries("orchestrator.store", "batch.sql")
@@ -38,6 +39,7 @@ _PLACES: tuple[tuple[str, tuple[int, ...]], ...] = (
     ("move_positions", (0, 1, 2, 3, 4)),
 )
 _NAMES = frozenset(name for name, _ in _PLACES)
+_ARGUMENTS = sum(len(places) for _, places in _PLACES)
 
 Claimed = tuple[dict[str, Head], dict[bytes, bytes], int, int]
 
@@ -66,6 +68,56 @@ async def claim(
 
 async def write(connection: Guarded, statements: Iterable[Statement], now: int) -> tuple[int, list[Statement]]:
     """Writes what is in `_PLACES`; how many heads moved on, and the statements that are still to be run."""
+    arguments, rest = _arguments(statements)
+    if not arguments:
+        return 0, rest
+    (advanced,) = await connection.fetchrow(SQL["write_few"], *arguments, now)
+    return advanced, rest
+
+
+@dataclass(frozen=True, slots=True)
+class Presumed:
+    """What a batch was decided on without asking. `messages`: body hash by key."""
+
+    heads: Sequence[Head]
+    starts: Sequence[SagaStart]
+    messages: Mapping[bytes, bytes]
+    now: int
+
+
+async def write_presumed(
+    connection: Guarded, presumed: Presumed, statements: Iterable[Statement]
+) -> tuple[int, int, int, list[Statement]]:
+    """Verifies and writes in one call, which is a transaction by itself where no further statements are to be run.
+
+    Gives the clock, the batch's number (the statements were numbered as batch 1), how many heads moved on, and the
+    statements that are still to be run, in a transaction that is open then. Raises PresumedWrongError.
+    """
+    arguments, rest = _arguments(statements)
+    heads = sorted(presumed.heads, key=lambda head: head.saga_id)
+    starts = sorted(presumed.starts, key=lambda start: start.saga_id)
+    messages = sorted(presumed.messages.items())
+    given = (
+        *_columns([(head.saga_id, head.version, head.hash) for head in heads], 3),
+        *(c and texts(c) for c in _columns([(s.saga_id, s.tenant, s.name, s.business_key) for s in starts], 4)),
+        *_columns(messages, 2),
+        presumed.now,
+        *(arguments or [None] * _ARGUMENTS),
+    )
+    if rest:
+        await connection.begin()
+    now, number, advanced = await connection.alone(SQL["write_presumed"], *given)
+    if number is None:
+        raise PresumedWrongError("a head, a start, a message or the clock is not as this batch had presumed")
+    return now, number, advanced, rest
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> Sequence[Sequence[Any] | None]:
+    return [list(column) for column in zip(*rows, strict=True)] or [None] * count
+
+
+def _arguments(statements: Iterable[Statement]) -> tuple[list[Any], list[Statement]]:
+    """The arguments of write_v1, none where it has nothing to do, and the statements that it does not know."""
     found: dict[str, Sequence[Any]] = {}
     rest: list[Statement] = []
     for name, columns in statements:
@@ -82,7 +134,4 @@ async def write(connection: Guarded, statements: Iterable[Statement], now: int) 
             arguments += [
                 column if isinstance(column := given[place], (list, int)) else list(column) for place in places
             ]
-    if not found:
-        return 0, rest
-    (advanced,) = await connection.fetchrow(SQL["write_few"], *arguments, now)
-    return advanced, rest
+    return arguments if found else [], rest

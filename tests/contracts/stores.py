@@ -116,3 +116,28 @@ async def written(store: Store, *appends: Append, messages: Sequence[MessageId] 
 async def begun(store: Store, *sagas: SagaStart) -> None:
     """Starts sagas with one record each."""
     await written(store, *(append(saga, 0, "saga.started") for saga in sagas))
+
+
+async def now_of(store: Store) -> int:
+    """The database's clock, a moment ago: what a process would carry on."""
+    async with store.batch() as batch:
+        await batch.claim([], [], [])
+        return batch.now
+
+
+async def presumed(
+    store: Store,
+    *appends: Append,
+    heads: Sequence[Head] = (),
+    messages: Sequence[MessageId] = (),
+    now: int = 0,
+    **write: Any,
+) -> tuple[dict[str, Head], list[MessageFate]]:
+    """Writes appends in a presumed batch: at version 0 as starts. Gives the heads that it left, and the fates."""
+    assumed = now or await now_of(store)
+    async with store.batch() as batch:
+        starts = [SagaStart(a.saga_id, a.tenant, a.name, a.business_key) for a in appends if a.expected_version == 0]
+        _, fates = batch.presume(heads, starts, messages, assumed)
+        await batch.write(BatchWrite(appends=appends, **write))
+        assert batch.clock >= assumed
+    return dict(batch.left), fates

@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
-COMMIT = b"COMMIT\0"
+from tests.wires import Commits
+
 ANSWER_BYTES = 18  # CommandComplete with "COMMIT" (12 bytes) and ReadyForQuery (6)
 NEVER_SENT = -1
 _SOCKET = ".s.PGSQL.5432"
@@ -66,8 +67,9 @@ class CutWire:
             answers.transport.abort()
 
     async def _ask(self, client: asyncio.StreamReader, questions: asyncio.StreamWriter, allowed: list[int]) -> None:
+        commits = Commits()
         while data := await client.read(65_536):
-            if self._order is not None and COMMIT in data:
+            if commits.among(data) and self._order is not None:
                 after, self._order = self._order, None
                 self.cuts += 1
                 if after == NEVER_SENT:

@@ -49,7 +49,7 @@ class FaultyStore:
         when = self.faults.pop("commit", "")
         try:
             async with self._real.batch() as batch:
-                yield _Batch(batch, self)
+                yield _Batch(batch, self, lost=when == "before")
                 if when == "before":
                     raise _NeverCommittedError
         except _NeverCommittedError:
@@ -63,8 +63,8 @@ class _NeverCommittedError(Exception):
 
 
 class _Batch:
-    def __init__(self, real: Any, store: FaultyStore) -> None:
-        self._real, self._store = real, store
+    def __init__(self, real: Any, store: FaultyStore, *, lost: bool) -> None:
+        self._real, self._store, self._lost = real, store, lost
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
@@ -75,4 +75,6 @@ class _Batch:
             raise ConflictError("somebody was first", [append.saga_id for append in write.appends])
         if any(append.saga_id == self._store.poisoned for append in write.appends):
             raise StoreError("insert_records: a check constraint is violated")
+        if self._lost and self._real.late_until:
+            raise _NeverCommittedError  # a presumed batch: its write would commit
         await self._real.write(write)

@@ -9,11 +9,12 @@ Rules of this file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from orchestrator.store.columns import lock_buckets, message_key
 from orchestrator.store.contract import (
+    PRESUMED_US,
     BatchWrite,
     ConflictError,
     EarlyEvent,
@@ -21,9 +22,11 @@ from orchestrator.store.contract import (
     Head,
     MessageFate,
     MessageId,
+    PresumedWrongError,
     SagaStart,
     StoredRecord,
     StoreError,
+    StoreUnavailableError,
     Waiting,
 )
 from tests.simulation.fake_write import Writing, refuse
@@ -34,11 +37,29 @@ from tests.simulation.tables import Run, Tables
 Change = Callable[[], None]
 
 
+@dataclass(frozen=True)
+class Presumed:
+    """What a batch is decided on without asking. `messages`: body hash by key."""
+
+    heads: Sequence[Head]
+    starts: Sequence[SagaStart]
+    messages: Mapping[bytes, bytes]
+
+    def check(self, write: BatchWrite) -> None:
+        """What cannot be verified is not presumed: starts that come to nothing, events that were kept."""
+        written = {append.saga_id for append in write.appends if append.records}
+        if {start.saga_id for start in self.starts} - written or any(a.effects.consumed for a in write.appends):
+            raise PresumedWrongError("a start comes to nothing, or a kept event is taken")
+
+
 class FakeBatch:
     """A `contract.Batch` over tables in memory."""
 
     def __init__(self, tables: Tables, port: Port) -> None:
-        self.now = 0
+        self.now = self.clock = 0
+        self.left: Mapping[str, Head] = {}
+        self.late_until = 0
+        self.committing = False  # by `write`, which nobody may roll back then
         self.transaction = Transaction()
         self.changes: list[Change] = []
         self.write_given: BatchWrite | None = None
@@ -48,6 +69,7 @@ class FakeBatch:
         self.heads: dict[str, Head] = {}
         self._tables, self._port = tables, port
         self._keys_locked = False
+        self._presumed: Presumed | None = None
 
     async def lock_keys(self, keys: Sequence[EventKey]) -> tuple[list[Waiting], list[EarlyEvent]]:
         """Locks event keys, then asks, so that it sees what those who held them have committed."""
@@ -83,9 +105,8 @@ class FakeBatch:
 
         async def inbox() -> list[MessageFate]:
             fates = await self._take_in(messages)
-            self.now = self._tables.clock()
-            self._tables.batches += 1
-            self.number = self._tables.batches
+            self.now = self.clock = self._tables.clock()
+            self._take_number()
             return fates
 
         if sagas or starts:
@@ -94,6 +115,21 @@ class FakeBatch:
             await self._port.call("take runs", runs)
         fates = await self._port.call("take in", inbox)
         return dict(self.heads), fates
+
+    def presume(
+        self, heads: Sequence[Head], starts: Sequence[SagaStart], messages: Sequence[MessageId], now: int
+    ) -> tuple[dict[str, Head], list[MessageFate]]:
+        """Notes what is believed."""
+        if self.now or self._keys_locked:
+            raise StoreError("presume comes instead of lock_keys and claim")
+        self._keys_locked, self.now, self.late_until = True, now, now + PRESUMED_US
+        keys = [message_key(message.tenant, message.source, message.id) for message in messages]
+        first = {key: message.body_hash for key, message in reversed(list(zip(keys, messages, strict=True)))}
+        self._presumed = Presumed(heads, starts, first)
+        self.heads = {head.saga_id: head for head in heads}
+        for s in starts:
+            self.heads[s.saga_id] = Head(s.saga_id, s.tenant, s.name, 0, s.business_key, 0, b"", 0, False, s.saga_id)
+        return dict(self.heads), _fates(keys, messages, first, set(first))
 
     async def streams(self, saga_ids: Sequence[str]) -> dict[str, list[StoredRecord]]:
         """Whole streams."""
@@ -111,16 +147,53 @@ class FakeBatch:
             raise StoreError("write comes once per batch")
         writing = Writing(self._tables, self.heads, self.now, self.number, write)
         self._refuse_consumed(write)
+        if self._presumed is not None:
+            self._presumed.check(write)
         self.write_given = write
         if self._tables.watcher is not None:
             self._tables.watcher.writes(write)
 
         async def written() -> None:
-            for name in writing.locks():
+            made = writing
+            if self._presumed is not None:
+                await self._verify(self._presumed)
+                made = Writing(self._tables, self.heads, self.now, self.number, write)
+            for name in made.locks():
                 await self._lock(*name)
-            self.changes = writing.changes()
+            self.changes, self.left = made.changes(), made.left
 
-        await self._port.call("write", written)
+        if self._presumed is None:
+            await self._port.call("write", written)
+        else:
+            self.committing = True
+            await self._port.carry_out(written, self.apply, self.undo)
+
+    async def _verify(self, presumed: Presumed) -> None:
+        """Takes the locks of `claim` and raises PresumedWrongError where anything is not as it was believed."""
+        tables = self._tables
+        self.clock = tables.clock()
+        if not self.clock - PRESUMED_US <= self.now <= self.clock:
+            raise PresumedWrongError(f"it is {self.clock}, not {self.now}")
+        believed, self.heads = {head.saga_id: head for head in presumed.heads}, {}
+        await self._lock_heads(list(believed), presumed.starts)
+        await self._take_runs(presumed.starts)
+        fates = await self._take_rows(presumed.messages)
+        for saga_id, head in believed.items():
+            found = self.heads.get(saga_id)
+            if found is None or (found.version, found.hash) != (head.version, head.hash):
+                raise PresumedWrongError(f"{saga_id} is not at {head.version}")
+        for start in presumed.starts:
+            if self.heads[start.saga_id].version or self.heads[start.saga_id].run_owner != start.saga_id:
+                raise PresumedWrongError(f"{start.saga_id} is not new")
+        if len(fates) < len(presumed.messages):
+            raise PresumedWrongError("a message was here before")
+        if tables.clock() > self.late_until:
+            raise StoreUnavailableError("this batch waited for its locks for more than a second")
+        self._take_number()
+
+    def _take_number(self) -> None:
+        self._tables.batches += 1
+        self.number = self._tables.batches
 
     def apply(self) -> None:
         """COMMIT."""
@@ -170,24 +243,20 @@ class FakeBatch:
             self.heads[saga_id] = replace(self.heads[saga_id], run_owner=owner)
 
     async def _take_in(self, messages: Sequence[MessageId]) -> list[MessageFate]:
-        tables = self._tables
         keys = [message_key(message.tenant, message.source, message.id) for message in messages]
         first: dict[bytes, bytes] = {}
         for key, message in zip(keys, messages, strict=True):
             first.setdefault(key, message.body_hash)
-        for key in sorted(first):
+        new = await self._take_rows(first)
+        return _fates(keys, messages, self._tables.inbox | self.taken, new)
+
+    async def _take_rows(self, rows: Mapping[bytes, bytes]) -> set[bytes]:
+        """Writes inbox rows; the keys of those that are new."""
+        tables = self._tables
+        for key in sorted(rows):
             if await self._insert(("inbox", key), lambda k=key: k in tables.inbox):  # type: ignore[misc]
-                self.taken[key] = first[key]
-        fates: list[MessageFate] = []
-        new = set(self.taken)
-        for key, message in zip(keys, messages, strict=True):
-            if key in new:
-                new.discard(key)
-                fates.append("new")
-            else:
-                stored = self.taken[key] if key in self.taken else tables.inbox[key]
-                fates.append("seen" if stored == message.body_hash else "other_body")
-        return fates
+                self.taken[key] = rows[key]
+        return set(self.taken)
 
     async def _insert(self, name: tuple[object, ...], there: Callable[[], bool]) -> bool:
         """INSERT ... ON CONFLICT DO NOTHING: waits for whoever inserts or deletes the same row. True where it did."""
@@ -212,3 +281,17 @@ class FakeBatch:
                 if owner is not None:
                     blamed[append.saga_id] = f"takes event {event_id.replace(chr(10), ' ')}, which saga {owner}"
         refuse(ConflictError, blamed, "of its business key has already taken")
+
+
+def _fates(
+    keys: Sequence[bytes], messages: Sequence[MessageId], stored: Mapping[bytes, bytes], new: set[bytes]
+) -> list[MessageFate]:
+    fates: list[MessageFate] = []
+    new = set(new)
+    for key, message in zip(keys, messages, strict=True):
+        if key in new:
+            new.discard(key)
+            fates.append("new")
+        else:
+            fates.append("seen" if stored[key] == message.body_hash else "other_body")
+    return fates

@@ -53,25 +53,31 @@ class FakeStore:
         try:
             yield batch
         except BaseException:
-            self._port.roll_back(batch.undo)
+            if not batch.committing:
+                self._port.roll_back(batch.undo)
             raise
-        await self._port.commit(batch.apply, batch.undo)
+        if not batch.committing:
+            await self._port.commit(batch.apply, batch.undo)
 
-    async def committed(self, appends: Sequence[Append], messages: Sequence[MessageId]) -> bool:
+    async def committed(self, appends: Sequence[Append], messages: Sequence[MessageId], late_until: int = 0) -> bool:
         """After an unknown commit: asks until answered."""
         written = [append for append in appends if append.records]
         if not written and not messages:
             return False
         pause_ms = 50
         while True:
-            transaction = Transaction()
+            transaction, asked_at = Transaction(), self.tables.clock()
             try:
-                return await self._port.call("committed", lambda t=transaction: self._ask(t, written, messages))  # type: ignore[misc]
+                if await self._port.call("committed", lambda t=transaction: self._ask(t, written, messages)):  # type: ignore[misc]
+                    return True
+                if asked_at > late_until:
+                    return False
             except StoreUnavailableError:
                 await asyncio.sleep(pause_ms / 1000)
                 pause_ms = min(pause_ms * 2, 2_000)
             finally:
                 self.tables.locks.free(transaction)
+            await asyncio.sleep(max(late_until - self.tables.clock(), 0) / 1_000_000 + 0.01)
 
     async def _ask(self, transaction: Transaction, appends: Sequence[Append], messages: Sequence[MessageId]) -> bool:
         tables, locks = self.tables, self.tables.locks

@@ -27,6 +27,7 @@ class Writing:
 
     def __init__(self, tables: Tables, heads: Mapping[str, Head], now: int, number: int, write: BatchWrite) -> None:
         self._tables, self._heads, self._now, self._number, self._write = tables, heads, now, number, write
+        self.left: dict[str, Head] = {}  # the heads as `changes` leave them
         self._appends = [append for append in write.appends if append.records]
         self._refuse()
         self._data = [self._bytes(append) for append in self._appends]
@@ -84,22 +85,23 @@ class Writing:
                 previous=head.hash, recorded_at=at,
             )  # fmt: skip
             lines += [(append.saga_id, head.version + place + 1) for place in range(len(bodies))]
-            changes.append(partial(self._append, append, list(zip(bodies, hashes, strict=True)), at))
+            changes.append(partial(self._append, append, list(zip(bodies, hashes, strict=True))))
+            self.left[append.saga_id] = Head(
+                head.saga_id, head.tenant, head.name, append.definition_version, head.business_key,
+                head.version + len(bodies), hashes[-1], at, append.ended,
+            )  # fmt: skip
             changes.append(partial(self._outbox, append, count))
             count += len(append.outbox)
         if lines:
             changes.append(partial(self._tables.unsealed.__setitem__, self._number, lines))
         return changes
 
-    def _append(self, append: Append, lines: list[tuple[bytes, bytes]], at: int) -> None:
+    def _append(self, append: Append, lines: list[tuple[bytes, bytes]]) -> None:
         stream = self._tables.streams.setdefault(append.saga_id, [])
         if len(stream) != append.expected_version:
             raise AssertionError(f"{append.saga_id}: version {len(stream)} moved under its lock")
         stream += lines
-        head = Head(
-            append.saga_id, append.tenant, append.name, append.definition_version, append.business_key, len(stream),
-            lines[-1][1], at, append.ended,
-        )  # fmt: skip
+        head = self.left[append.saga_id]
         self._tables.heads[append.saga_id] = HeadRow(
             head, append.phase, append.outcome, append.stuck, append.waiting_for, append.parent
         )

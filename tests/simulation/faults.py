@@ -9,13 +9,14 @@ Rules of this file
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from orchestrator.broker.contract import BrokerUnavailableError, OutgoingMessage
-from orchestrator.store.contract import CommitUnknownError, StoreUnavailableError
+from orchestrator.store.contract import CommitUnknownError, StoreError, StoreUnavailableError
 from tests.simulation.ports import Port
 
 Given = TypeVar("Given")
@@ -100,6 +101,26 @@ class HostilePort(Port):
         apply()
         await self._way()
 
+    async def carry_out(
+        self, work: Callable[[], Awaitable[None]], apply: Callable[[], None], undo: Callable[[], None]
+    ) -> None:
+        """The call may get lost, before it arrives or after; or it arrives when nobody waits for it any more."""
+        await self._way()
+        fault = self._draw("carry out", self.weather.unknown)
+        if fault == "before" and self._random.random() < 0.3:
+            raise self._unavailable("carry out", "cannot be reached")
+        if fault:
+            self._log(f"carry out: {fault}")
+            if self._random.random() < 0.7:
+                delay = self._random.choice([0.0, 0.0, 0.3, 0.9, 1.5])
+                asyncio.get_running_loop().call_later(delay, _alone, super().carry_out(work, apply, undo))
+            if fault.startswith("die"):
+                await self._die("carry out")
+            await self._way()
+            raise CommitUnknownError("simulated: the connection died")
+        await super().carry_out(work, apply, undo)
+        await self._way()
+
     def roll_back(self, undo: Callable[[], None]) -> None:
         """A server notices late that its client is gone."""
         if self.alive:
@@ -157,3 +178,16 @@ class HostilePort(Port):
 
 
 _CALM = Weather()
+_UNDER_WAY: set[asyncio.Task[None]] = set()
+
+
+def _alone(work: Coroutine[Any, Any, None]) -> None:
+    """Something that the server does for a client that is gone: nobody hears how it ends."""
+
+    async def run() -> None:
+        with contextlib.suppress(StoreError):
+            await work
+
+    task = asyncio.get_running_loop().create_task(run())
+    _UNDER_WAY.add(task)
+    task.add_done_callback(_UNDER_WAY.discard)

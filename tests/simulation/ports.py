@@ -27,6 +27,17 @@ class Port:
         """Commits: `apply` writes and frees the locks, `undo` frees them alone; exactly one of them happens, once."""
         apply()
 
+    async def carry_out(
+        self, work: Callable[[], Awaitable[None]], apply: Callable[[], None], undo: Callable[[], None]
+    ) -> None:
+        """One call that takes its locks, writes and commits: nothing of it is there before `work` begins."""
+        try:
+            await work()
+        except BaseException:
+            undo()
+            raise
+        apply()
+
     def fate(self, message: OutgoingMessage) -> str:
         """What becomes of one message that is sent: "" when it is taken."""
         return ""

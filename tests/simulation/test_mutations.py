@@ -13,7 +13,7 @@ QUICK = (
     "marked as sent before the broker has it", "a refused message is given up, and its saga not told",
     "positions are one too far", "positions are stored on fetch",
     "catch and continue: a batch that was not stored is dropped", "one partition in two lanes",
-    "timers do not wait for intake",
+    "timers do not wait for intake", "an event is decided from memory, without its keys",
 )  # fmt: skip
 SCHEDULES = 60
 

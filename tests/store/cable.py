@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
-COMMIT = b"COMMIT\0"
+from tests.wires import Commits
 
 Fault = Literal["none", "lost on the way", "answer lost", "late arrival", "frozen", "slow"]
 
@@ -58,9 +58,10 @@ class Cable:
         self._tasks.add(task)
         server, questions = await asyncio.open_unix_connection(self._target)
         back = asyncio.create_task(self._forward(server, answers))
+        commits = Commits()
         try:
             while data := await client.read(65536):
-                if COMMIT in data:
+                if commits.among(data):
                     self.commits += 1
                     fault, self.fault = self.fault, "none"
                     if fault == "slow":

@@ -12,9 +12,15 @@ import pytest
 import pytest_asyncio
 
 from orchestrator.store.connections import ConnectionLimits
-from orchestrator.store.contract import BatchWrite, CommitUnknownError, StoreError, StoreUnavailableError
+from orchestrator.store.contract import (
+    PRESUMED_US,
+    BatchWrite,
+    CommitUnknownError,
+    StoreError,
+    StoreUnavailableError,
+)
 from orchestrator.store.postgres import PostgresStore
-from tests.contracts.stores import append, begun, claimed, message, start, written
+from tests.contracts.stores import append, begun, claimed, message, now_of, presumed, start, written
 from tests.databases import Database
 from tests.store.cable import Cable, Fault
 
@@ -56,6 +62,24 @@ class TestUnknownCommits:
         with pytest.raises(CommitUnknownError, match="It may have happened"):
             await written(store, mine, messages=[message("m-1")])
         assert await store.committed([mine], [message("m-1")]) is happened
+        heads, fates = await claimed(store, saga.saga_id, messages=[message("m-1")])
+        assert (saga.saga_id in heads, fates) == (happened, ["seen" if happened else "new"])
+
+    @pytest.mark.parametrize(
+        ("fault", "happened"), [("lost on the way", False), ("answer lost", True), ("late arrival", True)]
+    )
+    async def test_so_is_one_that_dies_in_the_call_that_verifies_writes_and_commits(
+        self, store: PostgresStore, cable: Cable, fault: Fault, happened: bool
+    ) -> None:
+        """A presumed batch has no COMMIT of its own to die in."""
+        saga = start()
+        await presumed(store, append(start("K-0"), 0, "saga.started"))
+        mine = append(saga, 0, "saga.started")
+        now = await now_of(store)
+        cable.fault = fault
+        with pytest.raises(CommitUnknownError, match="It may have been stored"):
+            await presumed(store, mine, messages=[message("m-1")], now=now)
+        assert await store.committed([mine], [message("m-1")], now + PRESUMED_US) is happened
         heads, fates = await claimed(store, saga.saga_id, messages=[message("m-1")])
         assert (saga.saga_id in heads, fates) == (happened, ["seen" if happened else "new"])
 
@@ -163,6 +187,21 @@ class TestCancellation:
                 asyncio.get_running_loop().call_soon(task.cancel)
 
         task = asyncio.create_task(batch())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (await claimed(store, saga.saga_id))[0][saga.saga_id].version == 1
+
+    async def test_whoever_is_cancelled_in_a_call_that_commits_is_told_after_it(
+        self, store: PostgresStore, cable: Cable
+    ) -> None:
+        """The same for a presumed batch."""
+        saga = start()
+        await presumed(store, append(start("K-0"), 0, "saga.started"))
+        now = await now_of(store)
+        cable.fault = "slow"
+        task = asyncio.create_task(presumed(store, append(saga, 0, "x"), now=now))
+        await asyncio.sleep(0.1)
+        task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert (await claimed(store, saga.saga_id))[0][saga.saga_id].version == 1

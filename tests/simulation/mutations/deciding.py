@@ -23,12 +23,14 @@ BUGS: tuple[Mutation, ...] = (
     ),
     mutation(
         "retry on an unknown commit without asking", COORDINATOR,
-        "            if not await self._store.committed(write.appends, messages):\n                return None\n",
+        "            if not await self._store.committed(write.appends, messages, late_until):\n"
+        "                return None\n",
         "            return None\n",
     ),
     mutation(
         "an unknown commit is believed", COORDINATOR,
-        "            if not await self._store.committed(write.appends, messages):\n                return None\n", "",
+        "            if not await self._store.committed(write.appends, messages, late_until):\n"
+        "                return None\n", "",
     ),
     mutation(
         "the inbox is not asked", TURNS,
@@ -44,12 +46,25 @@ BUGS: tuple[Mutation, ...] = (
     ),
     mutation(
         "a cached state of another version counts", STATES,
-        "        if entry.version != version or (entry.hash and hash_ and entry.hash != hash_):\n",
-        "        if entry.hash and hash_ and entry.hash != hash_ and entry.version == version:\n",
+        "        if entry.head.version != head.version or entry.head.hash != head.hash:\n",
+        "        if entry.head.hash != head.hash and entry.head.version == head.version:\n",
     ),
     mutation(
         "a saga that was taken over counts as one's own at once", COORDINATOR,
         "                foreign = stream.foreign and not append.outbox\n", "                foreign = False\n",
+    ),
+    mutation(
+        "an event is decided from memory, without its keys", COORDINATOR,
+        "        return not self.keys and not self._timed and", "        return not self._timed and",
+    ),
+    mutation(
+        "a lost call is asked about before it can have got lost", COORDINATOR,
+        "            late_until = used.late_until if used is not None else 0\n", "            late_until = 0\n",
+    ),
+    mutation(
+        "what is believed of one saga is believed of all", STATES,
+        "            if entry is None:\n                return None\n            found[saga_id] = entry\n",
+        "            if entry is not None:\n                found[saga_id] = entry\n",
     ),
     mutation(
         "an early check looks without the lock", COORDINATOR,
