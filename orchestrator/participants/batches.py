@@ -5,7 +5,10 @@ Rules of this file
   they came; all others may be taken together, by type.
 - What needs more than this transaction is handed to the slow path: effects outside the database, keys that were started
   and have no outcome, and whatever comes after such a one on the same keys.
-- Nothing here retries: who calls does, and falls back to one command at a time.
+- A batch is first done without savepoints, where no more than one command could need one. When something fails then,
+  all of it is rolled back and done again with them: two round trips less for a lone command, and for the failing ones
+  what a lost race (InboxConflict) costs.
+- Nothing else retries here: who calls does, and falls back to one command at a time.
 """
 
 from __future__ import annotations
@@ -14,13 +17,15 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import asyncpg
+
 from orchestrator.broker.contract import Assignment
 from orchestrator.participants.answers import Answer
 from orchestrator.participants.decide import FromRow, Resolve, Row, RowKey, Run, next_act
 from orchestrator.participants.delivery import Delivery, Unreadable
 from orchestrator.participants.inbox import Inbox, Transaction
 from orchestrator.participants.participant import Handler
-from orchestrator.participants.running import run_all
+from orchestrator.participants.running import HandlerFailed, run_all, run_unguarded
 from orchestrator.participants.settling import answer_of_run, settle_without_running
 
 logger = logging.getLogger(__name__)
@@ -45,18 +50,32 @@ async def process(
 
     Raises InboxConflict when another process took one of the keys meanwhile: do it again.
     """
-    async with inbox.transaction() as transaction:
-        batch = _Batch(transaction, reply_bytes_max)
-        wanted = dict.fromkeys(key for delivery in deliveries for key in delivery.keys)
-        batch.rows = await transaction.rows(wanted)
+    try:
+        return await _process(inbox, deliveries, unreadable, positions, reply_bytes_max, guarded=False)
+    except (HandlerFailed, asyncpg.InFailedSQLTransactionError):
+        # The second: a handler has swallowed the error of a statement, so the next one of this transaction failed.
+        return await _process(inbox, deliveries, unreadable, positions, reply_bytes_max, guarded=True)
+
+
+async def _process(
+    inbox: Inbox,
+    deliveries: Sequence[Delivery],
+    unreadable: Sequence[Unreadable],
+    positions: Mapping[Assignment, int],
+    reply_bytes_max: int,
+    *,
+    guarded: bool,
+) -> Outcome:
+    wanted = dict.fromkeys(key for delivery in deliveries for key in delivery.keys)
+    async with inbox.transaction(wanted) as transaction:
+        batch = _Batch(transaction, reply_bytes_max, guarded=guarded)
         for wave in waves(deliveries):
             await batch.take(wave)
-        await transaction.add(list(batch.new.values()))
         for bad in unreadable:
             logger.error("dead letter: %s[%s] at %s: %s", bad.message.topic, bad.message.partition, bad.message.offset,
                          bad.detail)  # fmt: skip
             await transaction.keep_dead_letter(bad.message, "unreadable", bad.detail)
-        await transaction.write_positions(positions)
+        await transaction.add(list(batch.new.values()), positions)
         return batch.outcome
 
 
@@ -77,12 +96,13 @@ def waves(deliveries: Sequence[Delivery]) -> list[list[Delivery]]:
 class _Batch:
     """The state of one transaction: rows as read and as this batch adds to them."""
 
-    def __init__(self, transaction: Transaction, reply_bytes_max: int) -> None:
-        self.rows: dict[RowKey, Row] = {}
+    def __init__(self, transaction: Transaction, reply_bytes_max: int, *, guarded: bool) -> None:
+        self.rows: dict[RowKey, Row] = dict(transaction.found)
         self.new: dict[RowKey, Row] = {}
         self.outcome = Outcome()
         self._transaction = transaction
         self._reply_bytes_max = reply_bytes_max
+        self._guarded = guarded
         self._busy: set[RowKey] = set()  # keys handed to the slow path
 
     async def take(self, wave: Sequence[Delivery]) -> None:
@@ -102,8 +122,10 @@ class _Batch:
             else:
                 answer = await settle_without_running(self._transaction, delivery, act, self._add)
                 self.outcome.answered.append((delivery, answer, isinstance(act, FromRow)))
+        alone = sum(len(planned) for handler, planned in to_run.values() if handler.many is None)
+        run = run_all if self._guarded or alone > 1 else run_unguarded
         for handler, planned in to_run.values():
-            results = await run_all(self._transaction, handler, [d for d, _ in planned], self._reply_bytes_max)
+            results = await run(self._transaction, handler, [d for d, _ in planned], self._reply_bytes_max)
             for (delivery, act), result in zip(planned, results, strict=True):
                 answer = await answer_of_run(self._transaction, delivery, act, result, self._add)
                 self.outcome.answered.append((delivery, answer, False))

@@ -16,6 +16,8 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, TypeVar, cast
 
+import asyncpg
+
 from orchestrator.broker.contract import Assignment, IncomingMessage
 from orchestrator.participants.decide import Row, RowKey
 from orchestrator.participants.settings import ParticipantSettings
@@ -37,24 +39,29 @@ class InboxConflict(Exception):
 
 
 class Transaction:
-    """One open transaction. `now`: the database's clock at its beginning, aware UTC."""
+    """One open transaction. `now`: the database's clock at its beginning, aware UTC. `found`: the rows of the keys that
+    it was opened for, as they were then, unlocked: settled rows never change."""
 
-    def __init__(self, connection: Connection, queries: Mapping[str, str], now: datetime) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        queries: Mapping[str, str],
+        now: datetime,
+        found: dict[RowKey, Row] | None = None,
+    ) -> None:
         self.connection = connection
         self.now = now
+        self.found = found or {}
         self._sql = queries
-
-    async def rows(self, keys: Iterable[RowKey]) -> dict[RowKey, Row]:
-        """The rows of these keys as they are, unlocked: settled rows never change."""
-        return await self._rows("read_rows", keys)
 
     async def lock(self, keys: Iterable[RowKey]) -> dict[RowKey, Row]:
         """The rows of these keys, locked until the end of the transaction. Missing ones are simply not there."""
-        return await self._rows("lock_rows", keys)
+        return _rows(await self.connection.fetch(self._sql["lock_rows"], *_columns(keys)))
 
-    async def add(self, rows: Sequence[Row]) -> None:
-        """Writes settled rows. Raises InboxConflict where one of them is there."""
+    async def add(self, rows: Sequence[Row], positions: Mapping[Assignment, int] | None = None) -> None:
+        """Writes settled rows, and how far everything was answered. Raises InboxConflict where a row is there."""
         if not rows:
+            await self.write_positions(positions or {})
             return
         kinds: dict[tuple[Any, ...], int] = {}
         numbers = [kinds.setdefault(_kind_of(row), len(kinds) + 1) for row in rows]
@@ -67,6 +74,7 @@ class Transaction:
             numbers,
             *(list(column) for column in zip(*kinds, strict=True)),
             self.now,
+            *_places(positions or {}),
         )
         if int(status.rpartition(" ")[2]) != len(rows):
             raise InboxConflict
@@ -112,10 +120,7 @@ class Transaction:
     async def write_positions(self, positions: Mapping[Assignment, int]) -> None:
         """Notes how far everything was answered; never goes backwards."""
         if positions:
-            places = list(positions)
-            topics, partitions = [place[0] for place in places], [place[1] for place in places]
-            offsets = [positions[place] for place in places]
-            await self.connection.execute(self._sql["write_positions"], topics, partitions, offsets)
+            await self.connection.execute(self._sql["write_positions"], *_places(positions))
 
     async def keep_dead_letter(self, message: IncomingMessage, reason: str, detail: str) -> None:
         """Keeps a message that cannot be obeyed, as it came."""
@@ -136,12 +141,21 @@ class Transaction:
             await self.connection.execute(self._sql["roll_back_to_savepoint"])
             raise
 
-    async def _rows(self, query: str, keys: Iterable[RowKey]) -> dict[RowKey, Row]:
-        wanted = list(keys)
-        tenants, names = [key[0] for key in wanted], [key[1] for key in wanted]
-        found = await self.connection.fetch(self._sql[query], tenants, names)
-        rows = (Row(**{name: record[name] for name in _READ}) for record in found)
-        return {(row.tenant, row.key): row for row in rows}
+
+def _columns(keys: Iterable[RowKey]) -> tuple[list[str], list[str]]:
+    """Tenants and names, as the queries want them."""
+    wanted = list(keys)
+    return [key[0] for key in wanted], [key[1] for key in wanted]
+
+
+def _places(positions: Mapping[Assignment, int]) -> tuple[list[str], list[int], list[int]]:
+    """Topics, partitions and offsets, as the queries want them."""
+    return [topic for topic, _ in positions], [number for _, number in positions], list(positions.values())
+
+
+def _rows(found: Iterable[asyncpg.Record]) -> dict[RowKey, Row]:
+    rows = (Row(**{name: record[name] for name in _READ}) for record in found)
+    return {(row.tenant, row.key): row for row in rows}
 
 
 class Inbox:
@@ -149,7 +163,10 @@ class Inbox:
 
     def __init__(self, pool: Pool, schema: str, settings: ParticipantSettings) -> None:
         self._pool = pool
-        self._sql = load_queries("orchestrator.participants", "inbox.sql")
+        queries = load_queries("orchestrator.participants", "inbox.sql")
+        # A statement that is prepared under one search_path is planned anew under another one; the connections are
+        # shared by all participants of a process, so each of them has texts of its own.
+        self._sql = {name: f"-- {schema}\n{text.replace('{schema}', schema)}" for name, text in queries.items()}
         self._enter = (
             schema,
             f"{settings.statement_timeout_ms}ms",
@@ -158,12 +175,16 @@ class Inbox:
         )
 
     @asynccontextmanager
-    async def transaction(self, *, readonly: bool = False) -> AsyncIterator[Transaction]:
-        """Opens one; commits on leaving, rolls back on an exception."""
+    async def transaction(self, keys: Iterable[RowKey] = (), *, readonly: bool = False) -> AsyncIterator[Transaction]:
+        """Opens one, and reads the rows of `keys`; commits on leaving, rolls back on an exception."""
         async with self._pool.acquire() as connection, connection.transaction(readonly=readonly):
-            entered = await connection.fetchrow(self._sql["enter"], *self._enter)
-            assert entered is not None
-            yield Transaction(connection, self._sql, entered["now"])
+            tenants, names = _columns(keys)
+            if names:
+                read = await connection.fetch(self._sql["enter_and_read"], *self._enter, tenants, names)
+            else:
+                read = await connection.fetch(self._sql["enter"], *self._enter)
+            found = _rows(record for record in read if record["key"] is not None) if names else {}
+            yield Transaction(connection, self._sql, read[0]["now"], found)
 
     async def clock(self) -> datetime:
         """The database's clock."""

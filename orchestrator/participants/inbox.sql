@@ -1,4 +1,5 @@
--- The inbox of a participant. Every transaction begins with `enter`, which also chooses the participant's schema.
+-- The inbox of a participant. Every transaction begins with `enter` or `enter_and_read`, which also choose the
+-- participant's schema.
 
 -- name: enter
 -- Local to the transaction, so it holds behind a pooler too. The clock is read once: it is the transaction's `now`.
@@ -8,14 +9,22 @@ SELECT set_config('search_path', $1, true),
        set_config('idle_in_transaction_session_timeout', $4, true),
        clock_timestamp() AS now;
 
+-- name: enter_and_read
+-- `enter` and the rows of some keys in one answer: the clock comes with each row, and alone where there is none. The
+-- schema is named, as search_path holds from the next statement on.
+WITH entered AS MATERIALIZED (
+    SELECT set_config('search_path', $1, true), set_config('statement_timeout', $2, true),
+           set_config('lock_timeout', $3, true), set_config('idle_in_transaction_session_timeout', $4, true),
+           clock_timestamp() AS now)
+SELECT e.now,
+       i.tenant, i.key, i.wire_key, i.type, i.type_version, i.body_hash, i.command, i.first_started_at, i.started_at,
+       i.lease_until, i.starts, i.outcome, i.reply, i.reply_type, i.reply_schema, i.closed, i.under
+  FROM entered e
+  LEFT JOIN (unnest($5::text[], $6::text[]) AS wanted (tenant, key)
+             JOIN "{schema}".inbox i ON i.tenant = wanted.tenant AND i.key = wanted.key) ON true;
+
 -- name: clock
 SELECT clock_timestamp();
-
--- name: read_rows
-SELECT i.tenant, i.key, i.wire_key, i.type, i.type_version, i.body_hash, i.command, i.first_started_at, i.started_at,
-       i.lease_until, i.starts, i.outcome, i.reply, i.reply_type, i.reply_schema, i.closed, i.under
-  FROM unnest($1::text[], $2::text[]) AS wanted (tenant, key)
-  JOIN inbox i ON i.tenant = wanted.tenant AND i.key = wanted.key;
 
 -- name: lock_rows
 -- In the order of keys, so that two deliveries that share keys never wait for each other in a circle.
@@ -29,7 +38,14 @@ SELECT i.tenant, i.key, i.wire_key, i.type, i.type_version, i.body_hash, i.comma
 -- name: add_rows
 -- Sorted, for the same reason. What most rows of a batch have in common comes once, as a kind ($6 and on): each element
 -- of an array costs the driver more than the join costs here. Fewer rows than given means that somebody else has one of
--- these keys: roll back.
+-- these keys: roll back. How far everything was answered ($16 and on) comes along, by the rule of `write_positions`.
+WITH progress AS (
+    INSERT INTO positions AS p (topic, partition, next_offset)
+    SELECT topic, partition, next_offset
+      FROM unnest($16::text[], $17::int[], $18::bigint[]) AS n (topic, partition, next_offset)
+     ORDER BY topic, partition
+    ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset, updated_at = clock_timestamp()
+     WHERE p.next_offset < excluded.next_offset)
 INSERT INTO inbox (tenant, key, wire_key, type, type_version, body_hash, first_started_at, started_at, starts,
                    outcome, reply, reply_type, reply_schema, closed, under, settled_at)
 SELECT k.tenant, r.key, r.wire_key, k.type, k.type_version, r.body_hash,

@@ -1,4 +1,10 @@
-"""The connections of the participants that run in one process."""
+"""The connections of the participants that run in one process.
+
+Rules of this file
+- A connection goes back as it is, without the round trip of a reset between each commit and its answers. So what a
+  handler sets must end with its transaction (SET LOCAL, pg_advisory_xact_lock), as behind a pooler of transactions.
+- Statements are prepared anew now and then: a plan that was made for an empty table must not outlive its first minute.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +15,23 @@ import asyncpg
 
 from orchestrator.participants.work import Pool
 
+STATEMENTS_MAX = 400  # prepared, per connection: those of all participants of a process, and of their handlers
+PLAN_SECONDS_MAX = 20
+
 
 @asynccontextmanager
 async def open_pool(url: str, connections_max: int) -> AsyncIterator[Pool]:
     """A pool for workers; `url` logs in as the application's role. Raises what the driver raises."""
-    async with asyncpg.create_pool(url, min_size=1, max_size=connections_max) as pool:
+    async with asyncpg.create_pool(
+        url,
+        min_size=1,
+        max_size=connections_max,
+        reset=_keep_as_it_is,
+        statement_cache_size=STATEMENTS_MAX,
+        max_cached_statement_lifetime=PLAN_SECONDS_MAX,
+    ) as pool:
         yield pool
+
+
+async def _keep_as_it_is(_connection: object) -> None:
+    """Nothing to reset."""

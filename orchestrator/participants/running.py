@@ -1,6 +1,8 @@
-"""Running handlers whose effect is in the database: each in a savepoint, so that a failed one leaves nothing behind.
+"""Running handlers whose effect is in the database, so that a failed one leaves nothing behind.
 
 Rules of this file
+- Guarded, each call has a savepoint of its own. Unguarded, there is none, which is for the common case that nothing
+  fails: what fails takes its transaction with it, and all of it is done again, guarded.
 - `Refused` is an outcome: what the handler wrote before raising it is undone, the refusal is stored.
 - Any other exception stores nothing: the answer is `error`, and the coordinator alone asks again.
 """
@@ -29,6 +31,10 @@ Result = Row | Exception
 
 # Nobody's fault: two transactions met. The whole one is done again, and no attempt of the coordinator is spent on it.
 TRY_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+
+
+class HandlerFailed(Exception):
+    """Of a handler without a savepoint: its transaction is to be rolled back and done again, guarded."""
 
 
 def row_of(delivery: Delivery, answer: Reply | Refused, reply_bytes_max: int, *, starts: int = 1) -> Row:
@@ -79,6 +85,40 @@ async def run_all(
     """One result per delivery, in order: the settled row, or why there is none."""
     if handler.many is None or len(deliveries) == 1:
         return [await run_one(transaction, handler, delivery, reply_bytes_max) for delivery in deliveries]
+    try:
+        async with transaction.savepoint():
+            return await _run_many(transaction, handler, deliveries, reply_bytes_max)
+    except TRY_AGAIN:
+        raise
+    except Exception as error:
+        logger.warning(
+            "%s commands %s at once failed, trying each alone: %s", len(deliveries), handler.command.wire_name, error
+        )
+        return [await run_one(transaction, handler, delivery, reply_bytes_max) for delivery in deliveries]
+
+
+async def run_unguarded(
+    transaction: Transaction, handler: Handler, deliveries: Sequence[Delivery], reply_bytes_max: int
+) -> list[Result]:
+    """As `run_all`, without savepoints; one command at most where the handler takes one. Raises HandlerFailed."""
+    try:
+        if handler.many is not None:
+            return await _run_many(transaction, handler, deliveries, reply_bytes_max)
+        [delivery] = deliveries
+        try:
+            command = delivery.command()
+        except Exception as error:
+            return [error]
+        return [row_of(delivery, await _call_one(handler, command, delivery, transaction), reply_bytes_max)]
+    except TRY_AGAIN:
+        raise
+    except Exception as error:
+        raise HandlerFailed from error
+
+
+async def _run_many(
+    transaction: Transaction, handler: Handler, deliveries: Sequence[Delivery], reply_bytes_max: int
+) -> list[Result]:
     results: list[Result | None] = []
     asked: list[Asked[Any]] = []
     for delivery in deliveries:
@@ -87,22 +127,11 @@ async def run_all(
             results.append(None)
         except Exception as error:  # a body that does not fit is that command's failure alone
             results.append(error)
-    try:
-        async with transaction.savepoint():
-            answers = await _call_many(handler, asked, transaction)
-            given = iter(answers)
-            rows = [
-                row_of(delivery, next(given), reply_bytes_max) if result is None else result
-                for delivery, result in zip(deliveries, results, strict=True)
-            ]
-    except TRY_AGAIN:
-        raise
-    except Exception as error:
-        logger.warning(
-            "%s commands %s at once failed, trying each alone: %s", len(asked), handler.command.wire_name, error
-        )
-        return [await run_one(transaction, handler, delivery, reply_bytes_max) for delivery in deliveries]
-    return rows
+    given = iter(await _call_many(handler, asked, transaction))
+    return [
+        row_of(delivery, next(given), reply_bytes_max) if result is None else result
+        for delivery, result in zip(deliveries, results, strict=True)
+    ]
 
 
 async def run_one(transaction: Transaction, handler: Handler, delivery: Delivery, reply_bytes_max: int) -> Result:

@@ -184,6 +184,7 @@ class Worker:
         if self._on_handled is not None:
             for delivery, answer, again in outcome.answered:
                 self._report(delivery, answer, began_ns, again=again)
+        await self._show()
 
     async def _batch(self, deliveries: list[Delivery], unreadable: list[Unreadable]) -> batches.Outcome:
         """The batch path, as often as it takes: what fails here is nobody's fault, or that of one command."""
@@ -206,8 +207,7 @@ class Worker:
                 await asyncio.sleep(wait_ms / 1000)
                 wait_ms = min(wait_ms * 2, self._settings.retry_ms_max)
                 continue
-            self._progress.confirm(positions)
-            await self._show(positions)
+            self._stored(positions)
             return outcome
 
     async def _beside(self, delivery: Delivery, part: Part, began_ns: int) -> None:
@@ -236,7 +236,7 @@ class Worker:
 
     async def _store_positions(self) -> None:
         """Progress that no batch carries along, now and then."""
-        await self._show({})
+        await self._show()
         positions = self._progress.positions()
         if not positions or time.monotonic() < self._positions_due:
             return
@@ -246,12 +246,15 @@ class Worker:
         except Exception as error:
             logger.warning("positions cannot be stored now: %s", answers.failure(error))
             return
-        self._progress.confirm(positions)
-        await self._show(positions)
+        self._stored(positions)
+        await self._show()
 
-    async def _show(self, positions: dict[Assignment, int]) -> None:
-        """Tells the broker how far we are, now and then, for people who look at lag. Nobody reads it back."""
+    def _stored(self, positions: dict[Assignment, int]) -> None:
+        self._progress.confirm(positions)
         self._unshown |= positions
+
+    async def _show(self) -> None:
+        """Tells the broker how far we are, now and then, for people who look at lag. Nobody reads it back."""
         if not self._unshown or time.monotonic() < self._show_due:
             return
         self._show_due = time.monotonic() + SHOW_SECONDS
