@@ -183,6 +183,10 @@ class Settings(BaseSettings):
     kafka_password: str = Field(default="", repr=False)
 
     # --- life of the process ---
+    start_wait_ms: Annotated[
+        int,
+        _number(60_000, 0, 86_400_000, "How long a process that starts waits for a database or broker that is away."),
+    ]
     stop_ms_max: Annotated[
         int, _number(15_000, 100, 600_000, "How long a graceful stop may take before tasks are cut.")
     ]

@@ -15,15 +15,16 @@ import pkgutil
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+import asyncpg
 import structlog
 
 from orchestrator import logs
 from orchestrator.api.app import create_app
 from orchestrator.api.server import ApiServer
-from orchestrator.broker.contract import ConsumerFencedError
+from orchestrator.broker.contract import BrokerUnavailableError, ConsumerFencedError
 from orchestrator.cli.local import saga_modules
 from orchestrator.cli.output import Output
 from orchestrator.config import Settings
@@ -32,12 +33,15 @@ from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.naming import instance_name
 from orchestrator.runtime.supervisor import LoopDiedError, Stopping
+from orchestrator.store.contract import StoreUnavailableError
 from orchestrator.store.embedded import EmbeddedPostgres
 from orchestrator.store.migrate import migrate
 
 INSTANCES = "instances"  # below data_dir: the names of processes
 READY_POLL_SECONDS = 0.05
 NOT_READY_SECONDS = 5
+START_AGAIN_SECONDS_FIRST, START_AGAIN_SECONDS_MAX = 0.2, 2.0
+AWAY = (StoreUnavailableError, BrokerUnavailableError, ConnectionError, asyncpg.CannotConnectNowError)
 
 log = structlog.get_logger("orchestrator.serving")
 
@@ -115,6 +119,28 @@ async def running(settings: Settings, urls: DatabaseUrls, catalog: Catalog) -> A
                 yield Running(runtime, server.url)
 
 
+@asynccontextmanager
+async def _once_reached(settings: Settings, urls: DatabaseUrls, catalog: Catalog) -> AsyncIterator[Running]:
+    """`running`, as soon as database and broker can be reached: they may start later, or be away just now.
+
+    What waiting cannot mend (a wrong password, an old schema, topics that differ) is raised at once.
+    """
+    over, pause = time.monotonic() + settings.start_wait_ms / 1000, START_AGAIN_SECONDS_FIRST
+    process: Running | None = None
+    async with AsyncExitStack() as opened:
+        while process is None:
+            try:
+                process = await opened.enter_async_context(running(settings, urls, catalog))
+            except AWAY as error:
+                left = over - time.monotonic()
+                if left <= 0:
+                    raise
+                log.warning("waiting to start", reason=str(error), seconds_left=round(left))
+                await asyncio.sleep(min(pause, left))
+                pause = min(pause * 2, START_AGAIN_SECONDS_MAX)
+        yield process
+
+
 @contextlib.contextmanager
 def _named(settings: Settings, urls: DatabaseUrls) -> Iterator[Settings]:
     """The settings with a name for this process, where nobody gave it one."""
@@ -140,7 +166,7 @@ async def serve_until_stopped(settings: Settings, out: Output) -> None:
     async with database(settings) as urls:
         if urls.embedded:
             await migrate_schema(urls.owner, own_schemas(catalog, modules))
-        async with running(settings, urls, catalog) as process:
+        async with _once_reached(settings, urls, catalog) as process:
             with stop_signals(process.runtime):
                 telling = asyncio.create_task(_tell_ready(process, out), name="tell-ready")
                 try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -9,9 +10,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
@@ -78,6 +80,29 @@ def test_a_laptop_needs_one_word(tmp_path: Path) -> None:
         assert first.wait(20) == 0
         assert first.stderr is not None
         assert "Traceback" not in first.stderr.read()
+
+
+async def test_a_process_that_starts_before_its_database_waits_for_it(database: Database, tmp_path: Path) -> None:
+    """In whatever order a machine brings things up. Until then it says what it waits for, and is not ready."""
+    wire = tmp_path / ".s.PGSQL.5432"
+    url = f"postgresql://{urlsplit(database.url).username}@/{database.name}?host={tmp_path}&port=5432"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "orchestrator", "serve", "--roles", "timers", "--json",
+        env=environment(ORCHESTRATOR_DATABASE_URL=url), cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert b"waiting to start" in await process.stderr.readline()
+        wire.symlink_to(Path(parse_qs(urlsplit(database.url).query)["host"][0]) / wire.name)
+        assert json.loads(await process.stdout.readline())["ready"]
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
 
 
 def test_a_port_in_use_stops_the_start_with_a_sentence(tmp_path: Path) -> None:

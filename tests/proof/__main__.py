@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from pathlib import Path
 from tests.proof.schedules import run_all
 
 REPORT = Path("docs/proof.md")
+SECTION = re.compile(r"^## (.+?): (?:passed|FAILED) .*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,12 @@ class Part:
     ok: bool
     seconds: float
     figures: str
+
+    def words(self) -> str:
+        """Its section."""
+        verdict = "passed" if self.ok else "FAILED"
+        head = f"## {self.name}: {verdict} in {self.seconds:.0f} s on {datetime.now(UTC):%Y-%m-%d}"
+        return f"{head}\n\n`{self.command}`\n\n```\n{self.figures}\n```\n"
 
 
 def main() -> int:
@@ -109,18 +117,13 @@ def _run(name: str, command: list[str], tail: int, **environment: str) -> Part:
 
 
 def _write(parts: list[Part]) -> None:
-    lines = [
-        "# Proof",
-        "",
-        f"Written by `make proof` on {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}.",
-        "",
-    ]
-    for part in parts:
-        verdict = "passed" if part.ok else "FAILED"
-        lines += [f"## {part.name}: {verdict} in {part.seconds:.0f} s", "", f"`{part.command}`", "", "```"]
-        lines += [part.figures, "```", ""]
-    REPORT.write_text("\n".join(lines))
+    """Writes the report; parts that were not run now stay as the last run left them."""
+    text = REPORT.read_text() if REPORT.exists() else ""
+    sections = {found[1]: found[0].strip() + "\n" for found in SECTION.finditer(text)}
+    sections |= {part.name: part.words() for part in parts}
+    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    head = f"# Proof\n\nWritten by `make proof`, part by part, on {machine}.\n"
+    REPORT.write_text("\n".join([head, *sections.values()]))
     _say(f"written: {REPORT}")
 
 
