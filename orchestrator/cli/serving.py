@@ -18,7 +18,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-import asyncpg
 import structlog
 
 from orchestrator import logs
@@ -41,7 +40,7 @@ INSTANCES = "instances"  # below data_dir: the names of processes
 READY_POLL_SECONDS = 0.05
 NOT_READY_SECONDS = 5
 START_AGAIN_SECONDS_FIRST, START_AGAIN_SECONDS_MAX = 0.2, 2.0
-AWAY = (StoreUnavailableError, BrokerUnavailableError, ConnectionError, asyncpg.CannotConnectNowError)
+AWAY = (StoreUnavailableError, BrokerUnavailableError, ConnectionError)
 
 log = structlog.get_logger("orchestrator.serving")
 
