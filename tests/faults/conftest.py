@@ -35,3 +35,9 @@ def fresh_kafka() -> Iterator[str]:
 def eyes(database: Database) -> Eyes:
     """Looks into the test's database."""
     return Eyes(database.admin_url)
+
+
+@pytest.fixture(params=[pytest.param("kafka", marks=pytest.mark.kafka), "postgres"])
+def broker_url(request: pytest.FixtureRequest, database: Database) -> str:
+    """Where the shipped processes find their broker: each test of it runs on both."""
+    return f"kafka://{request.getfixturevalue('fresh_kafka')}" if request.param == "kafka" else database.url

@@ -48,7 +48,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @asynccontextmanager
-async def bank_and_product(database: Database, logs: Path) -> AsyncIterator[Served]:
+async def bank_and_product(database: Database, broker_url: str, logs: Path) -> AsyncIterator[Served]:
     """The bank, and one process with every role and small limits."""
     schemas = own_schemas(Catalog.load(MODULES), MODULES)
     await migrate_schema(database.migrate_url, schemas)
@@ -56,7 +56,7 @@ async def bank_and_product(database: Database, logs: Path) -> AsyncIterator[Serv
     async with ApiServer(bank.create_bank(database.url), "127.0.0.1", 0) as backend:
         environment = {
             "ORCHESTRATOR_DATABASE_URL": database.url,
-            "ORCHESTRATOR_BROKER_URL": "postgres://",
+            "ORCHESTRATOR_BROKER_URL": broker_url,
             "ORCHESTRATOR_SAGAS": ",".join(MODULES),
             "ORCHESTRATOR_BANK_URL": backend.url,
             "ORCHESTRATOR_TOPIC_PARTITIONS": "2",
@@ -178,10 +178,10 @@ async def until(check: Any, what: str, seconds: float) -> None:
 
 
 async def test_ten_times_too_much_is_refused_early_and_drains_by_itself(
-    database: Database, eyes: Eyes, tmp_path: Path, record_property: Any
+    database: Database, broker_url: str, eyes: Eyes, tmp_path: Path, record_property: Any
 ) -> None:
     """V29, V6: memory and queues stay bounded, refusals say when, what was accepted happens once, people decide."""
-    async with bank_and_product(database, tmp_path) as process:
+    async with bank_and_product(database, broker_url, tmp_path) as process:
         limits = httpx2.Limits(max_connections=CLIENTS + 8)
         async with httpx2.AsyncClient(base_url=process.api, trust_env=False, timeout=60, limits=limits) as client:
             waiting = await pending(client, PENDING)

@@ -39,12 +39,6 @@ DRAIN_SECONDS_MAX = 60
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(params=[pytest.param("kafka", marks=pytest.mark.kafka), "postgres"])
-def broker_url(request: pytest.FixtureRequest, database: Database) -> str:
-    """Both brokers."""
-    return f"kafka://{request.getfixturevalue('fresh_kafka')}" if request.param == "kafka" else database.url
-
-
 @dataclass
 class Shop:
     """Publishes orders at an even pace; knows which of them the broker has acknowledged, and when."""
