@@ -1,7 +1,7 @@
 """The bare loop: what the same machine does when nothing is decided and nothing proved.
 
 Rules of this file
-- What one order weighs is read from a run of the real product: messages and rows, and their bytes.
+- What one saga weighs is read from a run of the real product: messages and rows, and their bytes.
 - One process then sends that many messages of that size, fetches them, and writes that many rows of that size, in
   transactions as large as the product's. What the product needs beyond this is the price of deciding and of proving.
 """
@@ -26,7 +26,7 @@ HEADER = "ce_type"
 
 @dataclass(frozen=True)
 class Weight:
-    """What one order means: messages on the broker and their bytes, rows and their bytes."""
+    """What one saga means: messages on the broker and their bytes, rows and their bytes."""
 
     messages: float
     message_bytes: float

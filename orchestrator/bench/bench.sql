@@ -1,4 +1,4 @@
--- What a bench asks afterwards. The ledgers are those of the participants of sagas/orders.
+-- What a bench asks afterwards. The ledgers are those of the participants of sagas/orders, and of the bench's own steps.
 
 -- name: sagas
 -- How the sagas of a run ended. $1: prefix of their business keys.
@@ -52,6 +52,26 @@ SELECT count(*)::int AS orders
 SELECT count(*)::int AS articles
   FROM inventory.stock s
  WHERE s.received - s.available <> -coalesce((SELECT sum(quantity) FROM inventory.movements m WHERE m.sku = s.sku), 0)
+
+-- name: trips_out_of_balance
+-- Trips whose bookings do not say what their saga says, once each. completed: three bookings, none cancelled.
+-- compensated: no car, and the others cancelled, the later one first. Bookings of a trip without a saga count as well.
+WITH sagas AS (
+    SELECT business_key AS trip_id, phase FROM saga_heads WHERE starts_with(business_key, $1)
+), entries AS (
+    SELECT 'flight' AS thing, trip_id, kind, entered_at FROM bench_flights.bookings
+    UNION ALL SELECT 'hotel', trip_id, kind, entered_at FROM bench_hotels.bookings
+    UNION ALL SELECT 'car', trip_id, kind, entered_at FROM bench_cars.bookings
+), trips AS (
+    SELECT trip_id, string_agg(kind || ' ' || thing, ', ' ORDER BY entered_at) AS story
+      FROM entries WHERE starts_with(trip_id, $1) GROUP BY trip_id
+)
+SELECT count(*)::int AS trips
+  FROM sagas FULL JOIN trips USING (trip_id)
+ WHERE coalesce(story, '') IS DISTINCT FROM CASE phase
+     WHEN 'completed' THEN 'booked flight, booked hotel, booked car'
+     WHEN 'compensated' THEN 'booked flight, booked hotel, cancelled hotel, cancelled flight'
+ END
 
 -- name: per_saga
 -- What one saga of a run weighs: messages sent and their bytes, records and their bytes.

@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.bench.orders import SAGAS, machine, measured
+from orchestrator.bench.flow import machine, measured
+from orchestrator.bench.orders import ORDERS
 from orchestrator.bench.place import SQL, BrokerKind, Place, place
 from orchestrator.cli.output import Output
 
@@ -31,11 +32,11 @@ class GrownOptions:
 async def bench_grown(options: GrownOptions, out: Output) -> bool:
     """Runs the bench and prints its result; True where both runs ended as they must."""
     out.say(f"starting PostgreSQL and {options.broker} broker")
-    async with place(options.broker, SAGAS) as here:
-        empty, _ = await measured(here, options.sagas, options.sagas, out)
+    async with place(options.broker, ORDERS.modules) as here:
+        empty, _ = await measured(here, ORDERS, options.sagas, options.sagas, out)
         here.stop()
         stored = await fill(here, options.stored, out)
-        grown, _ = await measured(here, options.sagas, options.sagas, out)
+        grown, _ = await measured(here, ORDERS, options.sagas, options.sagas, out)
         result: dict[str, Any] = {
             "ok": not empty["wrong"] and not grown["wrong"],
             "bench": "grown",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from orchestrator.bench.bare import bare_loop, weight_of
-from orchestrator.bench.orders import SAGAS, machine, measured
+from orchestrator.bench.flow import machine, measured
+from orchestrator.bench.orders import ORDERS
 from orchestrator.bench.place import BrokerKind, place
 from orchestrator.cli.output import Output
 
@@ -13,9 +14,9 @@ SAMPLE_SAGAS = 100
 async def bench_limit(sagas: int, kind: BrokerKind, out: Output) -> None:
     """Runs the bare loop and prints its result. Raises CliError where it cannot."""
     out.say(f"starting PostgreSQL and {kind} broker")
-    async with place(kind, SAGAS) as here:
+    async with place(kind, ORDERS.modules) as here:
         out.say("weighing an order")
-        _, prefix = await measured(here, SAMPLE_SAGAS, SAMPLE_SAGAS, out)
+        _, prefix = await measured(here, ORDERS, SAMPLE_SAGAS, SAMPLE_SAGAS, out)
         here.stop()
         weight = weight_of((await here.fetch("per_saga", prefix))[0])
         seconds = await bare_loop(here, weight, sagas)

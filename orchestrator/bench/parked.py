@@ -21,7 +21,7 @@ from typing import Any
 import httpx2
 
 from orchestrator.bench.approvals.definition import APPROVER_ROLE
-from orchestrator.bench.orders import QUIET_SECONDS_MAX, SEND_BATCH_MESSAGES, machine, percentiles
+from orchestrator.bench.flow import QUIET_SECONDS_MAX, SEND_BATCH_MESSAGES, machine, percentiles
 from orchestrator.bench.place import BrokerKind, Place, Process, place
 from orchestrator.bench.upstream import Upstream, event
 from orchestrator.broker.contract import OutgoingMessage

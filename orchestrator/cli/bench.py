@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from orchestrator.cli.options import Json
 from orchestrator.cli.output import EXIT_CODES, ExitCode, Output
 
-app = typer.Typer(no_args_is_help=True, epilog=EXIT_CODES, help="Benches: orders, parked, grown, limit.")
+if TYPE_CHECKING:
+    from orchestrator.bench.flow import Flow, FlowOptions
+
+app = typer.Typer(no_args_is_help=True, epilog=EXIT_CODES, help="Benches: orders, steps, parked, grown, limit.")
 
 Sagas = Annotated[int, typer.Option("--sagas", min=10, max=10_000_000, help="How many sagas.")]
 Broker = Annotated[Literal["kafka", "postgres"], typer.Option("--broker", help="kafka or postgres.")]
 Concurrency = Annotated[str, typer.Option("--concurrency", help="Sagas under way at once: a number, or open.")]
+Coordinators = Annotated[int, typer.Option("--coordinators", min=1, max=16, help="Processes that share.")]
 
 
 @app.command()
@@ -21,15 +25,36 @@ def orders(
     sagas: Sagas = 2_000,
     broker: Broker = "kafka",
     concurrency: Concurrency = "open",
-    coordinators: Annotated[int, typer.Option("--coordinators", min=1, max=16, help="Processes that share.")] = 1,
+    coordinators: Coordinators = 1,
     as_json: Json = False,
 ) -> None:
     """Orders through the shipped `serve`: real broker and PostgreSQL, one in ten compensating; results are checked."""
-    from orchestrator.bench.orders import OrdersOptions, bench_orders
+    from orchestrator.bench.flow import FlowOptions
+    from orchestrator.bench.orders import ORDERS
+
+    _run(ORDERS, FlowOptions(sagas, broker, concurrency, coordinators), Output(as_json))
+
+
+@app.command()
+def steps(
+    sagas: Sagas = 2_000,
+    broker: Broker = "kafka",
+    concurrency: Concurrency = "open",
+    coordinators: Coordinators = 1,
+    as_json: Json = False,
+) -> None:
+    """As `orders`, with the plain saga of three steps that other engines are measured with."""
+    from orchestrator.bench.flow import FlowOptions
+    from orchestrator.bench.steps.flow import STEPS
+
+    _run(STEPS, FlowOptions(sagas, broker, concurrency, coordinators), Output(as_json))
+
+
+def _run(flow: Flow, options: FlowOptions, out: Output) -> None:
+    from orchestrator.bench.flow import bench_flow
     from orchestrator.cli.run import run_async
 
-    out = Output(as_json)
-    if not run_async(bench_orders(OrdersOptions(sagas, broker, concurrency, coordinators), out)):
+    if not run_async(bench_flow(flow, options, out)):
         raise typer.Exit(ExitCode.FOUND_SOMETHING)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.bench.bare import Weight, bare_loop, weight_of
+from orchestrator.bench.flow import FlowOptions, checked, measured, percentiles
 from orchestrator.bench.grown import fill
-from orchestrator.bench.orders import OrdersOptions, checked, measured, percentiles
+from orchestrator.bench.orders import ORDERS
 from orchestrator.bench.parked import SAGAS as PARKED
 from orchestrator.bench.parked import gathered
 from orchestrator.bench.place import place
+from orchestrator.bench.steps.flow import STEPS
 from orchestrator.cli.output import CliError, Output
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -21,7 +23,7 @@ async def test_orders_are_counted_and_wrong_ledgers_are_found() -> None:
     """A run is right; then somebody takes a piece, a refund and an ending away, and each is said."""
     out = Output(as_json=True)
     async with place("postgres", "sagas.orders") as here:
-        found, prefix = await measured(here, SAGAS, 8, out)
+        found, prefix = await measured(here, ORDERS, SAGAS, 8, out)
         assert found["wrong"] == []
         assert found["sagas_per_second"] > 0
         assert found["records"] > SAGAS * 8
@@ -34,12 +36,12 @@ async def test_orders_are_counted_and_wrong_ledgers_are_found() -> None:
         async with here.pools.connection("work") as connection:
             await connection.execute("UPDATE inventory.stock SET available = available - 1 WHERE sku = 'lamp'")
             await connection.execute("DELETE FROM payments.entries WHERE kind = 'refund'")
-        wrong, _ = await checked(here, prefix, SAGAS)
+        wrong, _ = await checked(here, ORDERS, prefix, SAGAS)
         assert wrong == [
             f"{SAGAS // 10} orders whose ledgers do not say what their sagas say",
             "1 articles whose stock is not what the ledger says",
         ]
-        wrong, _ = await checked(here, prefix, SAGAS + 10)
+        wrong, _ = await checked(here, ORDERS, prefix, SAGAS + 10)
         assert wrong[0].startswith("sagas ended {")
         seconds = await bare_loop(here, Weight(4, 100, 3, 200, 2, 4), 250)
         assert seconds > 0
@@ -55,6 +57,35 @@ async def test_orders_are_counted_and_wrong_ledgers_are_found() -> None:
         async with here.pools.connection("report") as connection:
             for name, before in taken.items():
                 assert (await connection.fetch(f"SELECT count(*) FROM {name}"))[0][0] == before * 4
+
+
+LIES = {
+    "an undo that was lost": "DELETE FROM bench_hotels.bookings WHERE kind = 'cancelled' AND trip_id = $1 || '9'",
+    "undone in the wrong order": "UPDATE bench_flights.bookings SET entered_at = entered_at - interval '1 hour' "
+    "WHERE kind = 'cancelled' AND trip_id = $1 || '19'",
+    "a step that was lost": "DELETE FROM bench_cars.bookings WHERE trip_id = $1 || '0'",
+    "a step that was done twice": "INSERT INTO bench_cars.bookings (key, booking_id, trip_id, kind) "
+    "VALUES ('again', 'again', $1 || '1', 'booked')",
+    "a step of no saga": "INSERT INTO bench_flights.bookings (key, booking_id, trip_id, kind) "
+    "VALUES ('x', 'x', $1 || 'x', 'booked')",
+}
+
+
+async def test_three_steps_are_counted_and_each_lie_of_their_ledgers_is_found() -> None:
+    """As many trips are wrong as lies were told; a tenth of a run was refused a car and went back."""
+    out = Output(as_json=True)
+    async with place("postgres", STEPS.modules) as here:
+        found, prefix = await measured(here, STEPS, SAGAS, 8, out)
+        assert found["wrong"] == []
+        weight = weight_of((await here.fetch("per_saga", prefix))[0])
+        assert weight.records == pytest.approx(found["records"] / SAGAS)
+        assert 4 < weight.outbox_rows < 5  # three commands and the end; where it is refused also two undos
+        here.stop()
+        for told, lie in enumerate(LIES.values(), 1):
+            async with here.pools.connection("work") as connection:
+                assert await connection.execute(lie, prefix) == 1
+            wrong, _ = await checked(here, STEPS, prefix, SAGAS)
+            assert wrong == [f"{told} trips whose bookings do not say what their sagas say"]
 
 
 async def test_sagas_park_until_somebody_approves() -> None:
@@ -89,9 +120,9 @@ async def test_a_process_that_dies_ends_the_bench_with_its_last_words() -> None:
 def test_a_concurrency_is_a_number_or_open(text: str) -> None:
     """And says so."""
     with pytest.raises(CliError):
-        _ = OrdersOptions(10, "postgres", text).at_once
-    assert OrdersOptions(10, "postgres", "open").at_once == 10
-    assert OrdersOptions(10, "postgres", "32").at_once == 32
+        _ = FlowOptions(10, "postgres", text).at_once
+    assert FlowOptions(10, "postgres", "open").at_once == 10
+    assert FlowOptions(10, "postgres", "32").at_once == 32
 
 
 def test_percentiles_are_those_of_the_list() -> None:

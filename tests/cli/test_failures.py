@@ -47,6 +47,7 @@ FAILURES: dict[str, tuple[list[str], int]] = {
     "letter show": (["0"], 2),
     "letter redrive": (["1", "--reason", "r"], 7),
     "bench orders": (["--concurrency", "many"], 2),
+    "bench steps": (["--concurrency", "0"], 2),
     "bench limit": (["--sagas", "0"], 2),
     "bench parked": (["--wakes", "0"], 2),
     "bench grown": (["--stored", "1"], 2),
