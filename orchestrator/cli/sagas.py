@@ -13,6 +13,7 @@ import typer
 from orchestrator.cli.client import Api, segment
 from orchestrator.cli.options import DryRun, Json, Limit, Reason, SagaRef, Yes, agreed, require_reason
 from orchestrator.cli.output import EXIT_CODES, CliError, ExitCode, Output
+from orchestrator.cli.words import in_words
 
 app = typer.Typer(
     no_args_is_help=True, epilog=EXIT_CODES, help="Sagas: list, show, timeline, undo-plan, and the acts of operators."
@@ -86,7 +87,7 @@ def timeline(reference: SagaRef, as_json: Json = False) -> None:
         out.objects(records)
         return
     rows = [
-        (str(r["version"]), r["recordedAt"][:23], r["type"], r["activity"], r["actor"], _gist(r["data"]))
+        (str(r["version"]), r["recordedAt"][:23], r["type"], r["activity"], r["actor"], in_words(r["type"], r["data"]))
         for r in records
     ]
     out.table(("#", "at (UTC)", "record", "where", "by", "what"), rows)
@@ -296,10 +297,3 @@ def read_json(text: str) -> Any:
         raise CliError(ExitCode.USAGE, f"cannot read {text[1:]}: {error.strerror}", "check the path after @") from error
     except ValueError as error:
         raise CliError(ExitCode.USAGE, f"--data is not JSON: {error}", "give JSON, @file, or - for stdin") from error
-
-
-def _gist(data: Mapping[str, Any]) -> str:
-    """A record's own facts on one line; the whole is in --json."""
-    hidden = {"takes", "gives"}
-    text = json.dumps({name: item for name, item in data.items() if name not in hidden}, ensure_ascii=False)
-    return text if len(text) <= 160 else text[:157] + "..."
