@@ -180,7 +180,7 @@ class Inbox:
         async with self._pool.acquire() as connection, connection.transaction(readonly=readonly):
             tenants, names = _columns(keys)
             if names:
-                read = await connection.fetch(self._sql["enter_and_read"], *self._enter, tenants, names)
+                read = await connection.fetch(self._sql["enter_and_read"], *self._enter, tenants, names, len(names))
             else:
                 read = await connection.fetch(self._sql["enter"], *self._enter)
             found = _rows(record for record in read if record["key"] is not None) if names else {}

@@ -3,7 +3,6 @@
 Rules of this file
 - A connection goes back as it is, without the round trip of a reset between each commit and its answers. So what a
   handler sets must end with its transaction (SET LOCAL, pg_advisory_xact_lock), as behind a pooler of transactions.
-- Statements are prepared anew now and then: a plan that was made for an empty table must not outlive its first minute.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import asyncpg
 from orchestrator.participants.work import Pool
 
 STATEMENTS_MAX = 400  # prepared, per connection: those of all participants of a process, and of their handlers
-PLAN_SECONDS_MAX = 20
 
 
 @asynccontextmanager
@@ -28,7 +26,6 @@ async def open_pool(url: str, connections_max: int) -> AsyncIterator[Pool]:
         max_size=connections_max,
         reset=_keep_as_it_is,
         statement_cache_size=STATEMENTS_MAX,
-        max_cached_statement_lifetime=PLAN_SECONDS_MAX,
     ) as pool:
         yield pool
 

@@ -189,3 +189,19 @@ async def test_what_a_transaction_sets_ends_with_it(till: Trial, database: Datab
 
 async def _session(pool: Pool) -> dict[str, str]:
     return {row["name"]: row["setting"] for row in await pool.fetch("SELECT name, setting FROM pg_settings")}
+
+
+async def test_the_plan_made_for_an_empty_inbox_is_good_for_a_full_one(till: Trial, database: Database) -> None:
+    """It is kept while the inbox grows; one that reads the whole table would cost more with every command."""
+    async with open_pool(database.url, 1) as pool:
+        await Trial(till.participant, pool).fence(PutIn(amount=1))
+        async with pool.acquire() as connection:
+            [row] = await connection.fetch(PREPARED, "enter_and_read")
+            await connection.execute("SET plan_cache_mode = force_generic_plan")
+            arguments = "'till', '1s', '1s', '1s', '{main}', '{k}', 1"
+            plan = "\n".join(line[0] for line in await connection.fetch(f"EXPLAIN EXECUTE {row['name']} ({arguments})"))
+    assert "Index Scan using inbox_pkey" in plan, plan
+    assert "Seq Scan" not in plan, plan
+
+
+PREPARED = "SELECT name FROM pg_prepared_statements WHERE starts_with(statement, '-- till' || chr(10) || '-- ' || $1)"
