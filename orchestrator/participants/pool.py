@@ -18,14 +18,17 @@ STATEMENTS_MAX = 400  # prepared, per connection: those of all participants of a
 
 
 @asynccontextmanager
-async def open_pool(url: str, connections_max: int) -> AsyncIterator[Pool]:
-    """A pool for workers; `url` logs in as the application's role. Raises what the driver raises."""
+async def open_pool(url: str, connections_max: int, *, prepared_statements: bool = True) -> AsyncIterator[Pool]:
+    """A pool for workers; `url` logs in as the application's role. Raises what the driver raises.
+
+    prepared_statements: False behind a pooler of transactions that cannot keep them.
+    """
     async with asyncpg.create_pool(
         url,
         min_size=1,
         max_size=connections_max,
         reset=_keep_as_it_is,
-        statement_cache_size=STATEMENTS_MAX,
+        statement_cache_size=STATEMENTS_MAX if prepared_statements else 0,
     ) as pool:
         yield pool
 

@@ -249,7 +249,8 @@ class Runtime:
     async def _make_workers(self, opening: AsyncExitStack) -> None:
         if "participants" not in self.roles or not self.catalog.participants:
             return
-        pool = await opening.enter_async_context(open_pool(self.database_url, self.settings.pool_participants_max))
+        limit, prepared = self.settings.pool_participants_max, self.settings.prepared_statements
+        pool = await opening.enter_async_context(open_pool(self.database_url, limit, prepared_statements=prepared))
         for participant in self.catalog.participants:
             make = partial(Worker, participant, self.broker, pool, on_handled=self._on_handled)
             self.attendants.append(Attendant(participant.name, make, self.settings.stall_ms_max))

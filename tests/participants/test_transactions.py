@@ -205,3 +205,10 @@ async def test_the_plan_made_for_an_empty_inbox_is_good_for_a_full_one(till: Tri
 
 
 PREPARED = "SELECT name FROM pg_prepared_statements WHERE starts_with(statement, '-- till' || chr(10) || '-- ' || $1)"
+
+
+async def test_behind_a_pooler_nothing_is_prepared_and_everything_works(till: Trial, database: Database) -> None:
+    """It gives another connection to each transaction, on which nothing was prepared."""
+    async with open_pool(database.url, 1, prepared_statements=False) as pool:
+        await Trial(till.participant, pool).ask_all([PutMany(amount=1), PutIn(amount=2)])
+        assert await pool.fetch("SELECT name FROM pg_prepared_statements WHERE name <> ''") == []
