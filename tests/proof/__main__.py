@@ -100,7 +100,10 @@ def _benches(sagas: int, stored: int) -> list[Part]:
     """How fast, with how many that wait, and in how large a store."""
     bench = [sys.executable, "-m", "orchestrator", "bench"]
     parts = [
-        _run(f"bench on {broker}", [*bench, "orders", "--broker", broker, "--json", "--sagas", str(sagas)], tail=1)
+        _run(
+            f"bench of {flow} on {broker}", [*bench, flow, "--broker", broker, "--json", "--sagas", str(sagas)], tail=1
+        )
+        for flow in ("orders", "steps")
         for broker in ("kafka", "postgres")
     ]
     parts.append(_run("bench of what waits", [*bench, "parked", "--json", "--sagas", str(stored)], tail=1))
