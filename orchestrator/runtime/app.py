@@ -37,6 +37,7 @@ from orchestrator.runtime.submit import Submitter
 from orchestrator.runtime.supervisor import LoopHealth, Pulse, Stopping, Supervisor
 from orchestrator.runtime.timers import Timers
 from orchestrator.runtime.work import Item, Outcome
+from orchestrator.store.connections import in_our_words
 from orchestrator.store.migrate import check_schema
 from orchestrator.store.postgres import PostgresStore
 from orchestrator.store.queries import ReadQueries
@@ -187,11 +188,12 @@ class Runtime:
     async def _check_schema(self) -> None:
         async with self.store.pools.connection("work"):
             pass  # says in the store's own words when the database cannot be reached
-        connection = await self.store.pools.fresh()
-        try:
-            await check_schema(connection)
-        finally:
-            await connection.close()
+        with in_our_words("the schema cannot be checked"):
+            connection = await self.store.pools.fresh()
+            try:
+                await check_schema(connection)
+            finally:
+                await connection.close()
 
     async def _stored_definition(self, name: str, version: int) -> Any:
         found = await self.queries.definition(name, version)
@@ -250,7 +252,8 @@ class Runtime:
         if "participants" not in self.roles or not self.catalog.participants:
             return
         limit, prepared = self.settings.pool_participants_max, self.settings.prepared_statements
-        pool = await opening.enter_async_context(open_pool(self.database_url, limit, prepared_statements=prepared))
+        with in_our_words("the participants cannot be connected"):
+            pool = await opening.enter_async_context(open_pool(self.database_url, limit, prepared_statements=prepared))
         for participant in self.catalog.participants:
             make = partial(Worker, participant, self.broker, pool, on_handled=self._on_handled)
             self.attendants.append(Attendant(participant.name, make, self.settings.stall_ms_max))

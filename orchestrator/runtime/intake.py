@@ -212,7 +212,7 @@ class Intake:
             try:
                 trouble = await self._beat()
                 told_ms += self._heartbeat_ms
-                if told_ms >= TELL_BROKER_MS:
+                if told_ms >= TELL_BROKER_MS and self._consumer.settled():
                     told_ms = 0
                     await self._consumer.commit(self.progress.stored())
             except (BrokerError, StoreError, TimeoutError) as error:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -371,6 +371,15 @@ class Guarded:
         await asyncio.wait({task}, timeout=1)
         if task.done() and not task.cancelled():
             task.exception()
+
+
+@contextlib.contextmanager
+def in_our_words(doing: str) -> Iterator[None]:
+    """What the driver says inside about a database that is away, is said as StoreUnavailableError."""
+    try:
+        yield
+    except _TRANSIENT as error:
+        raise translated(error, doing) from error
 
 
 def translated(error: Exception, doing: str) -> StoreError:

@@ -26,6 +26,7 @@ class Wire:
         self._path = directory / _SOCKET
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
+        self.lets_in = 1_000_000  # connections; further ones end as soon as they begin
 
     async def mend(self) -> None:
         """Takes connections."""
@@ -40,6 +41,10 @@ class Wire:
             writer.transport.abort()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self.lets_in:
+            writer.transport.abort()
+            return
+        self.lets_in -= 1
         there_reader, there_writer = await asyncio.open_unix_connection(self._target)
         pair = (writer, there_writer)
         self._open.update(pair)

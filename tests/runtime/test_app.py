@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.broker.contract import OutgoingMessage, open_broker
+from orchestrator.broker.contract import BrokerUnavailableError, OutgoingMessage, open_broker
 from orchestrator.config import Settings
 from orchestrator.kernel.inputs import Cancel
 from orchestrator.runtime.app import Runtime
@@ -23,6 +23,7 @@ from orchestrator.runtime.identity import saga_id_of
 from orchestrator.runtime.submit import BusyError, Submitter
 from orchestrator.runtime.supervisor import LoopDiedError, Stopping
 from orchestrator.runtime.work import Cause, Outcome, SagaInput
+from orchestrator.store.contract import StoreUnavailableError
 from orchestrator.store.migrate import SchemaBehindError
 from tests.databases import Database
 from tests.runtime.desk import Eyes, event
@@ -242,6 +243,21 @@ async def test_an_old_schema_refuses_to_start(empty_database: Database) -> None:
     with pytest.raises(SchemaBehindError, match="orchestrator migrate"):
         async with Runtime(settings, catalog=Catalog.of(SAGAS)):
             pass
+
+
+async def test_a_database_that_goes_away_during_the_start_is_told_as_such(database: Database) -> None:
+    """At whichever connection: who starts it then waits, instead of showing what the driver said."""
+    await prepare(database)
+    async with wire_to(database) as wire:
+        made = Settings(database_url=wire.url, **QUICK)  # type: ignore[arg-type]
+        for let_in in range(12):
+            wire.lets_in = let_in
+            try:
+                async with Runtime(made, catalog=Catalog.of(SAGAS, PARTICIPANTS)):
+                    break
+            except (StoreUnavailableError, BrokerUnavailableError):
+                continue
+    assert 3 <= let_in < 11
 
 
 async def test_a_loop_that_dies_ends_the_process(database: Database) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from orchestrator.broker.contract import Broker, IncomingMessage, OutgoingMessage, TopicSpec, open_broker
@@ -105,6 +106,19 @@ async def test_every_message_is_taken_once_and_positions_are_stored_with_it(
         await until(lambda: _read_up_to(desk, processed), "the instant gets on after traffic")
     assert await eyes.count("inbox") == 100
     assert await eyes.letters() == []
+
+
+async def test_a_heart_beats_before_its_consumer_has_started(
+    desk: Desk, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database or the broker may be away for long when a process starts: that is no reason to end."""
+    monkeypatch.setattr("orchestrator.runtime.intake.TELL_BROKER_MS", 20)
+    pulse, stopping = Pulse("heartbeat", 500), Stopping()
+    task = asyncio.create_task(intake_of(desk, broker).heartbeat(stopping, pulse))
+    await asyncio.sleep(0.2)
+    stopping.ask()
+    await task
+    assert "has not given this process its partitions" in pulse.detail
 
 
 async def _has(eyes: Eyes, table: str, count: int) -> bool:
