@@ -230,7 +230,7 @@ class Coordinator:
             self._asking -= 1
             return None
         clock = self._hints.clock
-        if not (clock.known and wanted.plain and wanted.small):
+        if not (clock.known and wanted.small and wanted.plain):
             return None
         entries = self.cache.believed(wanted.sagas)
         if entries is None:
