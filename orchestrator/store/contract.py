@@ -263,9 +263,9 @@ class Batch(Protocol):
         """Instead of `claim`, and without asking: these heads stand, the starts and messages are new, it is `now`.
 
         `write` verifies all of it under the locks and raises PresumedWrongError, with nothing stored, where it is not
-        so; also where `now` is ahead of the database's clock, or PRESUMED_US behind it. A presumed batch may be
-        committed when `write` returns, so CommitUnknownError may come from there. Every start must be written. No
-        event keys.
+        so; also where `now` is ahead of the database's clock, PRESUMED_US behind it, or where something of these sagas
+        has become due since. A presumed batch may be committed when `write` returns, so CommitUnknownError may come
+        from there. Every start must be written. No event keys.
         """
 
     async def streams(self, saga_ids: Sequence[str]) -> dict[str, list[StoredRecord]]:

@@ -141,6 +141,20 @@ async def test_a_clock_that_is_off_is_noticed(store: Store, off: int) -> None:
     await nothing_of_it(store, stands)
 
 
+async def test_what_became_due_since_is_noticed(store: Store) -> None:
+    """A vote at the due time comes too late, by the database's clock and not by one that is a moment behind."""
+    now = await written(store, append(SAGA, 0, "saga.started"))
+    soon = Timer("approve", now + 60_000, armed=1)
+    await written(store, append(SAGA, 1, "task.opened", timers_set=[soon]))
+    stands = await head_of(store)
+    await asyncio.sleep(0.1)
+    with pytest.raises(PresumedWrongError):
+        await presumed(store, append(SAGA, 2, "x"), heads=[stands], messages=[message("m-9")], now=soon.due - 1)
+    await nothing_of_it(store, stands)
+    left, _ = await presumed(store, append(SAGA, 2, "x"), heads=[stands], now=soon.due)
+    assert left[SAGA.saga_id].version == 3
+
+
 async def test_what_has_no_place_in_one_call_is_written_with_it_or_not_at_all(store: Store) -> None:
     """Dead letters, for one: further statements of the same transaction."""
     await begun(store, SAGA)

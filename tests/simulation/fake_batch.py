@@ -182,6 +182,9 @@ class FakeBatch:
             found = self.heads.get(saga_id)
             if found is None or (found.version, found.hash) != (head.version, head.hash):
                 raise PresumedWrongError(f"{saga_id} is not at {head.version}")
+        dues = [timer.due for (saga_id, _), timer in tables.timers.items() if saga_id in believed]
+        if any(self.now < due <= tables.clock() for due in dues):
+            raise PresumedWrongError("something has become due since")
         for start in presumed.starts:
             if self.heads[start.saga_id].version or self.heads[start.saga_id].run_owner != start.saga_id:
                 raise PresumedWrongError(f"{start.saga_id} is not new")

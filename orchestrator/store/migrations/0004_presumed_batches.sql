@@ -56,7 +56,10 @@ BEGIN
             JOIN saga_heads h ON h.saga_id = k.saga_id
             ORDER BY h.saga_id FOR UPDATE OF h
         ) AS l;
-        IF standing < cardinality(known_ids) THEN
+        -- What is due between the instant that was decided with and now could have been decided otherwise.
+        IF standing < cardinality(known_ids) OR EXISTS (
+            SELECT FROM timers t WHERE t.saga_id = ANY (known_ids) AND t.due > assumed_us AND t.due <= clock_us()
+        ) THEN
             DELETE FROM saga_heads h WHERE h.saga_id = ANY (start_ids);
             RETURN;
         END IF;
