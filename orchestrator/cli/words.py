@@ -3,6 +3,7 @@
 Rules of this file
 - Nothing that only the kernel needs (tokens, bases, hashes), no braces, no microseconds: an instant is a time of day.
 - A record type without words of its own shows its facts by name, so a new one is readable at once.
+- What is left out or read as an instant is the kernel's own. In what a business wrote (`facts`) everything is shown.
 """
 
 from __future__ import annotations
@@ -25,25 +26,26 @@ HIDDEN = frozenset(
 def in_words(type_: str, data: Data) -> str:
     """One line, at most `WIDTH_MAX` characters."""
     teller = _TELLERS.get(type_)
-    text = " ".join((teller(data) if teller else facts(data)).split())
+    text = " ".join((teller(data) if teller else _own(data)).split())
     return text if len(text) <= WIDTH_MAX else text[: WIDTH_MAX - 1] + "…"
 
 
 def facts(data: Any) -> str:
-    """The facts of a value by name; what is empty or internal is left out."""
+    """The facts of a business value by name; what is empty is left out."""
     if not isinstance(data, Mapping):
         return _value(data)
-    said = [f"{name} {_fact(name, value)}" for name, value in data.items() if name not in HIDDEN and not _empty(value)]
-    return ", ".join(said)
+    return ", ".join(f"{name} {_value(value)}" for name, value in data.items() if not _empty(value))
+
+
+def _own(data: Data) -> str:
+    """The facts of a record: also without what only the kernel needs, and instants as people read them."""
+    shown = {name: value for name, value in data.items() if name not in HIDDEN}
+    return facts({n: clock(v) if n in INSTANTS and v and isinstance(v, int) else v for n, v in shown.items()})
 
 
 def clock(instant: int) -> str:
     """An instant (microseconds) as people read it."""
     return f"{datetime.fromtimestamp(instant / 1_000_000, UTC):%Y-%m-%d %H:%M:%S}"
-
-
-def _fact(name: str, value: Any) -> str:
-    return clock(value) if name in INSTANTS and isinstance(value, int) else _value(value)
 
 
 def _value(value: Any) -> str:

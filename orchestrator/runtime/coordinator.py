@@ -51,7 +51,7 @@ from orchestrator.store.contract import (
 NO_POSITIONS: Mapping[Position, tuple[int, int]] = {}
 FOLD_RECORDS_SLICE = 4_000  # then others get their turn: some 8 ms
 DECIDE_ITEMS_SLICE = 100  # the same: some 10 ms
-PRESUMED_MAX = 50  # measured: larger batches gain nothing by not asking
+PRESUMED_MAX = 50  # sagas and messages: in a larger batch asking is a small part of the price, and one wrong guess dear
 ASK_BATCHES = 10  # after a presumption that was wrong: others work on the same sagas, or messages come again
 
 log = structlog.get_logger("orchestrator.coordinator")

@@ -52,7 +52,13 @@ def test_every_record_is_one_line_without_anything_internal(theme: str) -> None:
         ),
         ("undo.planned", {"plan": ["charge", "reserve"]}, "charge, then reserve"),
         ("something.new", {"what": {"a": 1, "b": [True, "x"]}, "takes": "+t"}, "what (a 1, b yes, x)"),
+        ("something.new", {"due": 1_795_281_742_219_773, "base": 3}, "due 2026-11-21 17:22:22"),
         ("step.succeeded", {"result": {}, "gives": []}, ""),
+        (
+            "step.succeeded",
+            {"result": {"name": "Ada", "due": 100, "by": "post", "tenant": "x"}, "gives": []},
+            "name Ada, due 100, by post, tenant x",
+        ),
     ],
 )  # fmt: skip
 def test_what_people_read(type_: str, data: dict[str, object], said: str) -> None:
