@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from orchestrator.participants.work import Pool
+from orchestrator.store.connections import keep_as_it_is
 
 STATEMENTS_MAX = 400  # prepared, per connection: those of all participants of a process, and of their handlers
 
@@ -27,11 +28,7 @@ async def open_pool(url: str, connections_max: int, *, prepared_statements: bool
         url,
         min_size=1,
         max_size=connections_max,
-        reset=_keep_as_it_is,
+        reset=keep_as_it_is,
         statement_cache_size=STATEMENTS_MAX if prepared_statements else 0,
     ) as pool:
         yield pool
-
-
-async def _keep_as_it_is(_connection: object) -> None:
-    """Nothing to reset."""

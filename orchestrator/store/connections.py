@@ -137,7 +137,7 @@ class Pools:
                     min_size=0,
                     max_size=self._sizes[role],
                     max_inactive_connection_lifetime=300,
-                    reset=_keep_as_it_is,
+                    reset=keep_as_it_is,
                     **self._options(role),
                 )
             except _TRANSIENT as error:
@@ -172,7 +172,7 @@ class Pools:
         }
 
 
-async def _keep_as_it_is(_connection: object) -> None:
+async def keep_as_it_is(_connection: object) -> None:
     """Nothing to reset: no code here changes a session. Saves a round trip for every batch."""
 
 
