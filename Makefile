@@ -91,7 +91,7 @@ lock:
 	resolve="$$tools/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-index-url --no-emit-find-links --exclude-newer $$before pyproject.toml --extra embedded --group build"; \
 	$$resolve --output-file requirements.lock; \
-	$$resolve --group dev --constraints requirements.lock --output-file requirements-dev.lock; \
+	$$resolve --group dev --extra live --constraints requirements.lock --output-file requirements-dev.lock; \
 	echo "requirements.lock and requirements-dev.lock hold the newest releases from before $$before."
 
 .PHONY: clean
