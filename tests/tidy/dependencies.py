@@ -48,8 +48,16 @@ LAYERS = (
     ),
     Layer(
         "orchestrator.definition",
-        ["orchestrator.definition", "orchestrator.kernel", "orchestrator.messages"],
+        # A calendar turns working time into an instant where a due time is set; it is as pure as the rest.
+        ["orchestrator.definition", "orchestrator.kernel", "orchestrator.messages", "orchestrator.calendars"],
         frozenset({"pydantic", "typing_extensions"}),
+    ),
+    Layer(
+        "orchestrator.calendars",
+        ["orchestrator.calendars"],
+        frozenset({"holidays"}),
+        forbidden_stdlib=_IMPURE,
+        forbidden_calls=_IMPURE_CALLS,
     ),
 )
 
@@ -70,7 +78,7 @@ DRIVERS = {
 # Through which doors whoever writes sagas comes in. Everything else of orchestrator may change without asking them.
 DOORS = {
     "events": ("orchestrator",),
-    "sagas": ("orchestrator", "orchestrator.participants", "orchestrator.api.engine"),
+    "sagas": ("orchestrator", "orchestrator.participants", "orchestrator.api.engine", "orchestrator.calendars"),
 }
 
 
