@@ -87,7 +87,7 @@ def test_a_planted_undeclared_import_is_found() -> None:
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
-    """events/, sagas/, projections/ and tests/ belong to whoever deploys; SQL and types are part of the product."""
+    """events/, sagas/ and tests/ belong to whoever deploys; SQL and types are part of the product."""
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=ROOT,
@@ -97,10 +97,10 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"orchestrator"}
-    source = ROOT / "orchestrator"
-    data = {f"orchestrator/{p.relative_to(source).as_posix()}" for p in source.rglob("*.sql")} | {
-        "orchestrator/py.typed"
+    assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"orchestrator", "projections"}
+    sources = [ROOT / "orchestrator", ROOT / "projections"]
+    data = {p.relative_to(ROOT).as_posix() for source in sources for p in source.rglob("*.sql")} | {
+        f"{source.name}/py.typed" for source in sources
     }
     assert data <= names
     assert not [name for name in names if "__pycache__" in name]
