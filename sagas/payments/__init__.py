@@ -1,0 +1,1 @@
+"""Payments that two people approve, at least."""
