@@ -24,6 +24,7 @@ from fastapi.routing import iter_route_contexts
 from orchestrator.api import events, health, letters, problems, sagas, tasks
 from orchestrator.api.body import StrictBody
 from orchestrator.api.engine import Engine, actor_of
+from orchestrator.pages import wiring as pages
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.catalog import CatalogError
 
@@ -37,7 +38,7 @@ def create_app(runtime: Runtime) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with engine:
+        async with engine, app.state.live:
             yield
 
     # No interactive documentation pages: they load scripts from other hosts. /openapi.json is there.
@@ -48,8 +49,10 @@ def create_app(runtime: Runtime) -> FastAPI:
     problems.install(app)
     for router in (health.router, sagas.router, tasks.router, letters.router, events.router):
         app.include_router(router)
+    pages.install(app, runtime)
     for module, router in saga_routers(runtime.settings.saga_modules):
         app.include_router(router, tags=[module.__name__.rpartition(".")[0]])
+    pages.ready(app)
     check_routes(app)
     return app
 

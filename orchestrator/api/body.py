@@ -90,7 +90,8 @@ def _hardened(send: Send) -> Send:
 
     async def with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), *HEADERS]
+            given = {name.lower() for name, _ in message.get("headers", ())}  # a page brings a policy of its own
+            message["headers"] = [*message.get("headers", ()), *(each for each in HEADERS if each[0] not in given)]
         await send(message)
 
     return with_headers

@@ -87,7 +87,7 @@ def test_a_planted_undeclared_import_is_found() -> None:
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
-    """events/, sagas/ and tests/ belong to whoever deploys; SQL and types are part of the product."""
+    """events/, sagas/ and tests/ belong to whoever deploys; SQL, types, templates and assets are ours."""
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=ROOT,
@@ -101,6 +101,13 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     sources = [ROOT / "orchestrator", ROOT / "projections"]
     data = {p.relative_to(ROOT).as_posix() for source in sources for p in source.rglob("*.sql")} | {
         f"{source.name}/py.typed" for source in sources
+    }
+    pages = ROOT / "orchestrator" / "pages"
+    data |= {
+        file.relative_to(ROOT).as_posix()
+        for folder in ("templates", "assets")
+        for file in (pages / folder).rglob("*.*")
+        if file.is_file()
     }
     assert data <= names
     assert not [name for name in names if "__pycache__" in name]
