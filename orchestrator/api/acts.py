@@ -15,6 +15,7 @@ import structlog
 from orchestrator.api.problems import ProblemError
 from orchestrator.api.reading import Reading
 from orchestrator.api.views import Actor, RefusedError
+from orchestrator.identity.guard import guard_of
 from orchestrator.kernel.inputs import Input
 from orchestrator.kernel.records import Record
 from orchestrator.runtime.app import Runtime
@@ -36,8 +37,14 @@ def new_id() -> str:
 
 
 def cause_of(actor: Actor, causation_id: str, traceparent: str) -> Cause:
-    """Why an act happens."""
-    return Cause(actor.tenant, actor=actor_text(actor), causation_id=causation_id, traceparent=traceparent)
+    """Why an act happens. Its guard asks again, where it is decided, whether this actor may."""
+    return Cause(
+        actor.tenant,
+        actor=actor_text(actor),
+        causation_id=causation_id,
+        traceparent=traceparent,
+        guard=guard_of(actor),
+    )
 
 
 def received_at(runtime: Runtime) -> int:

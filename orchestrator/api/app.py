@@ -3,7 +3,7 @@
 Rules of this file
 - Our own routes live under `/v1`; saga packages bring their own, as `routes.router` of the package. Two routes for the
   same method and path stop the start: which of them answers must never depend on the order of imports.
-- Everything under `/v1` needs an actor; a route without one is refused when the application is made.
+- Every route states its action (`may(...)`), a public one too; the application is not made with one that states none.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from contextlib import asynccontextmanager
 from types import ModuleType
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse, Response
 from fastapi.routing import iter_route_contexts
 
 from orchestrator.api import events, health, letters, problems, sagas, tasks
 from orchestrator.api.body import StrictBody
-from orchestrator.api.engine import Engine, actor_of
+from orchestrator.api.engine import Engine, may
+from orchestrator.api.identity import Stated
 from orchestrator.pages import wiring as pages
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.catalog import CatalogError
@@ -42,11 +44,12 @@ def create_app(runtime: Runtime) -> FastAPI:
             yield
 
     # No interactive documentation pages: they load scripts from other hosts. /openapi.json is there.
-    app = FastAPI(title="Saga orchestrator", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(title="Saga orchestrator", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     app.state.engine = engine
     app.state.stopping = asyncio.Event()  # replaced by the server's own
     app.add_middleware(StrictBody, bytes_max=runtime.settings.message_bytes_max)
     problems.install(app)
+    app.include_router(about())
     for router in (health.router, sagas.router, tasks.router, letters.router, events.router):
         app.include_router(router)
     pages.install(app, runtime)
@@ -55,6 +58,23 @@ def create_app(runtime: Runtime) -> FastAPI:
     pages.ready(app)
     check_routes(app)
     return app
+
+
+def about() -> APIRouter:
+    """What the application says of itself: its description, for those who may see it, and the page of each problem."""
+    router = APIRouter(tags=["about"])
+
+    @router.get("/openapi.json", dependencies=[may("definition.read")])
+    async def openapi(request: Request) -> Response:
+        """This API as OpenAPI."""
+        return JSONResponse(request.app.openapi(), headers={"Cache-Control": "no-store"})
+
+    @router.get("/problems/{code}", dependencies=[may("public")])
+    async def problem(code: str) -> Response:
+        """What a problem's code means, and what to do."""
+        return problems.page(code)
+
+    return router
 
 
 def saga_routers(modules: Sequence[str]) -> Iterator[tuple[ModuleType, APIRouter]]:
@@ -74,7 +94,7 @@ def saga_routers(modules: Sequence[str]) -> Iterator[tuple[ModuleType, APIRouter
 
 
 def check_routes(app: FastAPI) -> int:
-    """How many routes there are. Raises CatalogError for two that answer alike, or a nameless one under /v1."""
+    """How many routes there are. Raises CatalogError for two that answer alike, or one that states no action."""
     seen: dict[tuple[str, str], str] = {}
     for route in iter_route_contexts(app.routes):
         path, endpoint = route.path or "", route.endpoint
@@ -83,11 +103,22 @@ def check_routes(app: FastAPI) -> int:
             other = seen.setdefault((method, _PARAMETER.sub("{}", path)), where)
             if other != where:
                 raise CatalogError(f"two routes answer {method} {path}: {other} and {where}; change one path")
-        if path.startswith("/v1/") and not _asks_who(route.dependant):
-            raise CatalogError(f"{where}: a route under /v1 must ask who acts: add a parameter `actor: Acting`")
+        if not action_of(route):
+            raise CatalogError(
+                f"{where}: route {path} does not say who may: add dependencies=[may(...)] with an action of "
+                'orchestrator/identity/rules.py, for example may("saga.read"), or may("public") for everybody'
+            )
     return len(seen)
 
 
-def _asks_who(dependant: Any) -> bool:
-    """True where the actor is among the dependencies, at any depth."""
-    return any(inner.call is actor_of or _asks_who(inner) for inner in dependant.dependencies)
+def action_of(route: Any) -> str:
+    """The action that a route states, "" where it states none (as a mounted application, which is never let in)."""
+    return _stated(getattr(route, "dependant", None))
+
+
+def _stated(dependant: Any) -> str:
+    for inner in dependant.dependencies if dependant is not None else ():
+        found = inner.call.action if isinstance(inner.call, Stated) else _stated(inner)
+        if found:
+            return str(found)
+    return ""

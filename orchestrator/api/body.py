@@ -22,17 +22,26 @@ from orchestrator.messages.canonical import INTEGER_MAX
 DEPTH_MAX = 64
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=()"),
 )
+DATA_POLICY = b"default-src 'none'; frame-ancestors 'none'"
+PAGE_POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; font-src 'self'; "
+    b"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+SECURE_ONLY = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
 
 class StrictBody:
     """ASGI middleware: reads the body up to `bytes_max`, checks it, and hands it on in one piece."""
 
-    def __init__(self, app: ASGIApp, bytes_max: int) -> None:
+    def __init__(self, app: ASGIApp, bytes_max: int, secure: bool = False) -> None:
         self.app = app
         self.bytes_max = bytes_max
+        self.secure = secure  # reached over https alone: browsers shall never try anything else
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,7 +55,7 @@ class StrictBody:
         except ProblemError as error:
             # The rest of the body is not read, so the connection cannot be used again.
             error.headers["Connection"] = "close"
-            await answer(request, error)(scope, receive, _hardened(send))
+            await answer(request, error)(scope, receive, _hardened(send, self.secure))
             return
         given = False
 
@@ -57,7 +66,7 @@ class StrictBody:
             given = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        await self.app(scope, replay, _hardened(send))
+        await self.app(scope, replay, _hardened(send, self.secure))
 
     async def _read(self, request: Request, receive: Receive) -> bytes:
         declared = request.headers.get("content-length", "")
@@ -85,13 +94,20 @@ class StrictBody:
         return ProblemError("too_large", f"The body has {size[:20]} bytes; the limit is {self.bytes_max}.")
 
 
-def _hardened(send: Send) -> Send:
+def _hardened(send: Send, secure: bool) -> Send:
     """Adds to every answer what keeps a browser from making anything else of it."""
 
     async def with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            given = {name.lower() for name, _ in message.get("headers", ())}  # a page brings a policy of its own
-            message["headers"] = [*message.get("headers", ()), *(each for each in HEADERS if each[0] not in given)]
+            given = {name.lower(): value for name, value in message.get("headers", ())}
+            page = given.get(b"content-type", b"").startswith(b"text/html")
+            added = [*HEADERS, (b"content-security-policy", PAGE_POLICY if page else DATA_POLICY)]
+            if page and b"cache-control" not in given:
+                added.append((b"cache-control", b"no-store"))
+            if secure:
+                added.append(SECURE_ONLY)
+            # A page may bring a policy of its own.
+            message["headers"] = [*message.get("headers", ()), *(each for each in added if each[0] not in given)]
         await send(message)
 
     return with_headers

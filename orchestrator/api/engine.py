@@ -9,11 +9,11 @@ Rules of this file
 A saga package's routes file:
 
     from fastapi import APIRouter
-    from orchestrator.api.engine import Acting, EngineOf
+    from orchestrator.api.engine import Acting, EngineOf, may
 
     router = APIRouter()
 
-    @router.post("/chat", status_code=202)
+    @router.post("/chat", status_code=202, dependencies=[may("own")])
     async def chat(body: Chat, engine: EngineOf, actor: Acting) -> Answer:
         started = await engine.start("transfer", TransferRequested(...), actor)
         saga = await engine.settled(started.saga_id, seconds_max=1.0)
@@ -31,7 +31,7 @@ from fastapi import Depends, Request
 
 from orchestrator.api import acts, contracts, details, publishing
 from orchestrator.api.door import starting
-from orchestrator.api.identity import identify
+from orchestrator.api.identity import Acting, actor_of, may
 from orchestrator.api.reading import Reading
 from orchestrator.api.views import (
     Act,
@@ -58,7 +58,7 @@ from orchestrator.store.answers import Answers
 
 __all__ = [
     "Act", "Acting", "Actor", "Engine", "EngineOf", "RecordView", "RefusedError", "SagaView", "Started", "TaskView",
-    "Voted",
+    "Voted", "actor_of", "may",
 ]  # fmt: skip
 
 POLL_SECONDS_FIRST, POLL_SECONDS_MAX = 0.005, 0.1
@@ -386,10 +386,4 @@ def engine_of(request: Request) -> Engine:
     return engine
 
 
-def actor_of(request: Request) -> Actor:
-    """Who asks, from the request. Raises ProblemError `unauthenticated` (401) where that cannot be known."""
-    return identify(request)
-
-
 EngineOf = Annotated[Engine, Depends(engine_of)]
-Acting = Annotated[Actor, Depends(actor_of)]

@@ -18,7 +18,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from orchestrator.api.body import is_json, json_object
-from orchestrator.api.engine import Acting, EngineOf
+from orchestrator.api.engine import Acting, EngineOf, may
 from orchestrator.api.problems import ProblemError
 from orchestrator.api.shapes import respond
 from orchestrator.api.tracing import traceparent_of
@@ -37,7 +37,7 @@ EXTENSIONS = frozenset(
 _NAME = re.compile(r"[a-z0-9]{1,20}")
 
 
-@router.post("/events", status_code=202)
+@router.post("/events", status_code=202, dependencies=[may("event.publish")])
 async def publish(request: Request, engine: EngineOf, actor: Acting) -> Response:
     """Takes one CloudEvent, checks it, and answers when the broker has it durably."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -52,19 +52,19 @@ async def publish(request: Request, engine: EngineOf, actor: Acting) -> Response
     return respond(await engine.publish(event, actor, traceparent=traceparent_of(request)), 202)
 
 
-@router.get("/contracts")
+@router.get("/contracts", dependencies=[may("definition.read")])
 async def contracts(engine: EngineOf, actor: Acting) -> Response:
     """The message types that installed sagas use."""
     return respond({"items": tuple(engine.contracts(actor))})
 
 
-@router.get("/contracts/{name}")
+@router.get("/contracts/{name}", dependencies=[may("definition.read")])
 async def contract(name: str, engine: EngineOf, actor: Acting) -> Response:
     """One contract by wire name, or by class name where only one has it: JSON Schema and an example."""
     return respond(engine.contract(name, actor))
 
 
-@router.get("/definitions")
+@router.get("/definitions", dependencies=[may("definition.read")])
 async def definitions(engine: EngineOf, actor: Acting) -> Response:
     """The installed sagas: name, versions, what starts them."""
     return respond({"items": tuple(engine.definitions(actor))})

@@ -5,20 +5,20 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from orchestrator.api.engine import EngineOf
+from orchestrator.api.engine import EngineOf, may
 from orchestrator.api.problems import ProblemError
 from orchestrator.api.shapes import respond
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz")
+@router.get("/healthz", dependencies=[may("public")])
 async def healthz() -> Response:
     """200 while this process can answer at all. Says nothing of what it consists of."""
     return respond({"ok": True})
 
 
-@router.get("/readyz")
+@router.get("/readyz", dependencies=[may("public")])
 async def readyz(request: Request, engine: EngineOf) -> Response:
     """200 when work is being done; 503 with each part that makes no progress."""
     reasons = await engine.not_ready()

@@ -152,7 +152,22 @@ PROBLEMS: Mapping[str, Problem] = {
         "Try again after `Retry-After` seconds.",
     ),
     "unauthenticated": Problem(
-        401, "Who are you?", "The API must know who acts.", "Call from this machine with the header `X-Actor`."
+        401,
+        "Who are you?",
+        "The API must know who acts.",
+        "Sign in, or send a token or key: `Authorization: Bearer ...`; in development the header `X-Actor`.",
+    ),
+    "reauth": Problem(
+        401,
+        "Sign in again",
+        "What you decide on is large, and your sign-in is too old for it.",
+        "Sign in again, then decide.",
+    ),
+    "not_allowed": Problem(
+        403,
+        "Not allowed",
+        "This takes a capacity that you do not have.",
+        "`facts` names the capacities that may; ask an administrator.",
     ),
     "unknown_saga": Problem(
         404, "Unknown saga", "No saga of this name is installed.", "GET /v1/definitions lists them."
@@ -183,8 +198,8 @@ PROBLEMS: Mapping[str, Problem] = {
 }
 
 _BY_STATUS = {
-    400: "bad_request", 401: "unauthenticated", 404: "no_route", 405: "method_not_allowed", 413: "too_large",
-    415: "media_type", 422: "invalid", 429: "too_many", 503: "unavailable",
+    400: "bad_request", 401: "unauthenticated", 403: "not_allowed", 404: "no_route", 405: "method_not_allowed",
+    413: "too_large", 415: "media_type", 422: "invalid", 429: "too_many", 503: "unavailable",
 }  # fmt: skip
 
 
@@ -231,7 +246,7 @@ def answer(request: Request, error: ProblemError) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Makes every error of the application a problem, and publishes the page of each type."""
+    """Makes every error of the application a problem."""
 
     @app.exception_handler(ProblemError)
     async def on_problem(request: Request, error: ProblemError) -> Response:
@@ -256,11 +271,12 @@ def install(app: FastAPI) -> None:
         logger.error("unforeseen error in %s %s", request.method, request.url.path, exc_info=error)
         return answer(request, from_exception(error))
 
-    @app.get("/problems/{code}", include_in_schema=False)
-    async def page(code: str) -> HTMLResponse:
-        if code not in PROBLEMS:
-            raise ProblemError("no_route", "There is no such problem type.")
-        return HTMLResponse(_page(code, PROBLEMS[code]))
+
+def page(code: str) -> HTMLResponse:
+    """The page of a problem type. Raises ProblemError `no_route` where there is none of this code."""
+    if code not in PROBLEMS:
+        raise ProblemError("no_route", "There is no such problem type.")
+    return HTMLResponse(_page(code, PROBLEMS[code]))
 
 
 def from_exception(error: BaseException) -> ProblemError:

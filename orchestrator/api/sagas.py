@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.api.body import json_object
-from orchestrator.api.engine import Acting, Actor, Engine, EngineOf
+from orchestrator.api.engine import Acting, Actor, Engine, EngineOf, may
 from orchestrator.api.idempotency import key_of, once
 from orchestrator.api.problems import ProblemError
 from orchestrator.api.shapes import respond
@@ -61,7 +61,7 @@ class ActBody(_Strict):
     outcome: Annotated[str, Field(max_length=20, pattern="^(|done|not_done)$")] = ""
 
 
-@router.post("/{name}", status_code=201)
+@router.post("/{name}", status_code=201, dependencies=[may("saga.start")])
 async def start(name: str, request: Request, engine: EngineOf, actor: Acting) -> Response:
     """Starts a saga with its start message. 201: started; 200: this very start was there before; 429: later."""
     with engine.starting():  # before the key is looked up: a refused start costs no query
@@ -86,7 +86,7 @@ async def _start(name: str, message: dict[str, Any], request: Request, engine: E
     return await once(request, actor, engine.answers, work, required=True)
 
 
-@router.get("")
+@router.get("", dependencies=[may("saga.read")])
 async def list_sagas(
     engine: EngineOf,
     actor: Acting,
@@ -112,32 +112,32 @@ async def list_sagas(
     return respond(page)
 
 
-@router.get("/{reference}", name="show")
+@router.get("/{reference}", name="show", dependencies=[may("saga.read")])
 async def show(reference: str, engine: EngineOf, actor: Acting) -> Response:
     """One saga by its id or business key."""
     return respond(await engine.detail(reference, actor))
 
 
-@router.get("/{reference}/records")
+@router.get("/{reference}/records", dependencies=[may("saga.read")])
 async def records(reference: str, engine: EngineOf, actor: Acting) -> Response:
     """The saga's records in order: what happened, when, by whom."""
     detail = await engine.saga(reference, actor)
     return respond({"sagaId": detail.saga_id, "items": tuple(await engine.records(detail.saga_id, actor))})
 
 
-@router.get("/{reference}/graph")
+@router.get("/{reference}/graph", dependencies=[may("saga.read")])
 async def graph(reference: str, engine: EngineOf, actor: Acting) -> Response:
     """The saga's definition as a graph, as Mermaid text, and the status of each activity in it."""
     return respond(await engine.drawn(reference, actor))
 
 
-@router.get("/{reference}/undo-plan")
+@router.get("/{reference}/undo-plan", dependencies=[may("saga.read")])
 async def undo_plan(reference: str, engine: EngineOf, actor: Acting) -> Response:
     """What a turn back would undo now, in order, and what cannot be undone."""
     return respond(await engine.undo_plan(reference, actor))
 
 
-@router.post("/{reference}/cancel")
+@router.post("/{reference}/cancel", dependencies=[may("saga.cancel")])
 async def cancel(reference: str, body: CancelBody, request: Request, engine: EngineOf, actor: Acting) -> Response:
     """Asks the saga to turn back."""
 
@@ -148,7 +148,7 @@ async def cancel(reference: str, body: CancelBody, request: Request, engine: Eng
     return await once(request, actor, engine.answers, work)
 
 
-@router.post("/{reference}/{act}")
+@router.post("/{reference}/{act}", dependencies=[may("saga.operate")])
 async def operate(
     reference: str, act: str, body: ActBody, request: Request, engine: EngineOf, actor: Acting
 ) -> Response:

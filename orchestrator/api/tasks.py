@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from orchestrator.api.engine import Acting, EngineOf
+from orchestrator.api.engine import Acting, EngineOf, may
 from orchestrator.api.idempotency import key_of, once
 from orchestrator.api.problems import ProblemError
 from orchestrator.api.shapes import respond
@@ -33,7 +33,7 @@ class DecideBody(BaseModel):
     subject_hash: Annotated[str, Field(alias="subjectHash", max_length=200)] = ""
 
 
-@router.get("")
+@router.get("", dependencies=[may("task.read")])
 async def list_tasks(
     engine: EngineOf,
     actor: Acting,
@@ -51,7 +51,7 @@ async def list_tasks(
     return respond(page)
 
 
-@router.get("/{task_id}")
+@router.get("/{task_id}", dependencies=[may("task.read")])
 async def show(task_id: str, engine: EngineOf, actor: Acting) -> Response:
     """One task: what is shown, its hash, who may decide, the votes so far."""
     task = await engine.task(task_id)
@@ -60,7 +60,7 @@ async def show(task_id: str, engine: EngineOf, actor: Acting) -> Response:
     return respond(task)
 
 
-@router.post("/{task_id}/decide")
+@router.post("/{task_id}/decide", dependencies=[may("task.decide")])
 async def decide(task_id: str, body: DecideBody, request: Request, engine: EngineOf, actor: Acting) -> Response:
     """Votes on a task. The answer says whether the vote settled it."""
     if not body.subject_hash:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Generic, Literal, TypeVar
 
 Act = Literal["retry", "value", "done", "not_done", "skip", "take_over", "give_back", "settle"]
@@ -12,13 +13,23 @@ Act = Literal["retry", "value", "done", "not_done", "skip", "take_over", "give_b
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks. `id` is the person or service, `roles` those held now, `authentication` how we know."""
+    """Who asks. `id` is the person or service, `roles` those held now, `authentication` how we know.
+
+    `roles` are what a task's `Role("manager")` means; `capacities` are what the product lets them do: out of viewer,
+    approver, operator, auditor, admin, service. `actions`, where there are any: these alone (a key made for one thing).
+    `fresh_above`: amounts by currency ("*": any) from which a decision takes a recent sign-in, see `authenticated_at`.
+    """
 
     id: str
     roles: tuple[str, ...] = ()
     authentication: str = ""
     on_behalf_of: str = ""
     tenant: str = "main"
+    name: str = ""
+    capacities: frozenset[str] = frozenset()
+    authenticated_at: datetime | None = None
+    actions: frozenset[str] = frozenset()
+    fresh_above: tuple[tuple[str, Decimal], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from orchestrator.cli.output import CliError, ExitCode
 DEFAULT_URL = "http://127.0.0.1:8080"
 CONNECT_SECONDS_MAX = 5.0
 ANSWER_SECONDS_MAX = 30.0
-DEFAULT_ROLES = "operator"
+DEFAULT_ROLES = ""  # in development: all capacities but admin
 
 # Statuses by which exit code they become; the rest of 4xx is wrong usage, of 5xx a failure.
 _EXIT_BY_STATUS = {

@@ -18,6 +18,8 @@ from importlib import resources
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from orchestrator.api.engine import may
+
 PREFIX = "/office/assets/"
 FOR_EVER = "public, max-age=31536000, immutable"
 
@@ -78,7 +80,7 @@ def _by_file() -> Mapping[str, Asset]:
 router = APIRouter(tags=["pages"], include_in_schema=False)
 
 
-@router.get(PREFIX + "{file}")
+@router.get(PREFIX + "{file}", dependencies=[may("public")])
 async def serve(file: str, request: Request) -> Response:
     """One asset. Needs no sign-in: the login page is dressed with it, and it holds nothing of anybody's."""
     found = _by_file().get(file)

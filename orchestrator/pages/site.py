@@ -10,7 +10,7 @@ A page:
 
     router = office_router()
 
-    @router.get("/sagas")
+    @router.get("/sagas", dependencies=[may("saga.read")])
     async def sagas(request: Request, engine: EngineOf, actor: Acting) -> Response:
         return page(request, actor, "sagas/list.html", sagas=await engine.sagas(actor))
 

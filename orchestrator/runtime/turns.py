@@ -142,6 +142,10 @@ class Turns:
             item.cause.tenant = stream.head.tenant
         elif item.cause.tenant != stream.head.tenant:
             return self._nobody(item)  # whoever asks from outside does not learn that another tenant has it
+        if item.cause.guard is not None:
+            refusal = item.cause.guard(given, saga_id, stream.head.tenant, stream.state)
+            if refusal is not None:
+                return Outcome("refused", saga_id, stream.version, refusal=refusal)
         if isinstance(given, Answer):
             assert stream.state is not None
             flaw = answer_flaw(stream.program, stream.state, given, item.reply_type)

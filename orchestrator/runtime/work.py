@@ -9,16 +9,20 @@ Rules of this file
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from orchestrator.broker.contract import IncomingMessage
 from orchestrator.kernel.inputs import Arrived, Input, Refusal, Start, UndoAsked
 from orchestrator.kernel.records import Record
+from orchestrator.kernel.state import State
 from orchestrator.store.contract import DeadLetter, MessageId, SagaStart, Waiting
 
 SYSTEM = "system"
+
+# Whether whoever acts may send an input to a saga (its id, its tenant, its state): a refusal, or None where they may.
+Guard = Callable[[Input, str, str, State | None], Refusal | None]
 
 
 @dataclass(slots=True)
@@ -27,6 +31,7 @@ class Cause:
 
     `message`: identity for the inbox, None for what has its own protection (timers, resumes, checks). `raw`: the
     message as it came, kept where it becomes a dead letter. `redriven`: id of the dead letter that this is, or 0.
+    `guard`: asked with the loaded saga before an input is decided; None for what no person or service has asked for.
     """
 
     tenant: str
@@ -36,6 +41,7 @@ class Cause:
     message: MessageId | None = None
     raw: IncomingMessage | None = None
     redriven: int = 0
+    guard: Guard | None = None
 
 
 @dataclass(slots=True)

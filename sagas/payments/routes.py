@@ -19,7 +19,7 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from events.payments import ApprovalRequired, ApprovalWithdrawn
-from orchestrator.api.engine import Acting, Actor, Engine, EngineOf, RecordView, RefusedError, SagaView, TaskView
+from orchestrator.api.engine import Acting, Actor, Engine, EngineOf, RecordView, RefusedError, SagaView, TaskView, may
 from sagas.payments.definition import PaymentState
 
 SAGA = "payment-approval"
@@ -49,14 +49,14 @@ class WithdrawBody(BaseModel):
     reason: str = Field(default="", max_length=500)
 
 
-@router.get("/{payment_id}")
+@router.get("/{payment_id}", dependencies=[may("own")])
 async def status(payment_id: PaymentId, engine: EngineOf, actor: Acting) -> dict[str, Any]:
     """Where a payment stands: its state in words, who has approved, until when the next approval is waited for."""
     saga, request, records = await _own(engine, payment_id, actor)
     return await _shown(engine, saga, request, records)
 
 
-@router.post("/{payment_id}/withdraw")
+@router.post("/{payment_id}/withdraw", dependencies=[may("own")])
 async def withdraw(payment_id: PaymentId, body: WithdrawBody, engine: EngineOf, actor: Acting) -> dict[str, Any]:
     """Takes a payment back while it waits; 409 once that is too late. The answer says what came of it."""
     saga, request, _ = await _own(engine, payment_id, actor)

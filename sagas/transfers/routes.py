@@ -21,7 +21,7 @@ from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from events.transfers import TransferRequested, TransferWithdrawn
-from orchestrator.api.engine import Acting, Actor, Engine, EngineOf, RefusedError, TaskView
+from orchestrator.api.engine import Acting, Actor, Engine, EngineOf, RefusedError, TaskView, may
 from orchestrator.participants import open_pool
 from sagas.transfers.chats import Chats, OtherMessageError, Session
 from sagas.transfers.understand import NotUnderstood, Wish, Withdrawal, understand
@@ -69,7 +69,7 @@ class ApproveBody(BaseModel):
     approval_id: str | None = Field(default=None, max_length=600)
 
 
-@router.post("/chat")
+@router.post("/chat", dependencies=[may("own")])
 async def chat(
     body: ChatBody, request: Request, response: Response, engine: EngineOf, actor: Acting, key: MessageKey = None
 ) -> dict[str, Any]:
@@ -113,7 +113,7 @@ async def _chat(
     return answer
 
 
-@router.post("/workflow/{session_id}/approve")
+@router.post("/workflow/{session_id}/approve", dependencies=[may("task.decide")])
 async def approve(
     session_id: str, body: ApproveBody, request: Request, engine: EngineOf, actor: Acting
 ) -> dict[str, Any]:
@@ -132,7 +132,7 @@ async def approve(
     return transfer.result() | {"approved_by": actor.id if body.approved else None}
 
 
-@router.get("/workflow/{session_id}/status")
+@router.get("/workflow/{session_id}/status", dependencies=[may("own")])
 async def status(session_id: str, request: Request, engine: EngineOf, actor: Acting) -> dict[str, Any]:
     """Where a session stands: its transfers with their checkpoints, what waits for approval, and what was said."""
     chats = _chats(request)
@@ -160,7 +160,7 @@ async def status(session_id: str, request: Request, engine: EngineOf, actor: Act
     }
 
 
-@router.get("/sessions")
+@router.get("/sessions", dependencies=[may("own")])
 async def sessions(
     request: Request, engine: EngineOf, actor: Acting, user_id: Annotated[str, Query(min_length=1, max_length=200)]
 ) -> dict[str, Any]:

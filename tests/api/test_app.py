@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI
 
 from orchestrator.api import letters, sagas, tasks
 from orchestrator.api.app import check_routes, saga_routers
-from orchestrator.api.engine import Acting, Actor, actor_of
+from orchestrator.api.engine import Acting, Actor, may
 from orchestrator.runtime.catalog import CatalogError
 
 
 def application(*routers: APIRouter) -> FastAPI:
     """An application with our routes and these."""
-    app = FastAPI(docs_url=None, redoc_url=None)
+    app = FastAPI(openapi_url=None)
     for router in (sagas.router, tasks.router, letters.router, *routers):
         app.include_router(router)
     return app
@@ -30,38 +31,53 @@ def test_two_routes_for_one_path_stop_the_start() -> None:
     """Also where only the names of their parameters differ."""
     router = APIRouter()
 
-    @router.get("/v1/sagas/{other_name}")
+    @router.get("/v1/sagas/{other_name}", dependencies=[may("saga.read")])
     async def mine(actor: Acting) -> None: ...
 
     with pytest.raises(CatalogError, match=r"two routes answer GET /v1/sagas/.*change one path"):
         check_routes(application(router))
 
 
-def test_a_route_under_v1_that_asks_for_nobody_stops_the_start() -> None:
-    """Deny by default: forgetting the actor must not open a door. Elsewhere a package decides for itself."""
+@pytest.mark.parametrize("path", ["/v1/open", "/chat", "/office/x"])
+def test_a_route_that_does_not_say_who_may_stops_the_start(path: str) -> None:
+    """Deny by default, for every path and every package: to know who asks is not to say who may."""
     router = APIRouter()
 
-    @router.get("/v1/open")
-    async def open_to_all() -> None: ...
+    @router.get(path)
+    async def open_to_all(actor: Acting) -> None: ...
 
-    with pytest.raises(CatalogError, match="open_to_all: a route under /v1 must ask who acts"):
+    with pytest.raises(CatalogError, match=f"open_to_all: route {path} does not say who may"):
         check_routes(application(router))
 
 
-def test_the_actor_counts_at_any_depth() -> None:
-    """A dependency of a dependency is a dependency."""
+def test_a_mounted_application_stops_the_start() -> None:
+    """Nothing asks who may there, and its routes are not seen from here."""
+    app = application()
+    app.mount("/files", FastAPI())
+    with pytest.raises(CatalogError, match="route /files does not say who may"):
+        check_routes(app)
+
+
+def test_an_action_counts_at_any_depth() -> None:
+    """A dependency of a dependency is a dependency; the public ones say so."""
     router = APIRouter()
 
-    def manager(actor: Actor = Depends(actor_of)) -> Actor:  # noqa: B008
+    async def manager(actor: Acting, _: Annotated[None, may("task.read")]) -> Actor:
         return actor
 
     @router.get("/v1/managers")
     async def managers(who: Actor = Depends(manager)) -> None: ...  # noqa: B008
 
-    @router.get("/public")
+    @router.get("/public", dependencies=[may("public")])
     async def public() -> None: ...
 
     check_routes(application(router))
+
+
+def test_an_action_that_nobody_knows_cannot_be_stated() -> None:
+    """A misspelt action would be refused to everybody, much later."""
+    with pytest.raises(ValueError, match=r"no action 'saga\.reed'"):
+        may("saga.reed")
 
 
 def test_routes_of_packages_are_found_below_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 import orchestrator.kernel.inputs as kernel_inputs
 from orchestrator.api import problems
+from orchestrator.api.app import about
 from orchestrator.api.engine import Acting, RefusedError
 from orchestrator.api.problems import PROBLEMS, ProblemError
 from orchestrator.store.contract import ConflictError
@@ -30,8 +31,9 @@ class Body(BaseModel):
 
 def make_app() -> FastAPI:
     """An application whose routes fail in every way that there is."""
-    app = FastAPI()
+    app = FastAPI(openapi_url=None)
     problems.install(app)
+    app.include_router(about())
 
     @app.get("/raise/{code}")
     async def raises(code: str) -> None:

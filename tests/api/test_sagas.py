@@ -333,7 +333,7 @@ async def test_readiness_names_what_stands_still(product: Product, monkeypatch: 
 
 async def test_every_route_under_v1_asks_who(product: Product) -> None:
     """Without a name nothing is answered, whatever the route."""
-    paths = (await product.client.get("/openapi.json")).json()["paths"]
+    paths = (await product.get("/openapi.json")).json()["paths"]
     asked = 0
     for path, methods in paths.items():
         for method in methods:

@@ -78,7 +78,7 @@ async def test_a_vote_whose_process_died_before_it_answered_counts_when_it_is_as
     """The same key has the same answer, also where the first attempt was committed and nobody heard of it."""
     saga_id = await product.start()
     task = await product.task_of(saga_id)
-    maria = Actor("maria", ("manager",), AUTHENTICATION)
+    maria = Actor("maria", ("manager",), AUTHENTICATION, capacities=frozenset({"approver"}))
     first = await product.engine.vote(
         task["id"], {"outcome": "approve"}, task["subjectHash"], maria, message_id="vote-1"
     )
@@ -93,7 +93,9 @@ async def test_a_vote_whose_process_died_before_it_answered_counts_when_it_is_as
 async def test_a_cancel_whose_process_died_before_it_answered_counts_when_it_is_asked_again(product: Product) -> None:
     """As with votes; another request to cancel is told that the saga turns back already, or has ended."""
     saga_id = await product.start()
-    await product.engine.cancel(saga_id, Actor("ada", (), AUTHENTICATION), "no", message_id="cancel-1")
+    await product.engine.cancel(
+        saga_id, Actor("ada", (), AUTHENTICATION, capacities=frozenset({"operator"})), "no", message_id="cancel-1"
+    )
     answer = await product.post(f"/v1/sagas/{saga_id}/cancel", {"reason": "no"}, key="cancel-1")
     assert answer.status_code == 200, answer.text
     other = await product.post(f"/v1/sagas/{saga_id}/cancel", {"reason": "no"}, key="cancel-2")

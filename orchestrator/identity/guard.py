@@ -1,0 +1,81 @@
+"""The same rules, asked again where an act is decided: with the saga as it is loaded and locked in the transaction.
+
+Rules of this file
+- A guard is made from who acts, travels with the act, and answers from the folded state; it costs no statement.
+- An input without an action in the table may nobody send: whoever adds a kind of act names its action here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from orchestrator.api.views import Actor
+from orchestrator.identity.rules import FRESH_SECONDS, Thing, authorise
+from orchestrator.kernel.inputs import Input, Refusal
+from orchestrator.kernel.state import State
+from orchestrator.runtime.work import Guard
+
+ACTION_OF_INPUT = {
+    "Vote": "task.decide",
+    "Cancel": "saga.cancel",
+    "Operate": "saga.operate",
+    "Reassign": "task.reassign",
+    **dict.fromkeys(("Claim", "Release", "Delegate", "Comment", "Attach"), "task.work"),
+}
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SHOWN_VALUES_MAX = 1_000  # looked at for amounts
+
+
+def guard_of(actor: Actor) -> Guard:
+    """What asks whether this actor may send an input to a saga; see `orchestrator.runtime.work.Guard`."""
+
+    def guard(given: Input, saga_id: str, tenant: str, state: State | None) -> Refusal | None:
+        action = ACTION_OF_INPUT.get(type(given).__name__, type(given).__name__)
+        since = _fresh_since(actor, given, state) if action == "task.decide" else None
+        refused = authorise(actor, action, Thing(tenant, "saga", saga_id, fresh_since=since))
+        return Refusal(refused.code, refused.text, dict(refused.facts)) if refused is not None else None
+
+    return guard
+
+
+def _fresh_since(actor: Actor, given: Any, state: State | None) -> datetime | None:
+    """Since when the actor must have signed in to decide this task; None where its amounts are small."""
+    found = state.activities.get(given.activity) if state is not None else None
+    if found is None or found.task is None or not actor.fresh_above:
+        return None
+    limits = dict(actor.fresh_above)
+    for currency, amount in amounts(found.task.shown):
+        limit = limits.get(currency, limits.get("*"))
+        if limit is not None and amount >= limit:
+            return EPOCH + timedelta(microseconds=given.received_at) - timedelta(seconds=FRESH_SECONDS)
+    return None
+
+
+def amounts(shown: Any) -> Iterator[tuple[str, Decimal]]:
+    """(currency, amount) of every object in what is shown that has both; currency "" where only an amount is named."""
+    waiting, seen = [shown], 0
+    while waiting and seen < SHOWN_VALUES_MAX:
+        value, seen = waiting.pop(), seen + 1
+        if isinstance(value, dict):
+            waiting += value.values()
+            for name, part in value.items():
+                if name == "amount" or name.endswith("_amount"):
+                    amount = _decimal(part)
+                    if amount is not None:
+                        yield str(value.get("currency") or ""), abs(amount)
+        elif isinstance(value, list):
+            waiting += value
+
+
+def _decimal(value: Any) -> Decimal | None:
+    if not isinstance(value, (str, int)) or isinstance(value, bool):
+        return None
+    try:
+        amount = Decimal(value)
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() else None

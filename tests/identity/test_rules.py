@@ -1,0 +1,175 @@
+"""The table of actions: who may, by capacity; what is not in it, nobody may."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from orchestrator.api.views import Actor
+from orchestrator.identity.guard import ACTION_OF_INPUT, amounts, guard_of
+from orchestrator.identity.rules import ACTIONS, API_KEY, CAPACITIES, PUBLIC, SIGNED_IN, Thing, authorise, may
+from orchestrator.kernel.inputs import Arrived, Cancel, Vote
+from orchestrator.kernel.state import Activity, State, TaskState
+
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+NOW_US = int(NOW.timestamp() * 1_000_000)
+
+# Who may what, spelled out a second time: a change of the table must be meant.
+EXPECTED = {
+    "viewer": "own saga.read task.read definition.read levels.read office.use",
+    "approver": "own task.read task.decide task.work definition.read levels.read office.use",
+    "operator": "own saga.start saga.read saga.cancel saga.operate task.read task.reassign letter.read letter.redrive "
+    "event.publish definition.read audit.verify levels.read office.use",
+    "auditor": "own saga.read task.read letter.read definition.read audit.read audit.export audit.verify levels.read "
+    "office.use security.read",
+    "admin": "own definition.read office.use security.read key.manage user.manage",
+    "service": "own saga.start saga.read saga.cancel event.publish definition.read levels.read",
+}
+
+
+def actor(*capacities: str, roles: tuple[str, ...] = (), authentication: str = "session") -> Actor:
+    """Somebody with these capacities."""
+    return Actor("ada", roles, authentication, capacities=frozenset(capacities), authenticated_at=NOW)
+
+
+@pytest.mark.parametrize("capacity", sorted(CAPACITIES))
+def test_a_capacity_lets_do_what_its_list_says_and_nothing_else(capacity: str) -> None:
+    """Every action is asked for every capacity alone."""
+    allowed = {action for action in ACTIONS if action != PUBLIC and authorise(actor(capacity), action) is None}
+    assert allowed == set(EXPECTED[capacity].split())
+
+
+def test_whoever_has_no_capacity_may_only_what_is_public() -> None:
+    """Known by name is not enough for anything."""
+    assert [action for action in ACTIONS if authorise(actor(), action) is None] == [PUBLIC]
+
+
+def test_what_is_not_in_the_table_may_nobody() -> None:
+    """Deny by default, whatever capacities somebody has."""
+    refused = authorise(actor(*CAPACITIES), "saga.erase")
+    assert refused is not None
+    assert refused.code == "not_allowed"
+
+
+def test_a_key_is_no_person_whatever_its_capacities() -> None:
+    """Nobody gets past four eyes with a key that they own."""
+    key = actor(*CAPACITIES, authentication=API_KEY)
+    assert {action for action, rule in ACTIONS.items() if rule.person} == {
+        action for action in ACTIONS if action != PUBLIC and authorise(key, action) is not None
+    }
+
+
+def test_a_key_for_one_action_may_only_that() -> None:
+    """A scope narrows; it never adds what the capacity does not have."""
+    key = replace(actor("service", authentication=API_KEY), actions=frozenset({"event.publish", "audit.export"}))
+    assert [action for action in ACTIONS if action != PUBLIC and may(key, action)] == ["event.publish"]
+
+
+@pytest.mark.parametrize("action", sorted(set(ACTIONS) - {PUBLIC}))
+def test_what_belongs_to_another_tenant_is_not_there(action: str) -> None:
+    """In the words of what does not exist, for everybody and before anything else is said."""
+    for capacities in (CAPACITIES, frozenset[str]()):
+        refused = authorise(actor(*capacities), action, Thing("other", "saga", "s-1"))
+        assert refused is not None
+        assert (refused.code, refused.text) == ("not_found", "There is no saga 's-1'.")
+
+
+@pytest.mark.parametrize(
+    ("roles", "involved", "seen"),
+    [
+        (("finance",), (), True),
+        (("finance,admin",), (), False),  # a group's name is taken whole
+        (("fin\u0430nce",), (), False),  # a Cyrillic letter that looks the same
+        (("Finance",), (), False),
+        (("risk",), (), False),
+        (("risk",), ("ada",), True),
+    ],
+)
+def test_an_approver_sees_what_is_asked_of_them(roles: tuple[str, ...], involved: tuple[str, ...], seen: bool) -> None:
+    """Groups are compared letter by letter; who took part goes on seeing it; those who oversee see all."""
+    thing = Thing("main", "task", "t-1", asked=frozenset({"role:finance"}), involved=frozenset(involved))
+    refused = authorise(actor("approver", roles=roles), "task.read", thing)
+    assert (refused is None) == seen
+    assert authorise(actor("approver", "viewer", roles=("risk",)), "task.read", thing) is None
+
+
+def test_own_is_for_whoever_has_a_capacity() -> None:
+    """Somebody whom no rule gives anything has nothing of their own here."""
+    assert all(may(actor(capacity), SIGNED_IN) for capacity in CAPACITIES)
+    assert not may(actor(), SIGNED_IN)
+
+
+# --- the guard inside the write ---------------------------------------------------------------------------------------
+
+
+def state(shown: object) -> State:
+    """A saga with one open task."""
+    task = TaskState(shown, "", "h", 1, [], [], ["approve"], [], 1, 0, [])
+    found = State()
+    found.activities["sign"] = Activity("task", "open", 1, task=task)
+    return found
+
+
+def vote(minutes: int = 0) -> Vote:
+    """A vote that many minutes after the sign-in."""
+    received = NOW_US + minutes * 60_000_000
+    return Vote("sign", "ada", (), {"outcome": "approve"}, "h", received)
+
+
+def test_the_guard_answers_for_the_saga_that_was_loaded() -> None:
+    """Its tenant is the stored one, whatever a path said."""
+    guard = guard_of(actor("operator"))
+    assert guard(Cancel("ada", "no"), "s", "main", state({})) is None
+    refusal = guard(Cancel("ada", "no"), "s", "other", state({}))
+    assert refusal is not None
+    assert refusal.code == "not_found"
+
+
+def test_the_guard_refuses_an_input_that_names_no_action() -> None:
+    """No person may send what a broker sends."""
+    refusal = guard_of(actor(*CAPACITIES))(Arrived("x", "k", {}, "e", 0), "s", "main", state({}))
+    assert refusal is not None
+    assert refusal.code == "not_allowed"
+
+
+def test_every_action_of_an_input_is_in_the_table() -> None:
+    """A misspelt one would refuse everybody."""
+    assert set(ACTION_OF_INPUT.values()) <= set(ACTIONS)
+
+
+@pytest.mark.parametrize(
+    ("shown", "minutes", "code"),
+    [
+        ({"amount": "99.99", "currency": "EUR"}, 60, ""),
+        ({"amount": "100", "currency": "EUR"}, 4, ""),
+        ({"amount": "100", "currency": "EUR"}, 6, "reauth"),
+        ({"payment": [{"amount": "-250.00", "currency": "EUR"}]}, 6, "reauth"),
+        ({"dispute_amount": 4250, "currency": "EUR"}, 6, "reauth"),
+        ({"amount": "999", "currency": "INR"}, 6, ""),
+        ({"amount": "1000", "currency": "INR"}, 6, "reauth"),
+        ({"amount": "many", "currency": "EUR"}, 6, ""),
+    ],
+)
+def test_a_large_amount_takes_a_recent_sign_in(shown: object, minutes: int, code: str) -> None:
+    """Five minutes, by the instant when the request came; currencies are never converted."""
+    somebody = replace(actor("approver"), fresh_above=(("EUR", Decimal(100)), ("*", Decimal(1000))))
+    refusal = guard_of(somebody)(vote(minutes), "s", "main", state(shown))
+    assert (refusal.code if refusal is not None else "") == code
+
+
+def test_who_cannot_say_when_they_signed_in_is_not_fresh() -> None:
+    """Unknown is not recent."""
+    somebody = replace(actor("approver"), authenticated_at=None, fresh_above=(("*", Decimal(1)),))
+    refusal = guard_of(somebody)(vote(), "s", "main", state({"amount": "5"}))
+    assert refusal is not None
+    assert refusal.code == "reauth"
+
+
+def test_amounts_are_found_wherever_they_stand() -> None:
+    """Also in lists; other numbers are not amounts."""
+    shown = {"lines": [{"amount": "1.50", "currency": "EUR"}, {"fee_amount": 2}], "rate": "9.5", "accountant": "7"}
+    assert set(amounts(shown)) == {("EUR", Decimal("1.50")), ("", Decimal(2))}
+    assert timedelta(minutes=5).seconds == 300
