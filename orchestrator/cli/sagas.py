@@ -13,7 +13,7 @@ import typer
 from orchestrator.cli.client import Api, segment
 from orchestrator.cli.options import DryRun, Json, Limit, Reason, SagaRef, Yes, agreed, require_reason
 from orchestrator.cli.output import EXIT_CODES, CliError, ExitCode, Output
-from orchestrator.cli.words import in_words
+from orchestrator.wording import in_words
 
 app = typer.Typer(
     no_args_is_help=True, epilog=EXIT_CODES, help="Sagas: list, show, timeline, undo-plan, and the acts of operators."

@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 
-from orchestrator.cli.words import WIDTH_MAX, in_words
 from orchestrator.kernel.records import Record
 from orchestrator.testing.exploring import run_schedule
+from orchestrator.wording import WIDTH_MAX, in_words
 from tests.kernel.flows import THEMES, scenario
 
 
