@@ -26,6 +26,8 @@ OWN_LOG = "postgres://"  # as broker URL: the log lies in the database of the st
 
 ROLES = ("coordinator", "relay", "timers", "api", "participants")
 
+FOUR_EYES = frozenset({"done", "value", "skip"})
+
 
 class SettingsError(ValueError):
     """A setting is wrong or missing. The text has one line per mistake: variable, value, what it may be."""
@@ -101,6 +103,11 @@ class Settings(BaseSettings):
     headers_max: Annotated[int, _number(64, 16, 1_024, "Headers of one message; more make it a dead letter.")]
 
     # --- coordinator ---
+    four_eyes_acts: str = Field(
+        default="done,value,skip",
+        description="Operators' acts that one person proposes and another confirms: done, value, skip; with commas. "
+        "Empty: one person is enough. An unknown outcome always takes two.",
+    )
     turn_records_max: Annotated[int, _number(200, 10, 10_000, "Records that one input may lead to in one transaction.")]
     cache_sagas_max: Annotated[int, _number(50_000, 0, 5_000_000, "States kept in memory; others are folded anew.")]
     conflict_retries_max: Annotated[int, _number(10, 1, 1_000, "How often a batch is decided again after conflicts.")]
@@ -215,6 +222,10 @@ class Settings(BaseSettings):
         unknown = [role for role in self.role_names if role not in ROLES]
         if unknown or not self.role_names:
             raise ValueError(f"{PREFIX}ROLES has {unknown or 'nothing'}; it may have {', '.join(ROLES)}")
+        if strange := self.acts_of_two_people - FOUR_EYES:
+            raise ValueError(
+                f"{PREFIX}FOUR_EYES_ACTS has {sorted(strange)}; it may have {', '.join(sorted(FOUR_EYES))}"
+            )
         if not self.saga_modules:
             raise ValueError(f"{PREFIX}SAGAS is empty; name at least one module, for example sagas")
         if self.outbox_backlog_rows_max > self.outbox_memory_rows_max:
@@ -257,6 +268,11 @@ class Settings(BaseSettings):
     def tenants(self) -> frozenset[str]:
         """The tenants whose messages are taken."""
         return frozenset((self.tenant, *_words(self.other_tenants)))
+
+    @property
+    def acts_of_two_people(self) -> frozenset[str]:
+        """Operators' acts that need a second person."""
+        return frozenset(_words(self.four_eyes_acts))
 
     def resolved_broker_url(self, database_url: str) -> str:
         """The broker's URL, where `postgres://` means the log in `database_url`."""

@@ -172,4 +172,6 @@ _TELLERS: dict[str, Callable[[Data], str]] = {
     "evidence.proposed": _act,
 }
 """Words of their own for records whose facts need putting in order."""
-_TELLERS |= {f"operator.{did}": _act for did in ("retried", "settled", "skipped", "completed_by_hand", "gave_back")}
+_TELLERS |= {
+    f"operator.{did}": _act for did in ("retried", "settled", "skipped", "completed_by_hand", "gave_back", "proposed")
+}

@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator.api.views import ActivityView, SagaDetail, SagaView, StuckPlace, TaskView, task_id_of
 from orchestrator.kernel.api import undo_plan
 from orchestrator.kernel.graph import CallNode, Graph, StepNode, node_path
+from orchestrator.kernel.operators import proposed
 from orchestrator.kernel.state import Activity, State
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,7 +38,13 @@ def detail_of(saga: SagaView, state: State, trace_id: str) -> SagaDetail:
             for place, stuck in state.stuck.items()
         ),
         handed_places=tuple(
-            StuckPlace(f"~{name}", found.undo.taken_at, f"taken over by {found.undo.taken_by}", found.undo.status)
+            StuckPlace(
+                f"~{name}",
+                found.undo.taken_at,
+                f"taken over by {found.undo.taken_by}",
+                found.undo.status,
+                _proposal(state, f"~{name}"),
+            )
             for name, found in state.activities.items()
             if found.undo is not None and found.undo.status in ("taken", "handed")
         ),
@@ -140,7 +147,12 @@ def _activity(name: str, found: Activity) -> ActivityView:
 
 
 def _proposal(state: State, place: str) -> dict[str, object] | None:
-    found = state.activities.get(place[1:])
-    if found is None or not found.proposal:
-        return None
-    return {name: found.proposal[name] for name in ("version", "by", "outcome") if name in found.proposal}
+    """What one person proposed for a place and another must confirm: evidence, or an act with what was typed."""
+    found, stuck = state.activities.get(place[1:]), state.stuck.get(place)
+    handed = found is not None and found.undo is not None and found.undo.status == "handed"
+    about = found.undo.taken_at if handed and found is not None and found.undo is not None else 0
+    first = proposed(state, place, about or (stuck.version if stuck is not None else 0))
+    if first is None and found is not None and found.proposal:
+        first = {"act": "settle", "value": found.proposal.get("result"), **found.proposal}
+    names = ("version", "by", "reason", "act", "outcome", "value")
+    return {name: first[name] for name in names if name in first} if first is not None else None

@@ -71,7 +71,7 @@ class SagaView:
 class StuckPlace:
     """A place that only a person can move. `version`: the record that says so, to be named by an operator's act.
 
-    `proposal`: one person's evidence that a second must confirm, naming its own `version`.
+    `proposal`: one person's act or evidence that another must confirm, naming the proposal's own `version`.
     """
 
     place: str

@@ -248,13 +248,24 @@ def _act(
     if not agreed(out, text, yes=yes, dry_run=dry_run):
         return
     body = {"place": found["place"], "version": version or seen, "reason": reason, **(more or {})}
-    _moved(out, api.post(f"/v1/sagas/{segment(saga_id)}/{path}", body))
+    saga = api.post(f"/v1/sagas/{segment(saga_id)}/{path}", body)
+    _moved(out, saga)
+    if not as_json and _waits_for_another(api, saga_id, found["place"], path):
+        out.line(f"{found['place']}: proposed; another person must do the same before it counts")
+
+
+def _waits_for_another(api: Api, saga_id: str, place: str, act: str) -> bool:
+    """True where the act was only proposed: it needs a second person."""
+    detail = api.get(f"/v1/sagas/{segment(saga_id)}")
+    places = [*detail["stuckPlaces"], *detail["handedPlaces"]]
+    return any(item["place"] == place and (item.get("proposal") or {}).get("act") == act for item in places)
 
 
 def _answers(found: Mapping[str, Any], act: str) -> int:
-    """The record that an act on this place answers: the stuck one; for a second person's evidence, the first's."""
-    proposal = found.get("proposal") if act == "settle" else None
-    return int((proposal or found)["version"])
+    """The record that an act on this place answers: the stuck one; for a second person, what the first proposed."""
+    proposal = found.get("proposal") or {"act": ""}
+    same = proposal["act"] in ((act, "value") if act == "done" else (act,))
+    return int((proposal if same else found)["version"])
 
 
 def _stuck_place(detail: Mapping[str, Any], place: str, act: str) -> dict[str, Any]:

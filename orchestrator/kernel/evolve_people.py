@@ -84,10 +84,22 @@ def _amend_failed(state: State, activity: str, data: Data) -> None:
     found.result, found.result_type = data["event"], data["type"]
 
 
+@folds("operator.proposed")
+def _act_proposed(state: State, activity: str, data: Data) -> None:
+    """One person's act that counts when another person does the same."""
+    state.proposed[data["place"]] = dict(data, version=state.version)
+
+
+def _acted(state: State, place: str) -> None:
+    """Somebody acted on a stuck place: its mark goes, and what others proposed for it."""
+    state.stuck.pop(place, None)
+    state.proposed.pop(place, None)
+
+
 @folds("operator.retried")
 def _retried(state: State, activity: str, data: Data) -> None:
     """The place may move again. Only the mark goes; what is asked anew follows in records of its own."""
-    state.stuck.pop(data["place"], None)
+    _acted(state, data["place"])
     sign = data["place"][0]
     if sign == "~":
         undo = state.touch(activity).undo
@@ -102,7 +114,7 @@ def _retried(state: State, activity: str, data: Data) -> None:
 
 @folds("operator.completed_by_hand")
 def _by_hand(state: State, activity: str, data: Data) -> None:
-    state.stuck.pop(data["place"], None)
+    _acted(state, data["place"])
     sign = data["place"][0]
     if data.get("found"):
         return
@@ -121,7 +133,7 @@ def _by_hand(state: State, activity: str, data: Data) -> None:
 
 @folds("operator.skipped")
 def _skipped(state: State, activity: str, data: Data) -> None:
-    state.stuck.pop(data["place"], None)
+    _acted(state, data["place"])
     undo = state.touch(activity).undo
     assert undo is not None
     undo.status = "skipped"
@@ -155,6 +167,7 @@ def _never_known(state: State, activity: str, data: Data) -> None:
 
 @folds("operator.gave_back")
 def _gave_back(state: State, activity: str, data: Data) -> None:
+    _acted(state, data["place"])
     undo = state.touch(activity).undo = state.touch(activity).undo or UndoState()
     undo.status, undo.base, undo.taken_by = "", undo.attempt, ""
     undo.round += 1

@@ -7,6 +7,8 @@ Rules of this file
   `~` undo: retry, or take over; then skip, done by hand or give back. `?` unknown outcome: retry, or evidence of two.
 - One person's word never settles an unknown outcome, and an undo handed over is fenced first, so that nobody does by
   hand what the participant does as well.
+- Acts that `Limits.two_people` names are proposed by one person (`operator.proposed`) and done when another person does
+  the same, naming the proposal's record. A proposal lasts as long as the stuck record (or take-over) that it is about.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from orchestrator.kernel.fences import fence, is_child, owe, undo_policy
 from orchestrator.kernel.forks import branch
 from orchestrator.kernel.graph import CallNode, StepNode, TaskNode, node_path
 from orchestrator.kernel.inputs import Answer, Operate
-from orchestrator.kernel.state import Activity
+from orchestrator.kernel.state import Activity, State
 from orchestrator.kernel.steps import ask_again, request
 from orchestrator.kernel.turn import MS, StuckError, Turn
 from orchestrator.kernel.turning import fail, go_forward
@@ -40,7 +42,7 @@ def operated(turn: Turn, act: Operate) -> None:
         turn.refuse("not_stuck", f"{act.place} is not stuck; stuck places of this saga: {places}")
         return
     proposal = _proposal(turn, act)
-    if act.version not in (stuck.version, proposal):
+    if act.version not in (stuck.version, proposal, _proposed_at(turn, act.place, stuck.version)):
         turn.refuse(
             "version_moved",
             f"{act.place} is stuck since record {stuck.version}, your act answers record {act.version}: look again",
@@ -61,6 +63,34 @@ def _proposal(turn: Turn, act: Operate) -> int:
 
 def _by(act: Operate) -> dict[str, Any]:
     return {"place": act.place, "by": act.by, "reason": act.reason, "answers": act.version}
+
+
+def proposed(state: State, place: str, about: int) -> dict[str, Any] | None:
+    """What one person proposed for this place as it is stuck (or taken over) since record `about`, or None."""
+    first = state.proposed.get(place)
+    return first if first is not None and first["about"] == about else None
+
+
+def _proposed_at(turn: Turn, place: str, about: int) -> int:
+    first = proposed(turn.state, place, about)
+    return int(first["version"]) if first is not None else -1
+
+
+def _agreed(turn: Turn, act: Operate, about: int, value: Any = None) -> dict[str, Any] | None:
+    """Who stands behind a dangerous act, as its record has it; None where it is only proposed now, or refused."""
+    if act.act not in turn.limits.two_people:
+        return _by(act)
+    first = proposed(turn.state, act.place, about)
+    if first is None or (first["act"], first["value"]) != (act.act, value):
+        turn.emit("operator.proposed", act.place[1:], act=act.act, value=value, about=about, **_by(act))
+        return None
+    if act.by == first["by"]:
+        turn.refuse("second_person", f"{act.by} proposed this; another person must do the same")
+        return None
+    if act.version != first["version"]:
+        turn.refuse("version_moved", f"this was proposed in record {first['version']}: look at it, then confirm it")
+        return None
+    return {**_by(act), "people": [first["by"], act.by]}
 
 
 def _retry_control(turn: Turn, act: Operate) -> None:
@@ -87,7 +117,10 @@ def _value(turn: Turn, act: Operate) -> None:
         turn.refuse("invalid", f"the value does not fit what {stuck.function} returns: {error}")
         return
     where = stuck.activity or act.place[1:]
-    turn.emit("operator.completed_by_hand", where, function=stuck.function, value=value, **_by(act))
+    by = _agreed(turn, act, stuck.version, value)
+    if by is None:
+        return
+    turn.emit("operator.completed_by_hand", where, function=stuck.function, value=value, **by)
     if act.place[0] == "!" and isinstance(turn.node(where), TaskNode):
         amend_again(turn, where)
 
@@ -122,17 +155,20 @@ def _retry_step(turn: Turn, act: Operate) -> None:
 
 
 def _step_done(turn: Turn, act: Operate) -> None:
-    activity = act.place[1:]
-    if turn.state.stuck[act.place].cause == "effect_found":
-        turn.emit("operator.completed_by_hand", activity, found=True, **_by(act))
+    activity, stuck = act.place[1:], turn.state.stuck[act.place]
+    if stuck.cause == "effect_found":
+        by = _agreed(turn, act, stuck.version)
+        if by is not None:
+            turn.emit("operator.completed_by_hand", activity, found=True, **by)
         return
     if turn.state.activities[activity].kind not in ("step", "call") if activity else True:
         turn.refuse("invalid", f"{act.place} is no step: retry it")
         return
     result = _checked(turn, activity, act.data)
-    if turn.refusal is not None:
+    by = _agreed(turn, act, stuck.version, result) if turn.refusal is None else None
+    if by is None:
         return
-    turn.emit("operator.completed_by_hand", activity, result=result, gives=turn.gives(activity, "then"), **_by(act))
+    turn.emit("operator.completed_by_hand", activity, result=result, gives=turn.gives(activity, "then"), **by)
     if turn.state.activities[activity].pivot:
         go_forward(turn)
 
@@ -299,11 +335,14 @@ def _handed(turn: Turn, act: Operate) -> None:
     if undo is None or undo.status != "handed":
         turn.refuse("invalid", f"take {act.place} over first: nobody may act by hand while the participant still may")
         return
-    if act.version != undo.taken_at:
+    if act.version not in (undo.taken_at, _proposed_at(turn, act.place, undo.taken_at)):
         turn.refuse("version_moved", f"the take-over is record {undo.taken_at}: look again", version=undo.taken_at)
         return
+    by = _agreed(turn, act, undo.taken_at)
+    if by is None:
+        return
     names = {"skip": "operator.skipped", "done": "operator.completed_by_hand", "give_back": "operator.gave_back"}
-    turn.emit(names[act.act], activity, **_by(act))
+    turn.emit(names[act.act], activity, **by)
 
 
 ACTS: dict[str, dict[str, Any]] = {

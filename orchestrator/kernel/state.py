@@ -215,6 +215,7 @@ class State:
     result: Any = None
     result_type: str = ""
     by_hand: dict[str, Any] = field(default_factory=dict)  # "<function key>@<activity>" -> value typed by an operator
+    proposed: dict[str, dict[str, Any]] = field(default_factory=dict)  # place -> one person's act, waiting for a second
     owned: set[str] = field(default_factory=set)
     cache: dict[Any, Any] = field(default_factory=dict)  # decoded results; never part of what a state is
 
@@ -230,6 +231,7 @@ class State:
         copy.stuck = dict(self.stuck)
         copy.items = dict(self.items)
         copy.by_hand = dict(self.by_hand)
+        copy.proposed = dict(self.proposed) if self.proposed else {}
         copy.owned = set()
         copy.cache = dict(self.cache)  # what a discarded fork decoded must not outlive it
         return copy

@@ -29,10 +29,14 @@ MS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of one turn: records before the rest becomes a `resume`, and bytes of one message."""
+    """Limits of one turn: records before the rest becomes a `resume`, and bytes of one message.
+
+    `two_people`: operators' acts that one person proposes and another confirms (four eyes).
+    """
 
     turn_records_max: int = 400
     message_bytes_max: int = 900_000
+    two_people: frozenset[str] = frozenset()
 
 
 class StuckError(Exception):

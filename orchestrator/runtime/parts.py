@@ -68,6 +68,7 @@ def coordinator(settings: Settings, catalog: Catalog, store: Store, hints: Hints
         Limits(
             turn_records_max=settings.turn_records_max,
             message_bytes_max=settings.message_bytes_max * BODY_SHARE_PERCENT // 100,
+            two_people=settings.acts_of_two_people,
         ),
         early_max=settings.early_events_max_per_key,
         inputs_max=settings.saga_batch_inputs_max,

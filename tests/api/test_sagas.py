@@ -274,7 +274,15 @@ async def test_an_operator_gives_a_stuck_function_its_value(product: Product) ->
     assert (moved.status_code, moved.json()["code"]) == (409, "version_moved")
     wrong = await product.post(path, {**act, "data": {"limit": "x"}}, actor="op")
     assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid")
-    good = await product.post(path, {**act, "data": {"limit": "5"}}, actor="op")
+    first = await product.post(path, {**act, "data": {"limit": "5"}}, actor="op")
+    assert (first.status_code, first.json()["stuck"]) == (200, 1)  # four eyes: it is only proposed
+    (place,) = (await product.get(f"/v1/sagas/{saga_id}")).json()["stuckPlaces"]
+    proposal = place["proposal"]
+    assert (proposal["by"], proposal["act"], proposal["value"]["limit"]) == ("op", "value", "5")
+    act["version"] = proposal["version"]
+    alone = await product.post(path, {**act, "data": {"limit": "5"}}, actor="op")
+    assert (alone.status_code, alone.json()["code"]) == (403, "second_person")
+    good = await product.post(path, {**act, "data": {"limit": "5"}}, actor="op2")
     assert (good.status_code, good.json()["stuck"]) == (200, 0)
     assert (await product.task_of(saga_id))["shown"] == {"amount": "10"}
     late = await product.post(path, {**act, "data": {"limit": "5"}}, actor="op")
@@ -307,6 +315,9 @@ async def test_an_undo_that_is_refused_is_taken_over_and_recorded_by_hand(produc
             handed = (await product.get(f"/v1/sagas/{saga_id}")).json()["handedPlaces"]
     done = {"place": "~reserve", "version": handed[0]["version"], "reason": "the bank has paid it back"}
     assert (await product.post(f"/v1/sagas/{saga_id}/done", done, actor="op")).status_code == 200
+    (place,) = (await product.get(f"/v1/sagas/{saga_id}")).json()["handedPlaces"]
+    seen = {**done, "version": place["proposal"]["version"]}
+    assert (await product.post(f"/v1/sagas/{saga_id}/done", seen, actor="op2")).status_code == 200
     await product.until(saga_id, "compensated")
     assert "operator.completed_by_hand" in await product.versions(saga_id)
 

@@ -185,7 +185,12 @@ def test_a_second_persons_evidence_answers_the_first_ones(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Not the record that got stuck: who confirms, confirms what the first person has said."""
-    place = {"place": "?pay", "version": 4, "reason": "unknown", "proposal": {"version": 9, "by": "ann"}}
+    place = {
+        "place": "?pay",
+        "version": 4,
+        "reason": "unknown",
+        "proposal": {"version": 9, "by": "ann", "act": "settle"},
+    }
     detail = {"saga": {"sagaId": "s"}, "stuckPlaces": [place], "handedPlaces": []}
     monkeypatch.setattr("orchestrator.cli.client.Api.get", lambda *_: detail)
     assert run(["saga", "settle", "s", "--outcome", "done", "--reason", "r", "--yes"]) == 2

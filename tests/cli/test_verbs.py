@@ -67,10 +67,14 @@ async def test_a_stuck_saga_is_retried_completed_and_taken_over(product: Product
     said = await cli("saga", "retry", saga_id, "--reason", "now", "--yes", "--version", str(place["version"]))
     assert said.code == 5
     (place,) = (await product.until_stuck(saga_id))["stuckPlaces"]
-    said = await cli(
-        "saga", "complete", saga_id, "--reason", "by hand", "--yes", "--version", str(place["version"]),
-        "--data", '{"limit": "7"}', "--json",
-    )  # fmt: skip
+    complete = ("saga", "complete", saga_id, "--reason", "by hand", "--yes", "--data", '{"limit": "7"}')
+    said = await cli(*complete, "--version", str(place["version"]))
+    assert (said.code, "another person must do the same" in said.out) == (0, True), said.err
+    (place,) = (await product.until_stuck(saga_id))["stuckPlaces"]
+    said = await cli(*complete, "--version", str(place["proposal"]["version"]))
+    assert said.code == 4, "nobody confirms what they proposed themselves"
+    again = ("--version", str(place["proposal"]["version"]), "--json")
+    said = await cli(*complete, *again, ORCHESTRATOR_ACTOR="op2")
     assert (said.code, said.json["stuck"]) == (0, 0), said.err
 
 
@@ -79,8 +83,9 @@ async def test_an_undo_is_taken_over_given_back_and_skipped(product: Product, cl
     saga_id = await product.start("no-undo")
     await cli("saga", "cancel", saga_id, "--reason", "x", "--yes")
 
-    async def act(verb: str, version: int) -> None:
-        said = await cli("saga", verb, saga_id, "--reason", "I do it", "--yes", "--version", str(version))
+    async def act(verb: str, version: int, by: str = "op") -> None:
+        words = ("saga", verb, saga_id, "--reason", "I do it", "--yes", "--version", str(version))
+        said = await cli(*words, ORCHESTRATOR_ACTOR=by)
         assert said.code == 0, said.err
 
     async def handed() -> int:
@@ -93,6 +98,8 @@ async def test_an_undo_is_taken_over_given_back_and_skipped(product: Product, cl
     await act("give-back", await handed())
     await act("take-over", (await product.until_stuck(saga_id))["stuckPlaces"][0]["version"])
     await act("skip", await handed())
+    (place,) = (await product.get(f"/v1/sagas/{saga_id}")).json()["handedPlaces"]
+    await act("skip", place["proposal"]["version"], by="op2")
     await product.until(saga_id, "compensated")
 
 

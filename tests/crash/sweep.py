@@ -3,8 +3,8 @@
 Rules of this file
 - A place is a source line of a unit and its n-th execution there, so the same line dies on every machine.
 - Every run has keys of its own: what an earlier run left wrong stays visible and never mixes with the next.
-- A kill that did not happen is counted, and never as a success. Which execution of a line comes when depends on how work
-  fell into batches, so where the n-th one never comes, the first one is the place.
+- A kill that did not happen is counted, and never as a success. Which execution of a line comes when depends on how
+  work fell into batches, so where the n-th one never comes, the first one is the place.
 """
 
 from __future__ import annotations

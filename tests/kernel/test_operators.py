@@ -8,7 +8,9 @@ from typing import Any, Literal
 import pytest
 
 from orchestrator import Saga, choose, fail, pivot, step, when
+from orchestrator.kernel.api import Limits
 from orchestrator.kernel.inputs import Operate, Refusal, SendRefused
+from orchestrator.kernel.operators import proposed
 from orchestrator.testing import (
     Spec,
     asked,
@@ -121,6 +123,73 @@ def test_an_act_that_does_not_fit_the_place_is_refused(act: str) -> None:
     before = len(spec.records)
     spec.when(operated(act, hold_room)).then(denied("invalid"))  # type: ignore[arg-type]
     assert len(spec.records) == before
+
+
+# --- four eyes
+
+TWO_PEOPLE = Limits(two_people=frozenset({"done", "value", "skip"}))
+
+
+def badly_sent() -> Spec:
+    """After the pivot a function raises, and acts by hand need two people."""
+    return given(AFTER, WANTED, CHARGED, limits=TWO_PEOPLE)
+
+
+def test_a_dangerous_act_is_proposed_by_one_person_and_done_when_another_does_the_same() -> None:
+    """Rule 27: the record names both."""
+    spec = badly_sent()
+    spec = spec.when(operated("value", send_badly, by="eve", data={"trip": "t-1"})).then_nothing()
+    assert [record.type for record in spec.records][-1] == "operator.proposed"
+    spec = spec.when(operated("value", send_badly, by="ann", data={"trip": "t-1"})).then(asked(NOTE))
+    [record] = of(spec, "operator.completed_by_hand")
+    assert record.data["people"] == ["eve", "ann"]
+
+
+def test_nobody_confirms_what_they_proposed_themselves() -> None:
+    """Rule 27."""
+    spec = badly_sent().when(operated("value", send_badly, by="eve", data={"trip": "t-1"}))
+    spec.when(operated("value", send_badly, by="eve", data={"trip": "t-1"})).then(denied("second_person"))
+
+
+def test_the_second_person_names_the_proposal_that_they_saw() -> None:
+    """Rule 27: not the stuck record, of which they could know without having seen what is proposed."""
+    spec = badly_sent()
+    [place] = spec.state.stuck.values()
+    spec = spec.when(operated("value", send_badly, by="eve", data={"trip": "t-1"}))
+    late = operated("value", send_badly, by="ann", data={"trip": "t-1"}, version=place.version)
+    spec.when(late).then(denied("version_moved"))
+
+
+def test_another_value_is_another_proposal() -> None:
+    """Rule 27: two people must mean the same."""
+    spec = badly_sent().when(operated("value", send_badly, by="eve", data={"trip": "t-1"}))
+    spec = spec.when(operated("value", send_badly, by="ann", data={"trip": "t-2"})).then_nothing()
+    spec.when(operated("value", send_badly, by="ann", data={"trip": "t-2"})).then(denied("second_person"))
+    spec.when(operated("value", send_badly, by="eve", data={"trip": "t-2"})).then(asked(Note(trip="t-2")))
+
+
+def test_a_retry_voids_what_was_proposed() -> None:
+    """Rule 27: the place is stuck anew, and the proposal was about the old one."""
+    spec = badly_sent().when(operated("value", send_badly, by="eve", data={"trip": "t-1"}))
+    spec = spec.when(operated("retry", send_badly, by="ann"))
+    assert spec.state.proposed == {}
+    spec.when(operated("value", send_badly, by="ann", data={"trip": "t-1"})).then_nothing()
+
+
+def test_a_proposal_does_not_outlive_what_it_was_about() -> None:
+    """Rule 27: the place went on by itself and is stuck anew; what was meant for the old trouble counts no more."""
+    spec = badly_sent().when(operated("value", send_badly, by="eve", data={"trip": "t-1"}))
+    [place], [about] = spec.state.stuck, [stuck.version for stuck in spec.state.stuck.values()]
+    assert proposed(spec.state, place, about) is not None
+    assert proposed(spec.state, place, about + 5) is None
+
+
+def test_an_undo_is_skipped_by_two() -> None:
+    """Rule 19: its effect stays, and two people say so."""
+    spec = given(TWO, WANTED, ROOM, refused(hold_car), unanswered(hold_room), answer_undos=False, limits=TWO_PEOPLE)
+    spec = spec.when(operated("take_over", hold_room, by="eve"), settled_not_done(hold_room))
+    spec = spec.when(operated("skip", hold_room, by="eve")).then_nothing()
+    spec.when(operated("skip", hold_room, by="ann")).then(compensated("refused"))
 
 
 # --- values by hand

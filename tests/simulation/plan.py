@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from random import Random
 from typing import Any
 
+from orchestrator.config import FOUR_EYES
 from orchestrator.kernel.turn import Limits
 from orchestrator.testing.exploring.faults import Rates
 from orchestrator.testing.exploring.planning import AIMED_ACTS, AIMED_AT
@@ -39,6 +40,7 @@ class Plan:
     duplicates: float = 0.0
     garbage: float = 0.0
     freezes: float = 0.0
+    two_people: bool = False  # for dangerous acts of operators
 
     @classmethod
     def of(cls, seed: int) -> Plan:
@@ -67,6 +69,7 @@ class Plan:
             duplicates=some(0.2),
             garbage=some(0.1),
             freezes=some(0.1),
+            two_people=random.random() < 0.4,
         )
 
     @classmethod
@@ -79,7 +82,7 @@ class Plan:
 
     def limits(self) -> Limits:
         """The kernel's limits."""
-        return Limits(turn_records_max=self.turn_records)
+        return Limits(turn_records_max=self.turn_records, two_people=FOUR_EYES if self.two_people else frozenset())
 
     def smaller(self) -> list[Plan]:
         """The same with one thing less: fewer faults first, then fewer inputs."""

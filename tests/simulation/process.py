@@ -155,7 +155,8 @@ class Process:
         hints = Hints()
         coordinator = parts.coordinator(settings, world.catalog, store, hints)
         # Smaller than a setting may be: a turn that is cut short is where resumes come from.
-        limits = replace(coordinator._fixed.limits, turn_records_max=self.turn_records)
+        two = world.limits.two_people
+        limits = replace(coordinator._fixed.limits, turn_records_max=self.turn_records, two_people=two)
         coordinator._fixed = replace(coordinator._fixed, limits=limits)
         router = parts.router(settings, world.catalog)
         submitter = Submitter(coordinator.process, wait_ms=1, acts_max=20, waiting_max=100)

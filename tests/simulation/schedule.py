@@ -77,7 +77,8 @@ class Schedule:
         scenario, saga = flow
         self.loop = VirtualLoop()
         random = Random(plan.seed)
-        self.world = World(self.loop, random, Faults(random, plan.rates), scenario, Catalog.of([saga]), plan.aim)
+        faults, catalog = Faults(random, plan.rates), Catalog.of([saga])
+        self.world = World(self.loop, random, faults, scenario, catalog, plan.aim, plan.limits())
         settings = _settings(plan)
         self.processes = [
             Process(self.world, f"process {n + 1}", settings, plan.weather, plan.turn_records)

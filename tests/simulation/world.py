@@ -16,6 +16,7 @@ from typing import Any
 from zlib import crc32
 
 from orchestrator.broker.contract import Assignment, IncomingMessage, OutgoingMessage
+from orchestrator.kernel.api import Limits
 from orchestrator.kernel.graph import Program, node_path
 from orchestrator.kernel.inputs import Parent
 from orchestrator.kernel.records import Record
@@ -48,6 +49,7 @@ class World:
     scenario: Scenario
     catalog: Catalog
     aim: Aim = field(default_factory=Aim)
+    limits: Limits = field(default_factory=Limits)
     group: str = "orchestrator"
     tables: Tables = field(init=False)
     messages: Log = field(init=False)
@@ -71,6 +73,7 @@ class World:
     broken: BaseException | None = None
 
     def __post_init__(self) -> None:
+        self.checker.two_people = self.limits.two_people
         self.tables = Tables(self.clock)
         self.messages = Log(self.clock)
         self.participants = Participants(self.faults, self.scenario.replies, self._reads)

@@ -39,14 +39,15 @@ AFTER_THE_END = frozenset(
 class Checker:
     """Invariants of single sagas, as they unfold, and between them."""
 
-    def __init__(self) -> None:
+    def __init__(self, two_people: frozenset[str] = frozenset()) -> None:
         self.stories: dict[str, Story] = {}
+        self.two_people = two_people  # operators' acts that need two
 
     def turn(self, saga_id: str, graph: Graph, given: Input, now: int, turn: Turn) -> None:
         """After one turn: record by record, then the turn as a whole."""
         story = self.stories.get(saga_id)
         if story is None:
-            story = self.stories[saga_id] = Story(saga_id, graph)
+            story = self.stories[saga_id] = Story(saga_id, graph, two_people=self.two_people)
         refusal = turn.refusal.code if turn.refusal else ""
         seen = Seen(story, given, now, turn.records, refusal, len(story.records))
         before = _before(story, given)
@@ -72,6 +73,7 @@ class Checker:
             again = story.terminal == "completed" and record.type == "compensation.started"
             found = record.data.get("cause") in ("effect_found", "size") or record.data.get("found")
             found = found or (record.type == "operator.retried" and record.data["place"] == "!")
+            found = found or record.type == "operator.proposed"  # to record as done what an effect found needs
             again = again and "by_parent" in record.data
             seen.demand(again or found, f"{record.type} {record.activity} after saga.{story.terminal} (V10)")
         check_flow(seen, record)

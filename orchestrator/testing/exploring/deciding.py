@@ -12,7 +12,7 @@ from orchestrator.testing.exploring.story import NONSENSE, Fact, Seen
 MS = 1000
 ACTS = {
     "operator.retried", "operator.completed_by_hand", "operator.skipped", "operator.gave_back", "operator.settled",
-    "evidence.proposed",
+    "evidence.proposed", "operator.proposed",
 }  # fmt: skip
 
 
@@ -148,7 +148,8 @@ def _act(seen: Seen, record: Record) -> None:
         what = f"{act.act} {act.place}"
         seen.demand(fact is not None and fact.undo == "handed", f"{what}: it was not handed over (rule 19)")
         assert fact is not None
-        seen.demand(act.version == fact.taken, f"{what}: names {act.version}, taken over at {fact.taken}")
+        first = _by_two(seen, record, act, fact.taken)
+        seen.demand(act.version in (fact.taken, first), f"{what}: names {act.version}, taken over at {fact.taken}")
         return
     if act.place[0] == "~" and fact is not None:
         mine = {"operator.retried": ("taken", "handed"), "evidence.proposed": ("", "open", "stuck")}.get(
@@ -158,7 +159,28 @@ def _act(seen: Seen, record: Record) -> None:
     stuck = story.stuck.get(act.place)
     proposal = fact.proposal[2] if fact is not None and fact.proposal else -1
     seen.demand(stuck is not None, f"{act.act} on {act.place}, which is not stuck")
-    seen.demand(act.version in (stuck, proposal), f"{act.act} {act.place} answers {act.version}, stuck at {stuck}")
+    first = _by_two(seen, record, act, stuck or 0)
+    known = (stuck, proposal, first)
+    seen.demand(act.version in known, f"{act.act} {act.place} answers {act.version}, stuck at {stuck}")
+
+
+def _by_two(seen: Seen, record: Record, act: Operate, about: int) -> int:
+    """The record that proposed something for this place as it is now, else -1. Four eyes where they must be."""
+    first = seen.story.proposed.get(act.place)
+    first = first if first is not None and first[4] == about else None
+    if record.type in ("operator.completed_by_hand", "operator.skipped") and act.act in seen.story.two_people:
+        what = f"{act.act} on {act.place}"
+        seen.demand(first is not None, f"{what} is one person's alone")
+        assert first is not None
+        by, kind, value, version, _ = first
+        seen.demand(by != act.by, f"{what}: {by} confirms what they proposed themselves")
+        typed = record.data.get("value", record.data.get("result"))
+        seen.demand((kind, value) == (act.act, typed), f"{what}: {kind} of {value} was proposed, {typed} is done")
+        seen.demand(version == act.version, f"{what}: the second person names {act.version}, not {version}")
+        seen.demand(record.data.get("people") == [by, act.by], f"{what}: the record does not name both")
+    elif record.type == "operator.proposed":
+        seen.demand(act.act in seen.story.two_people, f"{act.act} on {act.place} is proposed, and needs nobody else")
+    return first[3] if first is not None else -1
 
 
 def _settled(seen: Seen, record: Record) -> None:

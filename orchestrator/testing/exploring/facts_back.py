@@ -168,6 +168,7 @@ def _handed(seen: Seen, record: Record, data: Data) -> None:
 def _operated(seen: Seen, record: Record, data: Data) -> None:
     story, place = seen.story, data["place"]
     story.stuck.pop(place, None)
+    story.proposed.pop(place, None)
     fact = story.facts.get(record.activity)
     if fact is None:
         return
@@ -196,6 +197,15 @@ def _replan(story: Story, activity: str) -> None:
     if activity not in plan:
         plan.append(activity)
         plan.sort(key=lambda key: -story.facts[key].ended)
+
+
+@learns("operator.proposed")
+def _act_proposed(seen: Seen, record: Record, data: Data) -> None:
+    story, place = seen.story, data["place"]
+    fact = story.facts.get(record.activity)
+    handed = place[0] == "~" and fact is not None and fact.undo == "handed"
+    about = fact.taken if handed and fact is not None else story.stuck[place]
+    story.proposed[place] = (data["by"], data["act"], data["value"], seen.version, about)
 
 
 @learns("evidence.proposed")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.kernel.graph import TaskNode, node_path
 from orchestrator.kernel.inputs import Cancel, Operate, Vote
+from orchestrator.kernel.operators import proposed
 from orchestrator.kernel.state import State
 from orchestrator.messages.contract import Contract
 from orchestrator.testing.exploring.participants import Stored
@@ -63,7 +65,32 @@ def operate(world: World, saga: str, place: str, act: Any, by: str = "olga", **m
     stuck = world.states[saga].stuck.get(place)
     more.setdefault("version", stuck.version if stuck else 0)
     more.setdefault("reason", "looked at it")
-    return world.give(saga, Operate(act, place, by=by, **more)).refusal is None
+    given = Operate(act, place, by=by, **more)
+    return _by_two(world, saga, given) if act in world.limits.two_people else world.give(saga, given).refusal is None
+
+
+def _by_two(world: World, saga: str, act: Operate) -> bool:
+    """One person proposes and another confirms; sometimes nobody does, or the same person."""
+    state = world.states[saga]
+    found, stuck = state.activities.get(act.place[1:]), state.stuck.get(act.place)
+    about = stuck.version if stuck else found.undo.taken_at if found is not None and found.undo is not None else 0
+    first = proposed(state, act.place, about)
+    if first is None or first["act"] != act.act:
+        accepted = world.give(saga, act).refusal is None
+        first = world.states[saga].proposed.get(act.place)
+        if not accepted or first is None or world.random.random() < 0.2:
+            return accepted
+    second = replace(act, by=_another(first["by"]), version=first["version"])
+    if world.faults.happens("wrong_operator"):
+        other = NONSENSE if isinstance(act.data, str) else _typed_otherwise(act.data)
+        wrong: list[dict[str, Any]] = [{"by": first["by"]}, {"version": about}, {"data": other}]
+        second = replace(second, **world.random.choice(wrong))
+    return world.give(saga, second).refusal is None
+
+
+def _typed_otherwise(data: Any) -> Any:
+    """The same kind of data with something else in it."""
+    return dict(data, note="typed by a second person") if isinstance(data, dict) else data
 
 
 def stuck_places(world: World) -> list[tuple[str, str]]:

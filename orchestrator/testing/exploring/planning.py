@@ -112,6 +112,8 @@ class Plan:
 
 
 def _drawn(random: Random) -> Limits:
-    """Limits that are sometimes tiny."""
+    """Limits that are sometimes tiny; dangerous acts of operators need two people, or one."""
     most = random.choice([5, 20, 40]) if random.random() < 0.06 else Limits().message_bytes_max
-    return Limits(turn_records_max=random.choice([1, 2, 3, 400, 400, 400]), message_bytes_max=most)
+    records = random.choice([1, 2, 3, 400, 400, 400])
+    two = frozenset({"done", "value", "skip"}) if random.random() < 0.4 else frozenset()
+    return Limits(turn_records_max=records, message_bytes_max=most, two_people=two)

@@ -123,6 +123,9 @@ class Story:
     deadline: int = 0
     more: bool = False  # the last turn stopped at its limit: any input goes on with what was left
     disputed: set[str] = field(default_factory=set)  # settled by people: the participant may know better
+    two_people: frozenset[str] = frozenset()  # operators' acts that need two
+    proposed: dict[str, tuple[str, str, Any, int, int]] = field(default_factory=dict)  # place -> who, act, value,
+    #   record, the stuck record (or take-over) that it is about
     found: set[str] = field(default_factory=set)  # stuck places that are work left by an effect that was found
     _ways: dict[str, list[Place]] = field(default_factory=dict)
 

@@ -103,6 +103,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.participants = Participants(self.faults, self.replies, self._reads)
+        self.checker.two_people = self.limits.two_people
         if self.faults.rates.raises:
             self.programs = {name: self._faulty(program) for name, program in self.programs.items()}
 

@@ -218,8 +218,36 @@ BUGS: tuple[Mutation, ...] = (
     mutation(
         "take-over of another version counts",
         "operators",
-        "    if act.version != undo.taken_at:",
+        "    if act.version not in (undo.taken_at, _proposed_at(turn, act.place, undo.taken_at)):",
         "    if False:",
+        theme="hands",
+    ),
+    mutation(
+        "one person does what needs two",
+        "operators",
+        "    if act.act not in turn.limits.two_people:",
+        "    if True:",
+        theme="hands",
+    ),
+    mutation(
+        "a person confirms what they proposed themselves",
+        "operators",
+        '    if act.by == first["by"]:',
+        "    if False:",
+        theme="hands",
+    ),
+    mutation(
+        "the second person need not have seen the proposal",
+        "operators",
+        '    if act.version != first["version"]:\n        turn.refuse("version_moved", f"this was proposed',
+        '    if False:\n        turn.refuse("version_moved", f"this was proposed',
+        theme="hands",
+    ),
+    mutation(
+        "another act is confirmed than was proposed",
+        "operators",
+        '    if first is None or (first["act"], first["value"]) != (act.act, value):',
+        "    if first is None:",
         theme="hands",
     ),
     mutation(
@@ -276,7 +304,7 @@ BUGS: tuple[Mutation, ...] = (
     mutation(
         "operator's stale version counts",
         "operators",
-        "    if act.version not in (stuck.version, proposal):",
+        "    if act.version not in (stuck.version, proposal, _proposed_at(turn, act.place, stuck.version)):",
         "    if False:",
     ),
     mutation(
