@@ -99,8 +99,8 @@ PROBLEMS: Mapping[str, Problem] = {
     "second_person": Problem(
         403,
         "A second person is needed",
-        "Evidence must be confirmed by somebody else.",
-        "Ask another operator to settle it.",
+        "Evidence and dangerous acts must be confirmed by somebody else.",
+        "Ask another operator to do the same.",
     ),
     "invalid": Problem(
         422,
