@@ -17,14 +17,15 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from orchestrator.broker.settings import BrokerSettings, KafkaSecurity
+from orchestrator.notices.settings import NoticeSettings
 
 PREFIX = "ORCHESTRATOR_"
 OWN_LOG = "postgres://"  # as broker URL: the log lies in the database of the store
 
-ROLES = ("coordinator", "relay", "timers", "api", "participants")
+ROLES = ("coordinator", "relay", "timers", "api", "participants", "notices")  # notices: where a channel is configured
 
 FOUR_EYES = frozenset({"done", "value", "skip"})
 
@@ -38,7 +39,7 @@ def _number(default: int, least: int, most: int, text: str) -> Any:
     return Field(default=default, ge=least, le=most, description=f"{text} Range: {least} to {most}.")
 
 
-class Settings(BaseSettings):
+class Settings(NoticeSettings):
     """All settings. Read with `load_settings`, which names variables instead of fields when something is wrong."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", validate_default=True)

@@ -22,6 +22,7 @@ import structlog
 
 from orchestrator.broker.contract import Broker, IncomingMessage, open_broker
 from orchestrator.config import ROLES, Settings
+from orchestrator.notices.wiring import Notices
 from orchestrator.participants.pool import open_pool
 from orchestrator.participants.worker import Worker
 from orchestrator.runtime import parts
@@ -117,6 +118,7 @@ class Runtime:
         self.intake: Intake | None = None
         self.timers: Timers | None = None
         self.reconciler: Reconciler | None = None
+        self.notices: Notices | None = None
         self.attendants: list[Attendant] = []
         self._on_handled = on_handled
         self._supervisor = Supervisor(stop_ms_max=settings.stop_ms_max, stall_exit_ms=settings.stall_exit_ms)
@@ -181,6 +183,8 @@ class Runtime:
             facts |= {"timers_fired": self.timers.fired, "intake_behind_ms": self.timers.behind_us // 1000}
         if self.reconciler is not None:
             facts["orphans"] = len(self.reconciler.orphans)
+        if self.notices is not None:
+            facts |= self.notices.facts()
         if self.intake is not None:
             facts["intake_paused"] = int(self.intake.paused)
         return Health(self._supervisor.ready, tuple(self._supervisor.health()), facts)
@@ -214,6 +218,8 @@ class Runtime:
             self._coordinator_loops()
         if "timers" in self.roles:
             self._timer_loops()
+        if "notices" in self.roles and self.settings.notices_wanted:
+            self._notice_loops()
         for attendant in self.attendants:
             self._loop(attendant.name, attendant.run, attendant.pulse)
         if self.relay is not None:
@@ -242,6 +248,14 @@ class Runtime:
         settings, reconciler = self.settings, self._reconciler()
         self._beating("report", reconciler.report, settings.stall_ms_max + settings.reconcile_report_ms)
         self._beating("trim", reconciler.trimming, settings.stall_ms_max + settings.trim_ms)
+
+    def _notice_loops(self) -> None:
+        settings = self.settings
+        own_url = f"http://{settings.api_host}:{settings.api_port}"
+        self.notices = Notices(settings, self.store, self.broker, own_url)
+        self._beating("notices-plan", self.notices.planner.run, settings.stall_ms_max + settings.notice_poll_ms)
+        stall_ms = settings.stall_ms_max + settings.notice_poll_ms + settings.notice_lease_ms
+        self._beating("notices-send", self.notices.sender.run, stall_ms)
 
     def _reconciler(self) -> Reconciler:
         if self.reconciler is None:

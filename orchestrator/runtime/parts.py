@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from orchestrator.broker.contract import Broker, TopicSpec
 from orchestrator.config import Settings
 from orchestrator.kernel.api import Limits
+from orchestrator.notices.events import TOPIC as NOTICES_TOPIC
 from orchestrator.runtime.admission import Admission, AdmissionLimits
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.coordinator import Coordinator
@@ -218,6 +219,8 @@ def topics(settings: Settings, catalog: Catalog) -> list[TopicSpec]:
     names = {*catalog.routes.consumed, *catalog.routes.produced}
     for participant in catalog.participants:
         names.update(spec.name for spec in participant.topics())
+    if settings.notice_events:
+        names.add(NOTICES_TOPIC)
     return [
         TopicSpec(name, partitions=settings.topic_partitions, retention_ms=settings.topic_retention_ms)
         for name in sorted(names)

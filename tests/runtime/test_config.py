@@ -82,6 +82,7 @@ def test_every_limit_is_documented_and_has_its_unit_in_the_name() -> None:
         "_max",
         "_bytes",
         "_rows",
+        "_records",
         "_messages",
         "_lanes",
         "_partitions",

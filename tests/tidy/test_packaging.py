@@ -102,11 +102,10 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     data = {p.relative_to(ROOT).as_posix() for source in sources for p in source.rglob("*.sql")} | {
         f"{source.name}/py.typed" for source in sources
     }
-    pages = ROOT / "orchestrator" / "pages"
     data |= {
         file.relative_to(ROOT).as_posix()
-        for folder in ("templates", "assets")
-        for file in (pages / folder).rglob("*.*")
+        for folder in ("pages/templates", "pages/assets", "notices/templates")
+        for file in (ROOT / "orchestrator" / folder).rglob("*.*")
         if file.is_file()
     }
     assert data <= names
