@@ -8,8 +8,10 @@ What is listed here is pinned by a test: a new word is a decision.
 
 from orchestrator.definition import (
     Escalate,
+    Limit,
     Retry,
     Saga,
+    WorkingTime,
     call,
     choose,
     compute,
@@ -40,6 +42,7 @@ from orchestrator.messages import (
     Failure,
     Form,
     Key,
+    Money,
     Person,
     Personal,
     Refused,
@@ -49,8 +52,8 @@ from orchestrator.messages import (
 )
 
 __all__ = [
-    "Approval", "Command", "Context", "Decision", "Done", "Escalate", "Event", "Failure", "Form", "Key", "Person",
-    "Personal", "Refused", "Reply", "Retry", "Role", "Saga", "Verdict", "call", "choose", "compute", "delay", "end",
-    "enter", "fail", "for_each", "keep", "leave", "parallel", "pivot", "publish", "repeat", "scope", "step", "task",
-    "wait_for", "when",
+    "Approval", "Command", "Context", "Decision", "Done", "Escalate", "Event", "Failure", "Form", "Key", "Limit",
+    "Money", "Person", "Personal", "Refused", "Reply", "Retry", "Role", "Saga", "Verdict", "WorkingTime", "call",
+    "choose", "compute", "delay", "end", "enter", "fail", "for_each", "keep", "leave", "parallel", "pivot", "publish",
+    "repeat", "scope", "step", "task", "wait_for", "when",
 ]  # fmt: skip

@@ -22,7 +22,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import iter_route_contexts
 
-from orchestrator.api import events, health, letters, problems, sagas, tasks
+from orchestrator.api import absences, events, health, letters, problems, sagas, tasks
 from orchestrator.api.body import StrictBody
 from orchestrator.api.engine import Engine, may
 from orchestrator.api.identity import Stated
@@ -50,7 +50,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.add_middleware(StrictBody, bytes_max=runtime.settings.message_bytes_max)
     problems.install(app)
     app.include_router(about())
-    for router in (health.router, sagas.router, tasks.router, letters.router, events.router):
+    for router in (health.router, sagas.router, tasks.router, absences.router, letters.router, events.router):
         app.include_router(router)
     pages.install(app, runtime)
     for module, router in saga_routers(runtime.settings.saga_modules):

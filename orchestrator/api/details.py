@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from orchestrator.api.views import ActivityView, SagaDetail, SagaView, StuckPlace, TaskView, task_id_of
+from orchestrator.api.task_views import Viewer, view_of_activity
+from orchestrator.api.times import instant, optional_instant
+from orchestrator.api.views import ActivityView, SagaDetail, SagaView, StuckPlace, TaskView
 from orchestrator.kernel.api import undo_plan
 from orchestrator.kernel.graph import CallNode, Graph, StepNode, node_path
 from orchestrator.kernel.operators import proposed
 from orchestrator.kernel.state import Activity, State
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LIVE = ("requested", "backoff", "unknown", "open")
-
-
-def instant(us: int) -> datetime:
-    """Microseconds since the epoch as an aware datetime, exactly."""
-    return _EPOCH + timedelta(microseconds=us)
-
-
-def optional_instant(us: int) -> datetime | None:
-    """As `instant`; None for 0, which means that there is none."""
-    return instant(us) if us else None
 
 
 def detail_of(saga: SagaView, state: State, trace_id: str) -> SagaDetail:
@@ -74,32 +64,10 @@ def _undo_command(activity: str, graph: Graph | None) -> str:
     return activity
 
 
-def task_view(saga: SagaView, state: State, activity: str) -> TaskView | None:
+def task_view(saga: SagaView, state: State, activity: str, viewer: Viewer | None = None) -> TaskView | None:
     """A task, open or closed; None where the saga has no such task."""
     found = state.activities.get(activity)
-    if found is None or found.task is None:
-        return None
-    task = found.task
-    return TaskView(
-        id=task_id_of(saga.saga_id, activity),
-        saga_id=saga.saga_id,
-        saga_name=saga.name,
-        business_key=saga.business_key,
-        activity=activity,
-        state={"succeeded": "decided"}.get(found.status, found.status),
-        shown=task.shown,
-        form_schema=task.form_schema,
-        outcomes=tuple(task.outcomes),
-        to=tuple(task.to),
-        excluded=tuple(task.excluded),
-        votes=tuple(task.votes),
-        votes_needed=task.votes_needed,
-        subject_hash=task.hash,
-        opened_at=instant(task.opened_at),
-        due=optional_instant(task.expires),
-        help=task.help,
-        decision=found.result if found.status == "succeeded" else None,
-    )
+    return view_of_activity(saga, activity, found, viewer) if found is not None and found.task is not None else None
 
 
 def state_in_words(state: State) -> str:

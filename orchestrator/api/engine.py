@@ -30,9 +30,11 @@ from typing import Annotated, Any, Self
 from fastapi import Depends, Request
 
 from orchestrator.api import acts, contracts, details, publishing
+from orchestrator.api.desk import TaskDesk
 from orchestrator.api.door import starting
 from orchestrator.api.identity import Acting, actor_of, may
 from orchestrator.api.reading import Reading
+from orchestrator.api.task_views import Viewer
 from orchestrator.api.views import (
     Act,
     Actor,
@@ -47,10 +49,9 @@ from orchestrator.api.views import (
     Started,
     TaskView,
     Voted,
-    task_of,
 )
 from orchestrator.definition.draw import mermaid
-from orchestrator.kernel.inputs import Cancel, Operate, Vote
+from orchestrator.kernel.inputs import Cancel, Operate
 from orchestrator.messages import Command, Event
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.work import Outcome
@@ -74,6 +75,7 @@ class Engine:
         self._read = Reading(runtime.store)
         self._publisher = publishing.Publisher(runtime.broker, runtime.catalog)
         self.answers = Answers(runtime.store.pools)
+        self.desk = TaskDesk(runtime, self._read)
 
     async def __aenter__(self) -> Self:
         return self
@@ -225,7 +227,7 @@ class Engine:
         self, *, saga_id: str | None = None, state: str | None = "open", tenant: str = "main"
     ) -> Sequence[TaskView]:
         """Tasks, the one due first first, at most TASKS_MAX."""
-        actor = Actor("system", tenant=tenant)
+        actor = Actor("system", tenant=tenant, capacities=frozenset({"viewer"}))
         page = await self.task_page(actor, saga_id=saga_id, state=state, limit=TASKS_MAX)
         return page.items
 
@@ -240,16 +242,11 @@ class Engine:
         cursor: str = "",
     ) -> Page[TaskView]:
         """Tasks, the one due first first. `mine`: that this actor may decide. Raises ProblemError `bad_cursor`."""
-        return await self._read.tasks(actor, state=state, saga_id=saga_id, mine=mine, limit=limit, cursor=cursor)
+        return await self.desk.page(actor, state=state, saga_id=saga_id, mine=mine, limit=limit, cursor=cursor)
 
     async def task(self, task_id: str, *, tenant: str = "main") -> TaskView | None:
-        """One task, open or closed."""
-        saga_id, activity = task_of(task_id)
-        saga = await self.find(saga_id, tenant=tenant) if activity else None
-        if saga is None or saga.saga_id != saga_id:
-            return None
-        state, _ = await self._read.state(saga.tenant, saga_id)
-        return details.task_view(saga, state, activity)
+        """One task, open or closed, as nobody in particular sees it; `desk.view` says what an actor may."""
+        return await self.desk.find(task_id, Viewer(Actor("system", tenant=tenant), acts.received_at(self._runtime)))
 
     async def vote(
         self,
@@ -267,30 +264,11 @@ class Engine:
         `answer` is the form as JSON with its `outcome` (for an Approval: "approve" or "reject"). `message_id`: of the
         request; a vote that an attempt with the same one has cast counts as this one's. Raises RefusedError:
         not_found, already_decided, expired, withdrawn, not_eligible, excluded, voted_already, subject_changed,
-        subject_missing, invalid.
+        subject_missing, over_limit, not_substitute, invalid.
         """
-        received_at = acts.received_at(self._runtime)
-        task = await self.task(task_id, tenant=actor.tenant)
-        if task is None:
-            raise RefusedError("not_found", f"There is no task {task_id[:80]!r}.")
-        vote = Vote(
-            activity=task.activity,
-            by=actor.id,
-            roles=actor.roles,
-            answer=dict(answer),
-            subject_hash=subject_hash,
-            received_at=received_at,
-            reason=reason,
-            on_behalf_of=actor.on_behalf_of,
-            authentication=actor.authentication,
+        return await self.desk.vote(
+            task_id, answer, subject_hash, actor, reason=reason, traceparent=traceparent, message_id=message_id
         )
-        request = f"vote/{task.activity}/{message_id}" if message_id else ""
-        outcome = await self._act(task.saga_id, vote, actor, traceparent, request)
-        if not any(record.type == "task.voted" for record in outcome.records):
-            # What was recorded instead is that the time was over: the vote came first to find it out.
-            raise RefusedError("expired", "The task expired before this vote.", {"due": task.due}, task.saga_id)
-        decided = any(record.type == "task.decided" for record in outcome.records)
-        return Voted(task_id, task.saga_id, str(answer.get("outcome", "")), decided, outcome.version)
 
     async def cancel(self, saga_id: str, actor: Actor, reason: str, *, message_id: str = "") -> SagaView:
         """Asks a saga to turn back. Raises RefusedError: not_found, cancel_refused, already_turning, ended."""
@@ -369,7 +347,7 @@ class Engine:
     # --- helpers ------------------------------------------------------------------------------------------------------
 
     async def _act(
-        self, saga_id: str, given: Vote | Cancel | Operate, actor: Actor, traceparent: str, request: str = ""
+        self, saga_id: str, given: Cancel | Operate, actor: Actor, traceparent: str, request: str = ""
     ) -> Outcome:
         cause = acts.cause_of(actor, f"/api/{actor.id}/{request or acts.new_id()}", traceparent)
         return await acts.act(self._runtime, saga_id, given, cause, self._read if request else None)

@@ -68,6 +68,40 @@ PROBLEMS: Mapping[str, Problem] = {
     "voted_already": Problem(
         409, "Voted already", "This person's vote is recorded; a task wants distinct people.", "Ask another person."
     ),
+    "over_limit": Problem(
+        403,
+        "Above the limit",
+        "The amount is above this person's authority, or in a currency in which they have none.",
+        "Ask somebody whose limit covers it; `facts` names the amount and the limit.",
+    ),
+    "not_substitute": Problem(
+        403,
+        "Not a substitute",
+        "This person does not stand in for the other one now.",
+        "Ask for a delegation, or decide by your own right.",
+    ),
+    "claimed_already": Problem(
+        409,
+        "Claimed already",
+        "Somebody works on this task; a claim keeps nobody from deciding it.",
+        "Ask the holder named in `facts`, or decide it all the same.",
+    ),
+    "not_claimed": Problem(409, "Not claimed", "Nobody has claimed this task.", "Read the task again."),
+    "not_holder": Problem(
+        403, "Not the holder", "Only the holder or an operator may release a claim.", "Ask the holder in `facts`."
+    ),
+    "not_supervisor": Problem(
+        403, "Not for this person", "Only an operator may give a task to other people.", "Ask an operator."
+    ),
+    "not_author": Problem(
+        403, "Not the author", "Only its author may rewrite a comment.", "Write a comment of your own."
+    ),
+    "too_much": Problem(
+        409, "Too much of it", "A task takes a limited number of these.", "Decide it, or shorten what is there."
+    ),
+    "overlaps": Problem(
+        409, "Overlaps", "Somebody stands in for this person in that time already.", "Take that back first."
+    ),
     "subject_changed": Problem(
         409,
         "The subject has changed",

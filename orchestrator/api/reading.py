@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any, TypeVar
 
-from orchestrator.api.details import instant, optional_instant
 from orchestrator.api.problems import ProblemError
-from orchestrator.api.views import Actor, LetterView, Page, RecordView, RefusedError, SagaView, TaskView, task_id_of
+from orchestrator.api.task_views import Viewer, view_of
+from orchestrator.api.times import instant, optional_instant
+from orchestrator.api.views import LetterView, Page, RecordView, RefusedError, SagaView, TaskView
 from orchestrator.broker.contract import IncomingMessage
 from orchestrator.kernel.api import fold
 from orchestrator.kernel.records import Record
@@ -91,17 +92,26 @@ class Reading:
         return stored.data if stored is not None else None
 
     async def tasks(
-        self, actor: Actor, *, state: str | None, saga_id: str | None, mine: bool, limit: int, cursor: str
+        self, viewer: Viewer, *, state: str | None, saga_id: str | None, mine: bool, limit: int, cursor: str
     ) -> Page[TaskView]:
-        """A page of tasks, the one due first first."""
+        """A page of tasks, the one due first first. `mine`: those that this person could decide, by any right."""
+        actor = viewer.actor
         try:
             if mine:
-                page = await self._queries.tasks_for(actor.tenant, actor.id, actor.roles, limit=limit, cursor=cursor)
+                also = [
+                    who
+                    for absent in viewer.stands_in
+                    for who in (f"person:{absent.person}", *(f"role:{role}" for role in absent.roles))
+                ]
+                page = await self._queries.tasks_for(
+                    actor.tenant, actor.id, actor.roles, also=also, limit=limit, cursor=cursor
+                )
             else:
                 page = await self._queries.tasks(actor.tenant, saga_id=saga_id, state=state, limit=limit, cursor=cursor)
         except queries.BadCursorError as error:
             raise ProblemError("bad_cursor", str(error)) from error
-        return Page(tuple(map(_task, page.items)), page.next)
+        found = (_task(row, viewer) for row in page.items)
+        return Page(tuple(view for view in found if view.may_decide or not mine), page.next)
 
     async def letters(
         self, tenant: str, *, reason: str | None, redriven: bool | None, limit: int, cursor: str
@@ -149,27 +159,10 @@ def _saga(row: queries.SagaRow) -> SagaView:
     )
 
 
-def _task(row: queries.StoredTask) -> TaskView:
-    data = row.data
-    return TaskView(
-        id=task_id_of(row.saga_id, row.activity),
-        saga_id=row.saga_id,
-        saga_name=row.saga_name,
-        business_key=row.business_key,
-        activity=row.activity,
-        state=row.closed or "open",
-        shown=data.get("shown"),
-        form_schema=data.get("form_schema"),
-        outcomes=tuple(data.get("outcomes", ())),
-        to=tuple(data.get("to", ())),
-        excluded=tuple(data.get("excluded", ())),
-        votes=tuple(data.get("votes", ())),
-        votes_needed=data.get("votes_needed", 1),
-        subject_hash=data.get("hash", ""),
-        opened_at=instant(row.opened_at),
-        due=optional_instant(row.due),
-        help=data.get("help", ""),
-    )
+def _task(row: queries.StoredTask, viewer: Viewer) -> TaskView:
+    facts = row.saga_id, row.saga_name, row.business_key, row.activity
+    data = {"opened_at": row.opened_at, "expires": row.due, **row.data}
+    return view_of(*facts, row.closed or "open", data, viewer)
 
 
 def _letter(row: queries.StoredLetter) -> LetterView:

@@ -147,7 +147,13 @@ class Page(Generic[Item]):
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """A task asked of people. `shown` is what they decide on; its hash must come back with a vote."""
+    """A task asked of people. `shown` is what they decide on; its hash must come back with a vote.
+
+    delegated: {by, to, until}. comments: {id, by, at, text, edits: [{text, at}]}. attachments: {by, at, url, title}.
+    escalations: {level, at, to, done, reset_sla}. reminders: {at, done}. sla: in time, at risk, overdue, or "" where it
+    is closed. position: "first of two" of a chain. authority: the amount and the limits that it is held against, in
+    words. may_decide and why: whether this actor could vote, by which right, or why not; "" where nobody asked.
+    """
 
     id: str
     saga_id: str
@@ -167,6 +173,50 @@ class TaskView:
     due: datetime | None
     help: str = ""
     decision: Any = None  # of a decided task
+    claimed_by: str = ""
+    claimed_at: datetime | None = None
+    delegated: tuple[Mapping[str, Any], ...] = ()
+    comments: tuple[Mapping[str, Any], ...] = ()
+    attachments: tuple[Mapping[str, Any], ...] = ()
+    escalations: tuple[Mapping[str, Any], ...] = ()
+    reminders: tuple[Mapping[str, Any], ...] = ()
+    expires: datetime | None = None
+    sla: str = ""
+    position: str = ""
+    amount: Mapping[str, str] | None = None
+    limits: tuple[Mapping[str, str], ...] = ()
+    authority: str = ""
+    round: int = 1
+    void_votes: int = 0  # of earlier rounds
+    amended_at: datetime | None = None
+    may_decide: bool = False
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a person has filled in of a task's form and not sent: theirs alone, and no evidence of anything."""
+
+    task_id: str
+    form: Mapping[str, Any]
+    subject_hash: str  # of what they saw when it was saved
+    saved_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Substitution:
+    """Somebody stands in for an absent person on all tasks. `ended_at`: when it was taken back before its time."""
+
+    id: int
+    person: str
+    substitute: str
+    since: datetime
+    until: datetime
+    reason: str
+    made_at: datetime
+    made_by: str
+    ended_at: datetime | None = None
+    ended_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

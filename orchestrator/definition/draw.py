@@ -145,7 +145,8 @@ def describe(node: g.Node) -> str:
         texts = [child, "PIVOT" if node.pivot else "", _limit(node.within)]
     elif isinstance(node, g.TaskNode):
         votes = f"{node.votes} votes" if node.votes > 1 else ""
-        texts += [f"decided by {_people(node.to)}", votes, _limit(node.within)]
+        texts += [f"decided by {_people(node.to)}", votes, "limits of authority" if node.limits else ""]
+        texts += [_limit(node.within)]
     elif isinstance(node, g.WaitNode):
         texts = [f"wait for {node.event}", _limit(node.within)]
     elif isinstance(node, g.DelayNode):
@@ -178,7 +179,9 @@ def _words(node: g.Node, block: str) -> str:
 def _limit(limit: g.Limit | None) -> str:
     if limit is None:
         return ""
-    return f"within {duration(limit.ms)}" if limit.ms is not None else f"within {limit.function}"
+    if limit.ms is None:
+        return f"within {limit.function}"
+    return f"within {duration(limit.ms)}" + (f" of working time in {limit.calendar}" if limit.calendar else "")
 
 
 def duration(ms: int) -> str:

@@ -17,10 +17,23 @@ from orchestrator.definition.results import reply_of
 from orchestrator.definition.roles import excluding_functions
 from orchestrator.definition.steps import Call, Step, ms_of
 from orchestrator.definition.stored import with_data
-from orchestrator.definition.tasks import Task, outcomes_of
+from orchestrator.definition.tasks import Limit, Task, outcomes_of
 from orchestrator.definition.waits import Scope, Wait
 from orchestrator.definition.walk import own_failures
-from orchestrator.definition.words import Compute, Delay, End, Enter, Fail, Keep, Leave, Publish, name_of, text_of
+from orchestrator.definition.words import (
+    CONSTANT,
+    Compute,
+    Delay,
+    End,
+    Enter,
+    Fail,
+    Keep,
+    Leave,
+    Publish,
+    WorkingTime,
+    name_of,
+    text_of,
+)
 from orchestrator.kernel import graph as g
 from orchestrator.messages import Contract, Person, Role
 
@@ -119,8 +132,13 @@ class _Emitter:
                 path for path, other in self._draft.layout.nodes.items()
                 if isinstance(other.word, Task) and other.name in excluded
             ),
-            escalate=tuple(g.Escalation(ms_of(level.after), people(level.to)) for level in word.escalate),
+            escalate=tuple(
+                g.Escalation(*span(level.after)[:1], people(level.to), level.reset_sla, span(level.after)[1])
+                for level in word.escalate
+            ),
             amend_on=word.amends.wire_name if word.amends else "",
+            remind=tuple(g.Reminder(*span(after)) for after in word.remind), catch_up=word.catch_up,
+            amount=name_of(word.amount) if word.amount else "", limits=tuple(map(authority, word.limits)),
         )  # fmt: skip
 
     def wait(self) -> g.Node:
@@ -201,7 +219,21 @@ def limit(within: Any) -> g.Limit | None:
     """A time limit in the graph's form."""
     if within is None:
         return None
-    return g.Limit(ms=ms_of(within)) if isinstance(within, timedelta) else g.Limit(function=name_of(within))
+    if not isinstance(within, CONSTANT):
+        return g.Limit(function=name_of(within))
+    ms, calendar = span(within)
+    return g.Limit(ms=ms, calendar=calendar)
+
+
+def span(after: timedelta | WorkingTime) -> tuple[int, str]:
+    """A constant duration in milliseconds, and the calendar whose working time it is ("": every hour counts)."""
+    return (ms_of(after.time), after.calendar) if isinstance(after, WorkingTime) else (ms_of(after), "")
+
+
+def authority(limit: Limit) -> dict[str, str]:
+    """A limit of authority in the graph's form."""
+    amount = {} if limit.up_to is None else {"amount": f"{limit.up_to.amount:f}", "currency": limit.up_to.currency}
+    return people(limit.to)[0] | amount
 
 
 def people(to: Any) -> list[dict[str, str]]:

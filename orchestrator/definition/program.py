@@ -27,7 +27,7 @@ from orchestrator.definition.results import fits
 from orchestrator.definition.roles import Use
 from orchestrator.definition.tasks import Task
 from orchestrator.definition.waits import Scope, Wait
-from orchestrator.definition.words import name_of
+from orchestrator.definition.words import WorkingTime, name_of
 from orchestrator.kernel.graph import Codec, Function, Graph, Param, Program
 from orchestrator.messages import Command, Contract, Person, Role, plain
 
@@ -163,7 +163,21 @@ def program_of(draft: Draft, graph: Graph, plans: Mapping[str, Sequence[Param]])
         if isinstance(node.word, When) and isinstance(node.word.condition, type):
             key = f"{node.path}#test"
             functions[key] = Function(name_of(node.word.condition), _found, tuple(plans[key]))
+        functions.update(_working_times(node))
+        if isinstance(node.word, Task) and node.word.amount is not None:
+            functions[f"{node.path}#amount"] = Function(name_of(node.word.amount), node.word.amount)
     return Program(graph, functions, codecs)
+
+
+def _working_times(node: Placed) -> Iterator[tuple[str, Function]]:
+    """What the kernel calls where a limit is working time: it gives the instant at which that is over."""
+    spans: dict[str, Any] = {"within": getattr(node.word, "within", None)}
+    if isinstance(node.word, Task):
+        spans |= {f"escalate{number}": level.after for number, level in enumerate(node.word.escalate)}
+        spans |= {f"remind{number}": after for number, after in enumerate(node.word.remind)}
+    for role, span in spans.items():
+        if isinstance(span, WorkingTime):
+            yield f"{node.path}#{role}", Function(str(span), span.ends, (Param("now", "context"),))
 
 
 def _found(found: object) -> object:

@@ -92,6 +92,8 @@ def _node(data: Mapping[str, Any]) -> g.Node:
             values[name] = nested(**values[name])
     if "escalate" in values:
         values["escalate"] = tuple(g.Escalation(**level) for level in values["escalate"])
+    if "remind" in values:
+        values["remind"] = tuple(g.Reminder(**reminder) for reminder in values["remind"])
     for field in fields(kind):
         if isinstance(field.default, tuple) and field.name in values:
             values[field.name] = tuple(values[field.name])

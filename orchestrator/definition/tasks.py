@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum
-from typing import Any, Generic, ParamSpec, Protocol, Self, TypeAlias, TypeVar, overload
+from typing import Any, Generic, Literal, ParamSpec, Protocol, Self, TypeAlias, TypeVar, overload
 
 from pydantic import BaseModel
 
 from orchestrator.definition.place import Place, here, place_of
-from orchestrator.definition.words import Path, Within, Word, name_of, text_of
-from orchestrator.messages import Approval, Event, Form, Person, Role, Verdict
+from orchestrator.definition.words import Path, Within, Word, WorkingTime, name_of, text_of
+from orchestrator.messages import Approval, Event, Form, Money, Person, Role, Verdict
 
 P = ParamSpec("P")
 Shown = TypeVar("Shown", bound=BaseModel, covariant=True)
@@ -31,12 +31,31 @@ Deciders: TypeAlias = (
 Excluded: TypeAlias = "Callable[..., Person | None] | Callable[..., Sequence[Person]] | Task[..., Any, Any]"
 
 
+Span: TypeAlias = "timedelta | WorkingTime"
+CatchUp: TypeAlias = Literal["each", "last"]
+
+
 @dataclass(frozen=True, slots=True)
 class Escalate:
-    """One level of escalation: this long after the task was opened, these people may decide too."""
+    """One level of escalation: this long after the task was opened, these people may decide too.
 
-    after: timedelta
+    reset_sla: the task's time begins anew when this level happens.
+    """
+
+    after: Span
     to: People
+    reset_sla: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The authority of a role or person: amounts up to this one, in its currency; without one, any amount.
+
+    >>> Limit(Role("manager"), Money("10000", "INR"))                                       # doctest: +SKIP
+    """
+
+    to: Role | Person
+    up_to: Money | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -84,6 +103,10 @@ class Task(Word, Generic[P, Shown, O]):
     escalate: tuple[Escalate, ...] = ()
     amends: type[Event] | None = None
     events: tuple[OnEvent, ...] = ()
+    remind: tuple[Span, ...] = ()
+    catch_up: CatchUp = "each"
+    amount: Callable[[Any], Money] | None = None
+    limits: tuple[Limit, ...] = ()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Shown:
         return self.function(*args, **kwargs)
@@ -132,6 +155,10 @@ def task(
     exclude: Sequence[Excluded] = ...,
     votes: int = ...,
     escalate: Sequence[Escalate] = ...,
+    remind: Sequence[Span] = ...,
+    catch_up: CatchUp = ...,
+    amount: Callable[[Any], Money] = ...,
+    limits: Sequence[Limit] = ...,
 ) -> TaskMaker[Verdict]: ...
 
 
@@ -145,6 +172,10 @@ def task(
     votes: int = ...,
     rejects: Sequence[O] = ...,
     escalate: Sequence[Escalate] = ...,
+    remind: Sequence[Span] = ...,
+    catch_up: CatchUp = ...,
+    amount: Callable[[Any], Money] = ...,
+    limits: Sequence[Limit] = ...,
 ) -> TaskMaker[O]: ...
 
 
@@ -157,12 +188,19 @@ def task(
     votes: int = 1,
     rejects: Sequence[Enum] | None = None,
     escalate: Sequence[Escalate] = (),
+    remind: Sequence[Span] = (),
+    catch_up: CatchUp = "each",
+    amount: Callable[[Any], Money] | None = None,
+    limits: Sequence[Limit] = (),
 ) -> TaskMaker[Any]:
     """A decision asked of a person: the function builds what is shown, its docstring is the help on the task page.
 
     within: how long people have; it is the limit of the decision, not of one attempt. answer: the form, `Approval`
     unless written. votes: so many distinct people must agree. rejects: outcomes of which one vote decides, for a plain
     approval REJECT. exclude: functions that give persons, or tasks whose voters may not decide this one (four eyes).
+    escalate: levels, each once and in order; remind: after so long, people are reminded and nothing else changes.
+    catch_up: of levels (or reminders) that are overdue together after downtime, `each` happens, or only the `last`.
+    amount and limits: who may decide up to which amount; `amount` reads it out of what is shown, a plain function.
     """
 
     def make(function: Callable[P, Shown], /) -> Task[P, Shown, Any]:
@@ -178,6 +216,10 @@ def task(
             votes=votes,
             rejects=(Verdict.REJECT,) if rejects is None and plain else tuple(rejects or ()),
             escalate=tuple(escalate),
+            remind=tuple(remind),
+            catch_up=catch_up,
+            amount=amount,
+            limits=tuple(limits),
         )
 
     return make

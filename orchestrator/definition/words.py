@@ -15,11 +15,40 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Self, TypeAlias
 
+from orchestrator.calendars import calendar
 from orchestrator.definition.place import Place, here
-from orchestrator.messages import Event, Reply
+from orchestrator.messages import Context, Event, Reply
 
-Within: TypeAlias = "timedelta | Callable[..., timedelta] | Callable[..., datetime]"
+Within: TypeAlias = "timedelta | WorkingTime | Callable[..., timedelta] | Callable[..., datetime]"
 Path: TypeAlias = "Word | Sequence[Path]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkingTime:
+    """So much working time of a business calendar: `WorkingTime(hours=8, calendar="IN-Mumbai")`.
+
+    The calendars are those of `orchestrator.calendars`, where a saga package registers its own.
+    Worked out when the clock starts, and recorded: a calendar that changes later moves nothing that was promised.
+    """
+
+    hours: float = 0
+    minutes: float = 0
+    calendar: str
+
+    @property
+    def time(self) -> timedelta:
+        """How long, as a duration of open hours."""
+        return timedelta(hours=self.hours, minutes=self.minutes)
+
+    def __str__(self) -> str:
+        return f"{self.time} working time of {self.calendar}"
+
+    def ends(self, now: Context) -> datetime:
+        """When it is over, counted from the moment of the turn. Raises CalendarError for an unknown calendar."""
+        return calendar(self.calendar).add(now.now, self.time)
+
+
+CONSTANT = (timedelta, WorkingTime)
 
 
 def name_of(function: object) -> str:
@@ -171,12 +200,12 @@ class Delay(Word):
     within: Within
 
     def label(self) -> str:
-        return f"delay({self.within if isinstance(self.within, timedelta) else name_of(self.within)})"
+        return f"delay({self.within if isinstance(self.within, CONSTANT) else name_of(self.within)})"
 
 
 def delay(within: Within) -> Delay:
     """Waits for this long, or until the instant that the function returns; survives restarts and deploys."""
-    return Delay(within=within, name="delay" if isinstance(within, timedelta) else name_of(within))
+    return Delay(within=within, name="delay" if isinstance(within, CONSTANT) else name_of(within))
 
 
 def text_of(value: Any) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.api.views import Actor
 from orchestrator.identity.rules import FRESH_SECONDS, Thing, authorise
-from orchestrator.kernel.inputs import Input, Refusal
+from orchestrator.kernel.inputs import Input, Refusal, TaskAct
 from orchestrator.kernel.state import State
 from orchestrator.runtime.work import Guard
 
@@ -22,8 +22,7 @@ ACTION_OF_INPUT = {
     "Vote": "task.decide",
     "Cancel": "saga.cancel",
     "Operate": "saga.operate",
-    "Reassign": "task.reassign",
-    **dict.fromkeys(("Claim", "Release", "Delegate", "Comment", "Attach"), "task.work"),
+    "TaskAct": "task.work",
 }
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,12 +33,19 @@ def guard_of(actor: Actor) -> Guard:
     """What asks whether this actor may send an input to a saga; see `orchestrator.runtime.work.Guard`."""
 
     def guard(given: Input, saga_id: str, tenant: str, state: State | None) -> Refusal | None:
-        action = ACTION_OF_INPUT.get(type(given).__name__, type(given).__name__)
+        action = action_of(given)
         since = _fresh_since(actor, given, state) if action == "task.decide" else None
         refused = authorise(actor, action, Thing(tenant, "saga", saga_id, fresh_since=since))
         return Refusal(refused.code, refused.text, dict(refused.facts)) if refused is not None else None
 
     return guard
+
+
+def action_of(given: Input) -> str:
+    """The action of the table that an input is. Directing other people's work is another one than working."""
+    if isinstance(given, TaskAct) and (given.act == "reassign" or given.steers):
+        return "task.reassign"
+    return ACTION_OF_INPUT.get(type(given).__name__, type(given).__name__)
 
 
 def _fresh_since(actor: Actor, given: Any, state: State | None) -> datetime | None:

@@ -24,6 +24,7 @@ from orchestrator.kernel.inputs import (
     Resume,
     SendRefused,
     Start,
+    TaskAct,
     TimerDue,
     UndoAsked,
     Vote,
@@ -32,6 +33,7 @@ from orchestrator.kernel.operators import operated, take_over_answered, take_ove
 from orchestrator.kernel.records import Record
 from orchestrator.kernel.state import State
 from orchestrator.kernel.steps import answered, step_timer
+from orchestrator.kernel.task_acts import task_act
 from orchestrator.kernel.tasks import task_timer, voted
 from orchestrator.kernel.turn import MS, Limits, Turn
 from orchestrator.kernel.turning import (
@@ -82,6 +84,8 @@ def _take(turn: Turn, given: Input) -> None:
         arrived(turn, given)
     elif isinstance(given, Vote):
         voted(turn, given)
+    elif isinstance(given, TaskAct):
+        task_act(turn, given)
     elif isinstance(given, ChildAnswer):
         child_answered(turn, given)
     elif isinstance(given, UndoAsked):

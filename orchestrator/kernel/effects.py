@@ -136,11 +136,18 @@ def _deadline(found: Effects, before: State, after: State) -> None:
 def task_data(found: Any) -> dict[str, Any]:
     """What a task page needs, as stored with the open task."""
     task = found.task
+    more = {
+        "void": len(task.void), "earlier": task.earlier, "reminders": task.reminders, "reminded": task.reminded,
+        "levels": task.levels, "escalated": task.escalated, "claim": task.claim, "delegations": task.delegations,
+        "steered": task.steered, "comments": task.comments, "attachments": task.attachments, "amount": task.amount,
+        "limits": task.limits, "chain": task.chain, "amended_at": task.amended_at,
+    }  # fmt: skip
     return {
         "shown": task.shown, "shown_type": task.shown_type, "hash": task.hash, "round": task.round, "to": task.to,
         "excluded": task.excluded, "outcomes": task.outcomes, "votes_needed": task.votes_needed, "votes": task.votes,
         "opened_at": task.opened_at, "level": task.level, "help": task.help, "form": task.form,
-        "form_schema": task.form_schema,
+        "form_schema": task.form_schema, "expires": task.expires,
+        **{name: value for name, value in more.items() if value},
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""evolve, continued: what people do (tasks, operators) and the evidence that they give."""
+"""evolve, continued: what operators do, and the evidence that they give."""
 
 from __future__ import annotations
 
@@ -6,82 +6,9 @@ from typing import Any
 
 from orchestrator.kernel.evolve import folds, set_timer, settle
 from orchestrator.kernel.evolve_back import unplan
-from orchestrator.kernel.state import Activity, State, TaskState, UndoState, in_body
+from orchestrator.kernel.state import State, UndoState, in_body
 
 Data = dict[str, Any]
-
-
-@folds("task.opened")
-def _task_opened(state: State, activity: str, data: Data) -> None:
-    found = state.add(activity, Activity("task", "open", state.version))
-    found.wants = data.get("wants", [])
-    found.task = TaskState(
-        shown=data["shown"],
-        shown_type=data["shown_type"],
-        hash=data["hash"],
-        round=1,
-        to=list(data["to"]),
-        excluded=data["excluded"],
-        outcomes=data["outcomes"],
-        rejects=data["rejects"],
-        votes_needed=data["votes_needed"],
-        expires=data["expires"],
-        levels=list(data["levels"]),
-        opened_at=data["at"],
-        help=data.get("help", ""),
-        form=data.get("form", ""),
-        form_schema=data.get("form_schema"),
-    )
-    set_timer(state, found, data["due"])
-
-
-@folds("task.voted")
-def _voted(state: State, activity: str, data: Data) -> None:
-    task = state.touch(activity).task
-    assert task is not None
-    task.votes.append(data["vote"])
-
-
-@folds("task.decided")
-def _decided(state: State, activity: str, data: Data) -> None:
-    found = settle(state, activity, "succeeded")
-    found.result = data["decision"]
-
-
-@folds("task.expired")
-def _task_expired(state: State, activity: str, data: Data) -> None:
-    settle(state, activity, "expired")
-
-
-@folds("task.escalated")
-def _escalated(state: State, activity: str, data: Data) -> None:
-    found = state.touch(activity)
-    task = found.task
-    assert task is not None
-    task.level = data["level"]
-    task.to = task.to + data["to"]
-    task.levels = task.levels[1:]
-    set_timer(state, found, data["due"])
-
-
-@folds("task.amended")
-def _amended(state: State, activity: str, data: Data) -> None:
-    task = state.touch(activity).task
-    assert task is not None
-    task.shown, task.hash = data["shown"], data["hash"]
-    task.round += 1
-    task.votes = []
-    state.stuck.pop(f"!{activity}", None)
-    found = state.touch(activity)
-    found.result, found.result_type = data["event"], data["type"]
-
-
-@folds("task.amend_failed")
-def _amend_failed(state: State, activity: str, data: Data) -> None:
-    found = state.touch(activity)
-    assert found.task is not None
-    found.task.hash, found.task.votes = "", []
-    found.result, found.result_type = data["event"], data["type"]
 
 
 @folds("operator.proposed")

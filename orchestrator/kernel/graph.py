@@ -47,10 +47,14 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A time limit: a constant, or the name of a function that gives a timedelta or an aware datetime."""
+    """A time limit: a constant, or the name of a function that gives a timedelta or an aware datetime.
+
+    Where it names a calendar, the constant is working time of that business calendar.
+    """
 
     ms: int | None = None
     function: str | None = None
+    calendar: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +107,20 @@ class CallNode(Node):
 
 @dataclass(frozen=True, slots=True)
 class Escalation:
-    """One level: after so many ms since the task opened, also these people."""
+    """One level: after so many ms since the task opened (working time of a calendar), also these people."""
 
     after_ms: int
     to: Json  # [{"role": name}] or [{"person": id}]
+    reset_sla: bool = False
+    calendar: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reminder:
+    """After so many ms (working time, where it names a calendar) since the task opened, people are reminded."""
+
+    after_ms: int
+    calendar: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +144,10 @@ class TaskNode(Node):
     exclude_tasks: tuple[str, ...] = ()  # paths of tasks whose voters are excluded
     escalate: tuple[Escalation, ...] = ()
     amend_on: str = ""
+    remind: tuple[Reminder, ...] = ()
+    catch_up: str = "each"  # each | last: what happens of several levels (or reminders) that are overdue at once
+    amount: str = ""  # name of the function that reads the amount out of what is shown: `<path>#amount`
+    limits: tuple[Json, ...] = ()  # [{"role"|"person": who, "amount", "currency"}], no amount: without limit
     kind: str = "task"
 
 

@@ -77,8 +77,26 @@ class Arrived:
 
 
 @value
+class StandIn:
+    """Somebody who stands in for `person` until `until`, with the rights that the person had when this was arranged.
+
+    `source` names the arrangement: it becomes evidence on the vote.
+    """
+
+    person: str
+    roles: tuple[str, ...]
+    since: int
+    until: int
+    source: str
+
+
+@value
 class Vote:
-    """One person's decision on a task. `roles` are those of the person now; `received_at` is when the request came."""
+    """One person's decision on a task. `roles` are those of the person now; `received_at` is when the request came.
+
+    `stands_in`: for whom this person stands in by an absence that was arranged outside of the task. `on_behalf_of`
+    names one of those, or one who delegated the task; "" leaves it to the rules.
+    """
 
     activity: str
     by: str
@@ -89,6 +107,34 @@ class Vote:
     reason: str = ""
     on_behalf_of: str = ""
     authentication: str = ""
+    stands_in: tuple[StandIn, ...] = ()
+
+
+TaskVerb = Literal["claim", "release", "delegate", "reassign", "comment", "attach"]
+
+
+@value
+class TaskAct:
+    """What a person does with an open task beside deciding it. `steers`: they may direct the work of others.
+
+    delegate: `to` is one person ("" takes it back), until `until`. reassign: `to` as tasks have it. comment: `text`,
+    and `replaces`, the record version of an own one that is rewritten. attach: `url` and its title in `text`.
+    """
+
+    activity: str
+    act: TaskVerb
+    by: str
+    roles: tuple[str, ...]
+    received_at: int
+    reason: str = ""
+    to: tuple[dict[str, str], ...] = ()
+    until: int = 0
+    text: str = ""
+    url: str = ""
+    replaces: int = 0
+    steers: bool = False
+    authentication: str = ""
+    stands_in: tuple[StandIn, ...] = ()
 
 
 @value
@@ -153,7 +199,20 @@ class Resume:
     """Go on where the last turn stopped at its record limit."""
 
 
-Input = Start | Answer | TimerDue | Arrived | Vote | ChildAnswer | UndoAsked | Cancel | Operate | SendRefused | Resume
+Input = (
+    Start
+    | Answer
+    | TimerDue
+    | Arrived
+    | Vote
+    | TaskAct
+    | ChildAnswer
+    | UndoAsked
+    | Cancel
+    | Operate
+    | SendRefused
+    | Resume
+)
 
 
 @value
@@ -161,7 +220,8 @@ class Refusal:
     """Why an input changed nothing although somebody asked for it: code, sentence, and facts for the answer.
 
     Codes: not_found, already_decided, expired, withdrawn, not_eligible, excluded, voted_already, subject_changed,
-    subject_missing, cancel_refused, already_turning, ended, not_stuck, version_moved, second_person, invalid,
+    subject_missing, over_limit, not_substitute, claimed_already, not_claimed, not_holder, not_supervisor, not_author,
+    too_much, cancel_refused, already_turning, ended, not_stuck, version_moved, second_person, invalid,
     same_id_other_body.
     """
 

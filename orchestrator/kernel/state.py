@@ -55,9 +55,24 @@ class TaskState:
     help: str = ""
     form: str = ""
     form_schema: Any = None
+    void: list[dict[str, Any]] = field(default_factory=list)  # votes of earlier rounds: they decide nothing any more
+    earlier: list[str] = field(default_factory=list)  # who voted on the tasks that this one excludes, when it opened
+    reminders: list[int] = field(default_factory=list)  # instants not yet reached
+    reminded: list[int] = field(default_factory=list)
+    escalated: list[dict[str, Any]] = field(default_factory=list)  # [{"level", "at", "to"}] that happened
+    claim: dict[str, Any] | None = None  # {"by", "at"}
+    delegations: list[dict[str, Any]] = field(default_factory=list)  # [{"by", "roles", "to", "until", "reason", "at"}]
+    steered: list[str] = field(default_factory=list)  # who reassigned it: they do not decide it
+    comments: list[dict[str, Any]] = field(default_factory=list)  # [{"id", "by", "at", "text", "edits": [...]}]
+    attachments: list[dict[str, Any]] = field(default_factory=list)  # [{"by", "at", "url", "title"}]
+    amount: dict[str, str] | None = None  # {"amount", "currency"} of what is shown
+    limits: list[dict[str, str]] = field(default_factory=list)  # [{"role"|"person", "amount", "currency"}]
+    chain: list[int] = field(default_factory=list)  # [position, length] among the approvals of one chain
+    catch_up: str = "each"
+    amended_at: int = 0
 
     def clone(self) -> TaskState:
-        """A copy whose lists may be changed."""
+        """A copy whose lists may be changed; what is in them is replaced, never changed."""
         copy = _copy_task(self)
         copy.to, copy.levels, copy.votes = list(self.to), list(self.levels), list(self.votes)
         return copy

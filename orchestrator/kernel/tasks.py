@@ -3,8 +3,8 @@
 Rules of this file
 - A vote carries the hash of what was shown; a changed subject voids it. A vote at or after the due time finds the task
   expired, whether or not its timer has fired.
-- Excluded, repeated, late and ineligible voters are refused without a record.
-- Escalation fires level by level, each once, in order, also when several are overdue after downtime.
+- Excluded, repeated, late and ineligible voters are refused without a record: `voices.py` says who may.
+- What time does to an open task (levels, reminders) is in `ladder.py`; what else people do with it in `task_acts.py`.
 - Closing (decided, expired, withdrawn) is one record; anything after it is refused.
 """
 
@@ -13,28 +13,31 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from orchestrator.kernel.chains import chain_of, is_excluded
 from orchestrator.kernel.graph import TaskNode, node_path
 from orchestrator.kernel.inject import instant
 from orchestrator.kernel.inputs import Vote
+from orchestrator.kernel.ladder import climb, extended, levels_of, reminders_of
 from orchestrator.kernel.state import Activity, TaskState
 from orchestrator.kernel.turn import MS, StuckError, Turn, subject_hash
 from orchestrator.kernel.turning import fail
+from orchestrator.kernel.voices import Voice, earlier_voters, evidence, speaks
 from orchestrator.messages.canonical import instant_text
 from orchestrator.messages.contract import ContractError
-from orchestrator.messages.words import Person, Role
+from orchestrator.messages.words import Money, Person, Role
 
 
 def open_task(turn: Turn, token: str, activity: str, node: TaskNode) -> None:
     """Builds what is shown, who may decide and who may not, and opens the task."""
     shown = turn.call_plain(activity, "shown")
     expires = turn.due(activity, node.within) or turn.now
-    levels = [{"at": turn.now + level.after_ms * MS, "to": level.to} for level in node.escalate]
+    levels = levels_of(turn, activity, node)
+    reminders = reminders_of(turn, activity, node)
     to = (
         people(turn.call(activity, "to"))
         if isinstance(node.to, dict) and "function" in node.to
         else list(node.to or [])
     )
-    excluded = [turn.call(activity, f"exclude{i}") for i in range(len(node.exclude))]
     wants = []
     if node.amend_on:
         age = turn.program.graph.early_age_ms * MS
@@ -47,19 +50,71 @@ def open_task(turn: Turn, token: str, activity: str, node: TaskNode) -> None:
         shown_type=node.shown_type,
         hash=subject_hash(shown),
         to=to,
-        excluded=[person["person"] for value in excluded for person in people(value) if "person" in person],
+        excluded=excluded(turn, activity, node),
         outcomes=list(node.outcomes),
         rejects=list(node.rejects),
         votes_needed=node.votes,
         expires=expires,
         levels=levels,
-        due=min([expires, *(level["at"] for level in levels)]),
+        due=min([expires, *(level["at"] for level in levels), *reminders]),
         at=turn.now,
         help=node.help,
         form=node.form,
         form_schema=node.form_schema,
         wants=wants,
+        **_more(turn, activity, node, shown, reminders),
     )
+
+
+def _more(turn: Turn, activity: str, node: TaskNode, shown: Any, reminders: list[int]) -> dict[str, Any]:
+    """What only some tasks have: it costs the records of others nothing."""
+    found = {
+        "earlier": sorted(earlier_voters(turn, node)),
+        "reminders": reminders,
+        "amount": measured(turn, activity, shown),
+        "limits": list(node.limits),
+        "chain": chain_of(turn.program.graph, node)
+        if node.exclude_tasks or is_excluded(turn.program.graph, node)
+        else [],
+        "catch_up": "" if node.catch_up == "each" else node.catch_up,
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def excluded(turn: Turn, activity: str, node: TaskNode) -> list[str]:
+    """The persons whom the functions of `exclude=` name."""
+    excluded = [turn.call(activity, f"exclude{i}") for i in range(len(node.exclude))]
+    return [person["person"] for value in excluded for person in people(value) if "person" in person]
+
+
+def measured(turn: Turn, activity: str, shown: Any) -> dict[str, str] | None:
+    """The amount that limits are held against: read out of what is shown, so that nobody approves another one."""
+    path = node_path(activity)
+    function = turn.program.functions.get(f"{path}#amount")
+    if function is None:
+        return None
+    try:
+        money = function.call(turn.program.codecs[turn.program.functions[f"{path}#shown"].returns].load(shown))
+    except Exception as error:
+        raise StuckError("function", f"{function.name} raised {type(error).__name__}: {error}") from error
+    if not isinstance(money, Money):
+        raise StuckError("function", f"{function.name} gives {money!r}: Money was expected")
+    return {"amount": f"{money.amount:f}", "currency": money.currency}
+
+
+def amendments(turn: Turn, activity: str, shown: Any) -> dict[str, Any]:
+    """What else changes with what is shown: its amount, and who is excluded by it beside those who were."""
+    node, task = turn.node(activity), turn.state.activities[activity].task
+    assert isinstance(node, TaskNode)
+    assert task is not None
+    found: dict[str, Any] = {}
+    named = [name for name in excluded(turn, activity, node) if name not in task.excluded]
+    if named:
+        found["excluded"] = [*task.excluded, *named]
+    amount = measured(turn, activity, shown)
+    if amount != task.amount:
+        found["amount"] = amount
+    return found
 
 
 def people(value: Any) -> list[dict[str, str]]:
@@ -77,20 +132,31 @@ def people(value: Any) -> list[dict[str, str]]:
 
 def voted(turn: Turn, vote: Vote) -> None:
     """One person decides. Either it counts (and perhaps closes the task), or it is refused with the rule's name."""
-    found = turn.state.activities.get(vote.activity)
-    if found is None or found.kind != "task" or found.task is None:
-        turn.refuse("not_found", f"saga {turn.state.saga_id} has no task {vote.activity}")
+    found = open_one(turn, vote.activity)
+    if found is None:
         return
-    if found.status != "open":
-        _refuse_closed(turn, found)
-        return
-    if vote.received_at >= found.task.expires:
+    assert found.task is not None
+    if vote.received_at >= found.task.expires and not extended(turn, vote.activity, vote.received_at):
         expire(turn, vote.activity)
         turn.refuse("expired", f"the task expired at {_text(found.task.expires)}", expired_at=_text(found.task.expires))
         return
-    if not _may_vote(turn, vote, found.task):
-        return
-    _count(turn, vote, found.task)
+    task = turn.state.activities[vote.activity].task
+    assert task is not None
+    voice = _may_vote(turn, vote, task)
+    if voice is not None:
+        _count(turn, vote, task, voice)
+
+
+def open_one(turn: Turn, activity: str) -> Activity | None:
+    """The open task of this name; None where there is none, and then the input is refused."""
+    found = turn.state.activities.get(activity)
+    if found is None or found.kind != "task" or found.task is None:
+        turn.refuse("not_found", f"saga {turn.state.saga_id} has no task {activity}")
+        return None
+    if found.status != "open":
+        _refuse_closed(turn, found)
+        return None
+    return found
 
 
 def _refuse_closed(turn: Turn, found: Activity) -> None:
@@ -104,46 +170,24 @@ def _refuse_closed(turn: Turn, found: Activity) -> None:
         turn.refuse("withdrawn", "the task was withdrawn: nothing is to be decided any more")
 
 
-def _may_vote(turn: Turn, vote: Vote, task: TaskState) -> bool:
+def _may_vote(turn: Turn, vote: Vote, task: TaskState) -> Voice | None:
     node = turn.node(vote.activity)
     assert isinstance(node, TaskNode)
     if not vote.subject_hash:
         turn.refuse("subject_missing", "a decision must carry subjectHash, the hash of what was shown")
-    elif vote.subject_hash != task.hash:
+        return None
+    if vote.subject_hash != task.hash:
         turn.refuse(
             "subject_changed",
             "what you decided on has changed since you saw it: read it again",
             seen=vote.subject_hash,
             now=task.hash,
         )
-    elif vote.by in task.excluded or vote.by in _earlier_voters(turn, node):
-        turn.refuse("excluded", f"{vote.by} may not decide this task: four eyes are needed", by=vote.by)
-    elif vote.on_behalf_of and vote.on_behalf_of in task.excluded:
-        turn.refuse(
-            "excluded", f"{vote.on_behalf_of} may not decide this task, nor anybody for them", by=vote.on_behalf_of
-        )
-    elif not _eligible(vote, task.to):
-        may = ", ".join(entry.get("role") or entry.get("person", "") for entry in task.to)
-        turn.refuse("not_eligible", f"{vote.by} is not among those who may decide this task: {may}", may=may)
-    elif any(earlier["by"] == vote.by for earlier in task.votes):
-        turn.refuse("voted_already", f"{vote.by} has voted on this task already", by=vote.by)
-    return turn.refusal is None
+        return None
+    return speaks(turn, vote, task, node)
 
 
-def _earlier_voters(turn: Turn, node: TaskNode) -> set[str]:
-    voters: set[str] = set()
-    for key, found in turn.state.activities.items():
-        if found.task is not None and node_path(key) in node.exclude_tasks:
-            voters.update(earlier["by"] for earlier in found.task.votes)
-    return voters
-
-
-def _eligible(vote: Vote, to: list[dict[str, str]]) -> bool:
-    names = {vote.by, vote.on_behalf_of} - {""}
-    return any(entry.get("person") in names or entry.get("role") in vote.roles for entry in to)
-
-
-def _count(turn: Turn, vote: Vote, task: TaskState) -> None:
+def _count(turn: Turn, vote: Vote, task: TaskState, voice: Voice) -> None:
     outcome = vote.answer.get("outcome") if isinstance(vote.answer, dict) else None
     if outcome not in task.outcomes:
         turn.refuse("invalid", f"outcome {outcome!r} is none of {', '.join(task.outcomes)}")
@@ -154,11 +198,13 @@ def _count(turn: Turn, vote: Vote, task: TaskState) -> None:
         "outcome": outcome,
         "hash": vote.subject_hash,
         "reason": vote.reason,
-        "on_behalf_of": vote.on_behalf_of,
+        "on_behalf_of": voice.behalf,
         "roles": list(vote.roles),
         "authentication": vote.authentication,
         "received_at": vote.received_at,
         "answer": vote.answer,
+        "round": task.round,
+        **evidence(voice, task),
     }
     agreeing = sum(earlier["outcome"] == outcome for earlier in task.votes) + 1
     decides = outcome in task.rejects or agreeing >= task.votes_needed
@@ -179,7 +225,7 @@ def _decision(vote: Vote, votes: list[dict[str, Any]]) -> dict[str, Any]:
         "answer": vote.answer,
         "by": {"id": vote.by},
         "at": instant_text(instant(votes[-1]["at"])),
-        "on_behalf_of": {"id": vote.on_behalf_of} if vote.on_behalf_of else None,
+        "on_behalf_of": {"id": votes[-1]["on_behalf_of"]} if votes[-1]["on_behalf_of"] else None,
         "votes": [
             {
                 "by": {"id": cast["by"]},
@@ -206,21 +252,11 @@ def _decide(turn: Turn, vote: Vote, outcome: str, decision: dict[str, Any]) -> N
 
 
 def task_timer(turn: Turn, activity: str) -> None:
-    """Escalates every level that is due, in order; then expires when that is due too."""
-    while True:
-        found = turn.state.activities[activity]
-        task = found.task
-        if task is None or found.status != "open":
-            return
-        if task.levels and task.levels[0]["at"] <= turn.now and task.levels[0]["at"] < task.expires:
-            level, rest = task.levels[0], task.levels[1:]
-            due = min([task.expires, *(later["at"] for later in rest)])
-            turn.emit("task.escalated", activity, level=task.level + 1, to=level["to"], due=due, was_due=level["at"])
-        elif task.expires <= turn.now:
-            expire(turn, activity)
-            return
-        else:
-            return
+    """Escalates and reminds what is due, in order; then expires when that is due too."""
+    climb(turn, activity)
+    found = turn.state.activities[activity]
+    if found.task is not None and found.status == "open" and found.task.expires <= turn.now:
+        expire(turn, activity)
 
 
 def expire(turn: Turn, activity: str) -> None:

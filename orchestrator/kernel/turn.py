@@ -120,7 +120,7 @@ class Turn:
         """The instant at which a limit ends, or None for no limit. Functions give a timedelta or an aware datetime."""
         if limit is None or (limit.ms is None and limit.function is None):
             return None
-        if limit.ms is not None:
+        if limit.ms is not None and not limit.calendar:
             return self.now + limit.ms * MS
         return due_of(self.call(activity, role), self.now)
 

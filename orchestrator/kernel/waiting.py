@@ -15,8 +15,9 @@ from orchestrator.kernel.fences import settle_unknown, withdrawn_inside
 from orchestrator.kernel.graph import DelayNode, ScopeNode, WaitNode, node_path
 from orchestrator.kernel.inject import shared_prefix
 from orchestrator.kernel.inputs import Arrived
+from orchestrator.kernel.ladder import extended
 from orchestrator.kernel.places import enter_block
-from orchestrator.kernel.tasks import expire
+from orchestrator.kernel.tasks import amendments, expire
 from orchestrator.kernel.turn import MS, StuckError, Turn, subject_hash
 from orchestrator.kernel.turning import fail, fail_scope
 
@@ -99,12 +100,13 @@ def _amend(turn: Turn, activity: str, facts: dict[str, Any]) -> None:
     found.result, found.result_type = facts["event"], facts["type"]
     try:
         plain = turn.call_plain(activity, "shown")
+        more = amendments(turn, activity, plain)
     except StuckError as error:
         found.result, found.result_type = before
         turn.emit("task.amend_failed", activity, **facts)  # nobody may decide on what is shown now
         turn.stick(f"!{activity}", error.cause, error.reason, error)
         return
-    turn.emit("task.amended", activity, shown=plain, hash=subject_hash(plain), **facts)
+    turn.emit("task.amended", activity, shown=plain, hash=subject_hash(plain), at=turn.now, **more, **facts)
 
 
 def amend_again(turn: Turn, activity: str) -> None:
@@ -153,7 +155,8 @@ def limit_reached(turn: Turn, activity: str) -> None:
     found = turn.state.activities[activity]
     node = turn.node(activity)
     if found.kind == "task":
-        expire(turn, activity)
+        if not extended(turn, activity, turn.now):
+            expire(turn, activity)
     elif found.kind == "delay":
         turn.emit("timer.fired", activity, gives=turn.gives(activity))
     elif found.kind == "wait":

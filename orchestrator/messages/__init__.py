@@ -10,6 +10,7 @@ from orchestrator.messages.words import (
     Decision,
     Failure,
     Form,
+    Money,
     Person,
     Refused,
     Role,
@@ -19,6 +20,6 @@ from orchestrator.messages.words import (
 
 __all__ = [
     "Approval", "Command", "Context", "Contract", "ContractError", "Decision", "Done", "Envelope", "EnvelopeError",
-    "Event", "Failure", "Form", "Key", "NotCanonicalError", "Person", "Personal", "Refused", "Registry", "Reply",
-    "Role", "UnknownTypeError", "Verdict", "Vote", "canonical_bytes", "plain",
+    "Event", "Failure", "Form", "Key", "Money", "NotCanonicalError", "Person", "Personal", "Refused", "Registry",
+    "Reply", "Role", "UnknownTypeError", "Verdict", "Vote", "canonical_bytes", "plain",
 ]  # fmt: skip

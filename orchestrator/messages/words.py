@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from enum import Enum
-from typing import Any, Generic
+from typing import Annotated, Any, Generic
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeVar
 
 from orchestrator.messages.contract import Contract
@@ -32,6 +33,27 @@ class Role(BaseModel):
 
     def __init__(self, name: str, **data: Any) -> None:
         super().__init__(name=name, **data)
+
+
+class Money(BaseModel):
+    """An exact amount in one currency (ISO 4217: three capital letters), never below zero: `Money("10000", "INR")`.
+
+    A Decimal, an int or a text; a float is refused, for it has been rounded already. Currencies are never converted.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=False)
+    amount: Annotated[Decimal, Field(ge=0, allow_inf_nan=False, max_digits=38)]
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+
+    def __init__(self, amount: Decimal | int | str, currency: str, **data: Any) -> None:
+        if isinstance(amount, (float, bool)):
+            raise TypeError(f"{amount!r} is no exact amount: write a text, an int or a Decimal")
+        super().__init__(amount=amount, currency=currency, **data)
+
+    @property
+    def text(self) -> str:
+        """For people and records, without an exponent: `10000.50 INR`."""
+        return f"{self.amount:f} {self.currency}"
 
 
 class Verdict(Enum):

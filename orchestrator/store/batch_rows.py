@@ -292,7 +292,7 @@ class Rows:
 
 
 def candidates(task: Mapping[str, Any]) -> list[str]:
-    """Who a task is for, as `person:maria` and `role:manager`, from `to` in the task's data."""
+    """Who a task is for, as `person:maria` and `role:manager`: those asked, and substitutes whom they named."""
     found = [
         f"{kind}:{who[kind]}"
         for who in task.get("to") or ()
@@ -300,13 +300,20 @@ def candidates(task: Mapping[str, Any]) -> list[str]:
         for kind in ("person", "role")
         if who.get(kind)
     ]
+    found += [f"person:{one['to']}" for one in task.get("delegations") or () if isinstance(one, Mapping)]
     return sorted(set(found))
 
 
 def barred(task: Mapping[str, Any]) -> str:
-    """Who may not decide a task, one name a line: excluded from it, or voted already."""
-    voted = [vote.get("by", "") for vote in task.get("votes") or () if isinstance(vote, Mapping)]
-    return "\n".join(dict.fromkeys(str(name) for name in (*(task.get("excluded") or ()), *voted) if name))
+    """Who may not decide a task, one name a line: excluded, voted already, or whoever chose who decides it."""
+    voted = [
+        vote.get(name, "")
+        for vote in task.get("votes") or ()
+        if isinstance(vote, Mapping)
+        for name in ("by", "on_behalf_of")
+    ]
+    out = (task.get(name) or () for name in ("excluded", "earlier", "steered"))
+    return "\n".join(dict.fromkeys(str(name) for names in (*out, voted) for name in names if name))
 
 
 def _bytes_of(saga_id: str, values: Sequence[Any], encode: Callable[[Any], bytes]) -> list[bytes]:

@@ -241,11 +241,21 @@ class ReadQueries:
     # --- tasks --------------------------------------------------------------------------------------------------------
 
     async def tasks_for(
-        self, tenant: str, person: str, roles: Sequence[str], *, limit: int = 50, cursor: str = ""
+        self,
+        tenant: str,
+        person: str,
+        roles: Sequence[str],
+        *,
+        also: Sequence[str] = (),
+        limit: int = 50,
+        cursor: str = "",
     ) -> Page[StoredTask]:
-        """Open tasks that this person may decide now, due first: not those excluded from or already voted on."""
+        """Open tasks that this person may decide now, due first: not those excluded from or already voted on.
+
+        `also`: further candidates (`person:maria`, `role:manager`), of those for whom they stand in.
+        """
         after = _cursor(cursor, (int, str, str)) or (-1, "", "")
-        candidates = [f"person:{person}", *(f"role:{role}" for role in roles)]
+        candidates = list(dict.fromkeys((f"person:{person}", *(f"role:{role}" for role in roles), *also)))
         rows = await self._fetch(tenant, "tasks_for", tenant, *after, _rows(limit), candidates, person)
         return _task_page(rows, limit)
 

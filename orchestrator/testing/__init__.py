@@ -31,6 +31,7 @@ from orchestrator.testing.answers import (
     undone,
 )
 from orchestrator.testing.checks import KernelError
+from orchestrator.testing.desk import attached, claimed, commented, delegated, reassigned, released, stands_in
 from orchestrator.testing.explore import explore
 from orchestrator.testing.inputs import (
     APPROVE,
@@ -55,6 +56,7 @@ from orchestrator.testing.outputs import (
     escalated,
     opened,
     published,
+    reminded,
     settling,
     stuck,
     unwinding,
@@ -63,8 +65,9 @@ from orchestrator.testing.spec import Spec, given
 
 __all__ = [
     "APPROVE", "REJECT", "Given", "KernelError", "Output", "Spec", "SpecificationError", "amended", "answered_late",
-    "arrived", "asked", "awaits", "cancelled", "compensated", "decided", "denied", "elapsed", "ended", "entered",
-    "errored", "escalated", "explore", "given", "in_doubt", "never_known", "opened", "operated", "published",
-    "refused", "replied", "settled_done", "settled_not_done", "settled_refused", "settling", "settling_errored",
-    "started", "stuck", "unanswered", "undo_errored", "undo_refused", "undone", "unwinding",
+    "arrived", "asked", "attached", "awaits", "cancelled", "claimed", "commented", "compensated", "decided",
+    "delegated", "denied", "elapsed", "ended", "entered", "errored", "escalated", "explore", "given", "in_doubt",
+    "never_known", "opened", "operated", "published", "reassigned", "refused", "released", "reminded", "replied",
+    "settled_done", "settled_not_done", "settled_refused", "settling", "settling_errored", "stands_in", "started",
+    "stuck", "unanswered", "undo_errored", "undo_refused", "undone", "unwinding",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ Rules of this file
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -14,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from orchestrator.definition.tasks import Task
 from orchestrator.definition.words import text_of
-from orchestrator.kernel.inputs import Arrived, Cancel, Operate, Refusal, Vote
+from orchestrator.kernel.inputs import Arrived, Cancel, Operate, Refusal, StandIn, Vote
 from orchestrator.kernel.operators import proposed
 from orchestrator.kernel.state import Activity
 from orchestrator.messages import Command, Contract, Event, Form, Verdict
@@ -41,6 +42,7 @@ class Decided:
     on_behalf_of: str
     seen: str | None
     at: At
+    stands_in: tuple[StandIn, ...] = ()
 
     def give(self, world: World) -> Refusal | None:
         """Votes, with the hash of what is shown and the roles that the task asks for, unless said otherwise."""
@@ -59,6 +61,7 @@ class Decided:
             world.clock + 1,
             self.reason,
             self.on_behalf_of,
+            stands_in=self.stands_in,
         )
         return world.give(actor, vote)
 
@@ -82,11 +85,12 @@ def decided(
     roles: tuple[str, ...] | None = None,
     on_behalf_of: str = "",
     seen: str | None = None,
+    stands_in: Sequence[StandIn] = (),
     at: At = None,
 ) -> Decided:
     """A person decides. `answer`: an outcome, or the whole form. `roles`: those of the person, the task's unless said.
-    `seen`: the hash of what the person saw, the current one unless said."""
-    return Decided(task, answer, by, reason, roles, on_behalf_of, seen, at)
+    `seen`: the hash of what the person saw, the current one unless said. `stands_in`: for whom they stand in."""
+    return Decided(task, answer, by, reason, roles, on_behalf_of, seen, at, tuple(stands_in))
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,11 @@ def escalated(task: Task[..., Any, Any], *, at: At = None) -> Output:
     return _named("escalated", task, at)
 
 
+def reminded(task: Task[..., Any, Any], *, at: At = None) -> Output:
+    """People are reminded; nothing else changes."""
+    return _named("reminded", task, at)
+
+
 def awaits(event: type[Event], *, at: At = None) -> Output:
     """The saga waits for such an event."""
     where = indices_of(at)
@@ -259,6 +264,7 @@ _READERS: dict[str, Callable[[Definition, Record, State, bool], Output | None]] 
     "task.opened": _task("opened"),
     "task.amended": _task("amended"),
     "task.escalated": _task("escalated"),
+    "task.reminded": _task("reminded"),
     "event.awaited": _awaits,
     "event.published": _published,
     "state.entered": _entered,

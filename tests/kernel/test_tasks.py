@@ -17,6 +17,7 @@ from orchestrator.testing import (
     cancelled,
     compensated,
     decided,
+    delegated,
     denied,
     elapsed,
     ended,
@@ -24,6 +25,7 @@ from orchestrator.testing import (
     given,
     opened,
     operated,
+    stands_in,
     stuck,
 )
 from tests.kernel.trips import (
@@ -102,7 +104,7 @@ def test_a_decision_carries_person_time_reason_and_what_was_seen() -> None:
     """Rule 24, V21."""
     spec = given(PLAIN, WANTED)
     seen = hash_of(spec)
-    spec.when(decided(approve, APPROVE, by="max", reason="fine", on_behalf_of="mia"))
+    spec.when(delegated(approve, by="mia", to="max"), decided(approve, APPROVE, by="max", reason="fine", roles=()))
     [vote] = [record.data["vote"] for record in of(spec, "task.voted")]
     assert (vote["by"], vote["reason"], vote["hash"], vote["on_behalf_of"]) == ("max", "fine", seen, "mia")
     assert vote["at"] == spec.world.clock
@@ -205,10 +207,10 @@ def test_an_excluded_person_may_not_vote() -> None:
 
 
 def test_nobody_votes_on_behalf_of_an_excluded_person() -> None:
-    """Rule 24: that would be the excluded person's decision."""
-    given(TWICE, WANTED).when(decided(approve_twice, APPROVE, by="max", on_behalf_of="customer of t-1")).then(
-        denied("excluded")
-    )
+    """Rule 24: that would be the excluded person's decision, however the two have arranged it."""
+    away = [stands_in("customer of t-1", "desk")]
+    vote = decided(approve_twice, APPROVE, by="max", on_behalf_of="customer of t-1", stands_in=away)
+    given(TWICE, WANTED).when(vote).then(denied("excluded"))
 
 
 def test_nobody_votes_twice() -> None:
@@ -324,7 +326,12 @@ def test_a_task_is_put_to_the_people_that_a_function_names() -> None:
 
     saga = Saga("tasks_owners", version=1, starts_on=TripWanted, flow=[approve_mine, hold_car])
     given(saga, WANTED).when(decided(approve_mine, APPROVE, by="eve")).then(denied("not_eligible"))
-    given(saga, WANTED).when(decided(approve_mine, APPROVE, by="eve", on_behalf_of="mia")).then(asked(HOLD_CAR))
+    given(saga, WANTED).when(decided(approve_mine, APPROVE, by="eve", on_behalf_of="mia")).then(
+        denied("not_substitute")
+    )
+    for_mia = decided(approve_mine, APPROVE, by="eve", on_behalf_of="mia")
+    given(saga, WANTED).when(for_mia).then(denied("not_substitute"))
+    given(saga, WANTED, delegated(approve_mine, by="mia", to="eve")).when(for_mia).then(asked(HOLD_CAR))
     given(saga, WANTED).when(decided(approve_mine, APPROVE, by="mia")).then(asked(HOLD_CAR))
 
 

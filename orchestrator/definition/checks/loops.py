@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from orchestrator.definition.draft import Draft
 from orchestrator.definition.forks import Parallel
@@ -11,7 +12,7 @@ from orchestrator.definition.loops import ForEach, Repeat
 from orchestrator.definition.steps import Call, Step
 from orchestrator.definition.tasks import Task
 from orchestrator.definition.waits import Scope
-from orchestrator.definition.words import Leave
+from orchestrator.definition.words import CONSTANT, Leave, WorkingTime
 
 NOTHING = timedelta(0)
 
@@ -41,16 +42,38 @@ def _limits(draft: Draft, node: Placed) -> None:
     """Constant limits lie in the future, and escalations before the limit of their task."""
     word = node.word
     within = getattr(word, "within", None)
-    if isinstance(within, timedelta) and within <= NOTHING:
+    if isinstance(within, CONSTANT) and _length(within) <= NOTHING:
         draft.report("ORC234", word.place, f"{node.label} has within={within}", do="write a time that can pass")
     for undo in word.undos if isinstance(word, Step) else []:
         if undo.within <= NOTHING:
             text = f"undo {undo.__name__} has within={undo.within}"
             draft.report("ORC234", undo.place, text, do="write a time that can pass")
-    for level in word.escalate if isinstance(word, Task) else ():
-        if level.after <= NOTHING or (isinstance(within, timedelta) and level.after >= within):
-            text = f"{node.label} escalates after {level.after}, which is not before its limit of {within}"
+    if isinstance(word, Task):
+        _ladder(draft, node, word)
+
+
+def _ladder(draft: Draft, node: Placed, word: Task[..., Any, Any]) -> None:
+    """Levels and reminders come before the end of the task's time, unless an earlier level has set that anew."""
+    moved: list[Any] = []
+    for level in word.escalate:
+        if _length(level.after) <= NOTHING or (not moved and _not_before(level.after, word.within)):
+            text = f"{node.label} escalates after {level.after}, which is not before its limit of {word.within}"
             draft.report("ORC234", word.place, text, do="escalate earlier, or give the task more time")
+        moved += [level] if level.reset_sla else []
+    for after in word.remind:
+        if _length(after) <= NOTHING or (not moved and _not_before(after, word.within)):
+            text = f"{node.label} reminds after {after}, which is not before its limit of {word.within}"
+            draft.report("ORC234", word.place, text, do="remind earlier, or give the task more time")
+
+
+def _length(span: timedelta | WorkingTime) -> timedelta:
+    return span.time if isinstance(span, WorkingTime) else span
+
+
+def _not_before(span: timedelta | WorkingTime, within: Any) -> bool:
+    """Only what is measured alike can be compared."""
+    alike = type(span) is type(within) and getattr(span, "calendar", "") == getattr(within, "calendar", "")
+    return alike and _length(span) >= _length(within)
 
 
 def _leaving(draft: Draft, node: Placed) -> None:

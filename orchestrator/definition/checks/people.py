@@ -1,13 +1,19 @@
-"""40x of tasks: four eyes that would be two (404), and tasks that nobody may decide (405)."""
+"""40x of tasks: four eyes that would be two (404), nobody decides (405), limits of authority (406), calendars (407)."""
 
 from __future__ import annotations
 
+import inspect
+import typing
+from collections.abc import Iterator
 from typing import Any
 
+from orchestrator.calendars import CalendarError, calendar
 from orchestrator.definition.draft import Draft
 from orchestrator.definition.emit import people
 from orchestrator.definition.layout import Placed
 from orchestrator.definition.tasks import Task
+from orchestrator.definition.words import WorkingTime, name_of
+from orchestrator.messages import Money
 
 
 def check(draft: Draft) -> None:
@@ -18,6 +24,9 @@ def check(draft: Draft) -> None:
                 if isinstance(other, Task) and draft.reached(node.path):
                     _excluded(draft, node, other)
             _deciders(draft, node, node.word)
+            _limits(draft, node, node.word)
+        for span in _spans(node.word):
+            _calendar(draft, node, span)
 
 
 def _excluded(draft: Draft, node: Placed, other: Task[..., Any, Any]) -> None:
@@ -47,3 +56,53 @@ def _deciders(draft: Draft, node: Placed, word: Task[..., Any, Any]) -> None:
         if len(distinct) < word.votes:
             text = f"{node.label} needs {word.votes} votes, but only {len(distinct)} may decide it"
             draft.report("ORC405", word.place, text, do=do)
+
+
+def _limits(draft: Draft, node: Placed, word: Task[..., Any, Any]) -> None:
+    """Limits need an amount to be held against, and an amount needs limits; each says one thing."""
+    if word.catch_up not in ("each", "last"):
+        draft.report("ORC406", word.place, f"{node.label} has catch_up={word.catch_up!r}", do='write "each" or "last"')
+    if bool(word.limits) != (word.amount is not None):
+        has, lacks = ("limits=", "amount=") if word.limits else ("amount=", "limits=")
+        do = "write both: amount= reads out of what is shown what limits= are held against"
+        draft.report("ORC406", word.place, f"{node.label} has {has}, but no {lacks}", do=do)
+        return
+    seen: set[tuple[str, str]] = set()
+    for limit in word.limits:
+        [entry] = people(limit.to)
+        who, currency = next(iter(entry.values())), limit.up_to.currency if limit.up_to is not None else ""
+        if (who, currency) in seen:
+            text = f"{node.label} has two limits of {who}" + (f" in {currency}" if currency else "")
+            draft.report("ORC406", word.place, text, do="keep the one that is meant")
+        seen.add((who, currency))
+    if word.amount is not None:
+        _amount(draft, node, word)
+
+
+def _amount(draft: Draft, node: Placed, word: Task[..., Any, Any]) -> None:
+    """It takes what is shown, and gives Money. A lambda says nothing of types: the kernel looks at what it gives."""
+    amount: Any = word.amount
+    try:
+        parameters = list(inspect.signature(amount).parameters)
+        hints = typing.get_type_hints(amount)
+    except (TypeError, ValueError, NameError):
+        parameters, hints = [""], {}
+    gives = hints.get("return", Money)
+    if len(parameters) != 1 or gives is not Money:
+        text = f"{node.label}: amount={name_of(amount)} does not take what is shown and give Money"
+        draft.report("ORC406", word.place, text, do="write a function of one parameter that returns Money")
+
+
+def _spans(word: object) -> Iterator[WorkingTime]:
+    found = [getattr(word, "within", None)]
+    if isinstance(word, Task):
+        found += [level.after for level in word.escalate] + list(word.remind)
+    return (span for span in found if isinstance(span, WorkingTime))
+
+
+def _calendar(draft: Draft, node: Placed, span: WorkingTime) -> None:
+    try:
+        calendar(span.calendar)
+    except CalendarError as error:
+        do = "name a bundled one, or register yours before the saga is written: orchestrator.calendars.register(…)"
+        draft.report("ORC407", node.word.place, f"{node.label}: {error}", do=do)

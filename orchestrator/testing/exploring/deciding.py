@@ -42,7 +42,7 @@ def why_not(seen: Seen, vote: Vote, fact: Fact) -> str:
         cast["by"]
         for key, other in story.facts.items()
         if node_path(key) in node.exclude_tasks
-        for cast in other.votes  # those that an amendment made void are none
+        for cast in (*other.votes, *other.void)
     }
     to = list(fact.task["to"]) + [entry for level in node.escalate[: fact.level] for entry in level.to]
     names = {vote.by, vote.on_behalf_of} - {""}
@@ -51,7 +51,7 @@ def why_not(seen: Seen, vote: Vote, fact: Fact) -> str:
         "the saga goes back": story.phase not in ("forward", "on_failed"),
         "it came too late": vote.received_at >= fact.task["expires"],
         "the person is excluded": vote.by in fact.task["excluded"] or vote.by in others,
-        "they vote for somebody excluded": bool(vote.on_behalf_of) and vote.on_behalf_of in fact.task["excluded"],
+        "they stand in for nobody": bool(vote.on_behalf_of),
         "the person has voted": any(cast["by"] == vote.by for cast in fact.votes),
         "another subject is shown": vote.subject_hash != fact.task["hash"],
         "the person is not eligible": not any(e.get("person") in names or e.get("role") in vote.roles for e in to),
@@ -293,7 +293,7 @@ def _limits(seen: Seen, record: Record) -> None:
     """A limit of the definition is the record's, and a subscription takes what it may."""
     node: Any = seen.story.node(record.activity)
     within = node.within
-    if within is not None and within.ms is not None and within.function is None:
+    if within is not None and within.ms is not None and not within.calendar:
         due = seen.now + within.ms * MS
         seen.demand(record.data.get("due") == due, f"{record.activity}: due {record.data.get('due')}, must be {due}")
     if getattr(node, "since", None) and "[" in record.activity:

@@ -181,7 +181,7 @@ def _voted(seen: Seen, record: Record, data: Data) -> None:
 def _amended(seen: Seen, record: Record, data: Data) -> None:
     fact = seen.story.facts[record.activity]
     fact.task = dict(fact.task, hash=data["hash"], shown=data["shown"])
-    fact.votes = []
+    fact.void, fact.votes = fact.void + fact.votes, []
     seen.story.stuck.pop(f"!{record.activity}", None)
     consume(seen, data)
 
@@ -189,7 +189,7 @@ def _amended(seen: Seen, record: Record, data: Data) -> None:
 @learns("task.amend_failed")
 def _amend_failed(seen: Seen, record: Record, data: Data) -> None:
     fact = seen.story.facts[record.activity]
-    fact.task, fact.votes = dict(fact.task, hash=""), []
+    fact.task, fact.void, fact.votes = dict(fact.task, hash=""), fact.void + fact.votes, []
     consume(seen, data)
 
 

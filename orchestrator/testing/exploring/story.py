@@ -77,6 +77,7 @@ class Fact:
     mode: str = ""  # of a scope: open | interrupted | failing | undoing
     task: dict[str, Any] = field(default_factory=dict)
     votes: list[dict[str, Any]] = field(default_factory=list)
+    void: list[dict[str, Any]] = field(default_factory=list)  # votes of earlier rounds
     level: int = 0
     proposal: tuple[str, str, int] | None = None  # who, outcome, version
     early: bool = False  # a child that completed while it was asked to undo itself

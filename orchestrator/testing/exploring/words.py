@@ -19,6 +19,7 @@ from orchestrator.kernel.inputs import (
     Resume,
     SendRefused,
     Start,
+    TaskAct,
     TimerDue,
     UndoAsked,
     Vote,
@@ -93,6 +94,11 @@ def _vote(given: Vote) -> str:
     return f"{given.by}{for_} votes {given.answer.get('outcome')} on {given.activity}"
 
 
+def _task_act(given: TaskAct) -> str:
+    to = f" to {list(given.to)}" if given.to else ""
+    return f"{given.by}: {given.act}{to} on {given.activity}"
+
+
 def _operate(given: Operate) -> str:
     outcome = f" as {given.outcome}" if given.outcome else ""
     return f"operator {given.by}: {given.act}{outcome} {given.place}, as stuck in record {given.version}"
@@ -112,6 +118,7 @@ TELLERS: dict[type, Any] = {
     TimerDue: _timer,
     Arrived: lambda given: f"event {given.type}, key {given.key}, {given.event_id}",
     Vote: _vote,
+    TaskAct: _task_act,
     ChildAnswer: _child,
     UndoAsked: lambda given: "the parent asks for the undo",
     Cancel: lambda given: f"{given.by} cancels: {given.reason}",

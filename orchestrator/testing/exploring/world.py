@@ -117,12 +117,12 @@ class World:
         def wrap(key: str, call: Callable[..., Any]) -> Callable[..., Any]:
             salt = crc32(key.encode())
 
-            def called(**arguments: Any) -> Any:
+            def called(*given: Any, **arguments: Any) -> Any:
                 rate = self.faults.rates.raises
                 if rate and (salt ^ self._turns * 2654435761) % 997 < rate * 997:
                     self.faults.fired["raises"] += 1
                     raise SimulatedError(f"{key} in turn {self._turns}")
-                return call(**arguments)
+                return call(*given, **arguments)
 
             return called
 
