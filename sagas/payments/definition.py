@@ -1,7 +1,8 @@
 """Payments under dual control: hold → first approval → second approval → release, or expire.
 
 Maker and checker are never one person: whoever entered the payment and whoever gets it decide nothing about it, and the
-second approval is given by somebody who did not give the first. From the committee's amount on, the second approval
+second approval is given by somebody who did not give the first. An approver's authority ends at an amount; a senior's
+does not. From the committee's amount on, the second approval
 takes two members of the treasury committee. Until the money moves, a payment that is rejected, expired or withdrawn
 only gives its hold free.
 """
@@ -31,6 +32,8 @@ from orchestrator import (
     Decision,
     Escalate,
     Failure,
+    Limit,
+    Money,
     Person,
     Retry,
     Role,
@@ -51,6 +54,13 @@ from sagas.payments.settings import payment_settings
 APPROVERS, SENIORS = Role("payments-approver"), Role("payments-senior")
 COMMITTEE, SUPERVISORS = Role("treasury-committee"), Role("payments-supervisor")
 COMMITTEE_VOTES = 2
+# Who may agree to how much. A currency that is not named here is nobody's but the seniors' and the supervisors'.
+LIMITS = [
+    Limit(APPROVERS, Money("500000", "EUR")),
+    Limit(APPROVERS, Money("500000", "USD")),
+    Limit(SENIORS),
+    Limit(SUPERVISORS),
+]
 
 REJECTED, EXPIRED, WITHDRAWN = "rejected by an approver", "not approved in time", "withdrawn by the requester"
 _DENIALS = {REJECTED: Denial.REJECTED, EXPIRED: Denial.EXPIRED, WITHDRAWN: Denial.WITHDRAWN}
@@ -120,6 +130,10 @@ def cancel_hold(held: PaymentHeld) -> CancelHold:
     return CancelHold(hold_id=held.hold_id)
 
 
+def amount_of(shown: PaymentToApprove) -> Money:
+    return Money(shown.amount, shown.currency)
+
+
 def shown(request: ApprovalRequired, first: Decision | None = None) -> PaymentToApprove:
     """What an approver sees; the second one sees who was the first."""
     return PaymentToApprove(
@@ -136,10 +150,12 @@ def shown(request: ApprovalRequired, first: Decision | None = None) -> PaymentTo
 
 
 @task(
-    to=APPROVERS,
+    to=[APPROVERS, SENIORS],
     within=approval_within,
     exclude=[parties],
     escalate=[Escalate(after=timedelta(hours=4), to=SUPERVISORS)],
+    amount=amount_of,
+    limits=LIMITS,
 )
 def first_approval(request: ApprovalRequired) -> PaymentToApprove:
     """Approve the payment if the invoice is there, and account and amount agree with it."""

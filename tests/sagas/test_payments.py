@@ -30,6 +30,7 @@ from orchestrator.testing import (
     cancelled,
     compensated,
     decided,
+    delegated,
     denied,
     elapsed,
     ended,
@@ -202,9 +203,35 @@ def test_the_first_approver_does_not_give_the_second_approval() -> None:
 
 
 def test_the_excluded_stay_excluded_when_they_vote_for_somebody_else() -> None:
-    """A substitute gains no rights, and gives none."""
-    vote = decided(first_approval, APPROVE, by="dora", on_behalf_of="tom")
-    first().when(vote).then(denied("excluded"))
+    """A substitute gains no rights, and who is excluded hands none on."""
+    spec = first().when(delegated(first_approval, by="ana", to="tom")).then(denied("excluded"))
+    spec.when(delegated(first_approval, by="tom", to="dora")).then(denied("excluded"))
+    spec.when(delegated(first_approval, by="ana", to="dora"))
+    spec.when(decided(first_approval, APPROVE, by="dora", on_behalf_of="ana", roles=()))
+    spec.then(entered(PaymentState.FIRST_APPROVED), opened(second_approval))
+    for person in ("dora", "ana"):
+        spec.when(decided(second_approval, APPROVE, by=person)).then(denied("excluded"))
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "role", "code"),
+    [
+        (500_000, "EUR", "payments-approver", ""),
+        (500_001, "EUR", "payments-approver", "over_limit"),
+        (500_000, "USD", "payments-approver", ""),
+        (10, "SEK", "payments-approver", "over_limit"),
+        (10, "SEK", "payments-senior", ""),
+        (VERY_LARGE, "EUR", "payments-senior", ""),
+    ],
+)
+def test_an_approvers_authority_ends_at_an_amount(amount: int, currency: str, role: str, code: str) -> None:
+    """Per currency, and none is converted; who holds both roles has the greater authority."""
+    spec = given(payment_approval, request(amount, currency=currency), HELD)
+    spec.when(decided(first_approval, APPROVE, by="ana", roles=(role,)))
+    if code:
+        spec.then(denied(code))
+        spec.when(decided(first_approval, APPROVE, by="ana", roles=(role, "payments-senior")))
+    assert entered(PaymentState.FIRST_APPROVED).fits(spec.outputs[-2])
 
 
 def test_a_role_of_the_first_step_does_not_decide_the_second() -> None:
