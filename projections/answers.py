@@ -305,13 +305,13 @@ class Level:
 
     key: str
     label: str
+    meaning: str
     unit: str
     value: float | None
     part: int
     whole: int
     target: float | None
     at_least: bool
-    meaning: str
 
     @property
     def good(self) -> bool | None:

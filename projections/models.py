@@ -7,160 +7,124 @@ Rules of this file
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from datetime import datetime, timedelta
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from projections.answers import (
-    Answer,
-    AuditEntry,
-    AuditFilter,
-    Bottleneck,
-    Decision,
-    Journey,
-    PendingApproval,
-    Progress,
-    ProjectionState,
-    Series,
-    Tiles,
-    Timeline,
-)
+from orchestrator.messages.customers import CustomerView
+from orchestrator.store.postgres import PostgresStore
+from projections.answers import Complete, ProjectionState
+from projections.approval_queries import ApprovalQueries
+from projections.audit_queries import AuditQueries
+from projections.customer_queries import CustomerQueries
+from projections.feed import SQL as FEED
+from projections.level_queries import LevelQueries
+from projections.reading import Reader, instant
+from projections.registry import projections
+from projections.runner import SQL as SLOTS
+from projections.timeline_queries import TimelineQueries
 
-
-class ApprovalQueries:
-    """Pending approvals, now and at any past instant."""
-
-    async def as_of(
-        self,
-        tenant: str,
-        at: datetime | None = None,
-        *,
-        candidates: Sequence[str] = (),
-        name: str | None = None,
-        limit: int = 50,
-        cursor: str = "",
-    ) -> Answer[PendingApproval]:
-        """What was pending at an instant (None: now), due first. `candidates`: `person:maria`, `role:manager`."""
-        raise NotImplementedError
-
-    async def decided_by(
-        self, tenant: str, person: str, *, since: datetime | None = None, limit: int = 50, cursor: str = ""
-    ) -> Answer[Decision]:
-        """The votes of a person, newest first, with their evidence."""
-        raise NotImplementedError
-
-    async def history(self, tenant: str, saga_id: str, activity: str) -> Answer[PendingApproval]:
-        """Every state of one task, oldest first."""
-        raise NotImplementedError
-
-
-class AuditQueries:
-    """The audit trail."""
-
-    async def search(
-        self,
-        tenant: str,
-        wanted: AuditFilter | None = None,
-        *,
-        as_of: datetime | None = None,
-        limit: int = 50,
-        cursor: str = "",
-        count: bool = False,
-    ) -> Answer[AuditEntry]:
-        """Records, newest first. `as_of`: only what was written by then. `count`: with how many there are."""
-        raise NotImplementedError
-
-    def export(
-        self, tenant: str, wanted: AuditFilter | None = None, *, format_: str = "csv", as_of: datetime | None = None
-    ) -> AsyncIterator[bytes]:
-        """The same as a stream of bytes, `csv` or `jsonl`; the last line is the manifest."""
-        raise NotImplementedError
-
-
-class TimelineQueries:
-    """Where sagas stand, what remains, and where they wait."""
-
-    async def of(self, tenant: str, saga_id: str) -> Timeline | None:
-        """One saga in time."""
-        raise NotImplementedError
-
-    async def risky(self, tenant: str, *, limit: int = 50, cursor: str = "") -> Answer[Journey]:
-        """Sagas that something is due in, the next due first: those overdue lead."""
-        raise NotImplementedError
-
-    async def search(
-        self,
-        tenant: str,
-        *,
-        name: str | None = None,
-        version: int | None = None,
-        business_key: str | None = None,
-        customer: str | None = None,
-        phase: str | None = None,
-        outcome: str | None = None,
-        place: str | None = None,
-        stuck: bool | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        limit: int = 50,
-        cursor: str = "",
-    ) -> Answer[Journey]:
-        """Sagas, newest first."""
-        raise NotImplementedError
-
-    async def bottlenecks(self, tenant: str, *, name: str | None = None) -> Answer[Bottleneck]:
-        """Where sagas stand, the most crowded first."""
-        raise NotImplementedError
-
-
-class CustomerQueries:
-    """What customers may see."""
-
-    async def progress(self, tenant: str, business_key: str, customer: str | None = None) -> Progress | None:
-        """A customer's saga in plain words. `customer`: it must be theirs. None: no such saga, or nothing exposed."""
-        raise NotImplementedError
-
-
-class LevelQueries:
-    """Service levels."""
-
-    async def tiles(self, tenant: str, *, window: timedelta = timedelta(days=30), name: str = "") -> Tiles:
-        """All levels of a window that ends now; `name` "": over all definitions."""
-        raise NotImplementedError
-
-    async def series(
-        self, tenant: str, key: str, *, window: timedelta = timedelta(days=30), name: str = "", points: int = 30
-    ) -> Series:
-        """The trend of one level."""
-        raise NotImplementedError
-
-    async def names(self, tenant: str) -> tuple[str, ...]:
-        """The definitions that have figures."""
-        raise NotImplementedError
+WAIT_SECONDS_FIRST, WAIT_SECONDS_NEXT_MAX = 0.01, 0.1
+BEHIND_SECONDS = 10.0
 
 
 class Models:
-    """All read models."""
+    """All read models. `views`: what customers may see, by saga."""
 
-    approvals: ApprovalQueries
-    audit: AuditQueries
-    timelines: TimelineQueries
-    customers: CustomerQueries
-    levels: LevelQueries
+    def __init__(self, store: PostgresStore, views: Mapping[str, CustomerView] | None = None) -> None:
+        self._store = store
+        reader = Reader(store)
+        self.approvals = ApprovalQueries(reader)
+        self.audit = AuditQueries(reader)
+        self.timelines = TimelineQueries(reader)
+        self.customers = CustomerQueries(reader, views or {})
+        self.levels = LevelQueries(reader)
 
     async def states(self) -> Sequence[ProjectionState]:
-        """How every projection is."""
-        raise NotImplementedError
+        """How every projection is; one that is being rebuilt has two rows."""
+        async with self._store.pools.connection("read") as connection:
+            rows = await connection.fetch(SLOTS["all"])
+            head = (await connection.fetch(FEED["head"]))[0]
+        versions = {made.name: made.version for made in projections()}
+        found = [_state(row, versions[row["projection"]], head) for row in rows if row["projection"] in versions]
+        known = {state.name for state in found}
+        absent = Complete(0, head["head"], None)
+        found += [
+            ProjectionState(name, "behind", "a", 0, version, absent, 0, "", "it has not run yet", 0, None)
+            for name, version in versions.items()
+            if name not in known
+        ]
+        return sorted(found, key=lambda state: (state.name, state.state == "rebuilding", state.slot))
 
     async def wait_for(
         self, token: str, *, projections: Sequence[str] = (), seconds_max: float = 2.0, tenant: str = "main"
     ) -> bool:
         """Waits until the projections (none named: all) hold what a token stands for; False when the time is over.
 
-        A token is `<saga id>@<record version>` or a global position.
+        A token is `<saga id>@<record version>`, of any act's answer, or a global position. Raises ValueError for one
+        that is neither. A record of another tenant is never waited for.
         """
-        raise NotImplementedError
+        loop = asyncio.get_running_loop()
+        over, pause = loop.time() + seconds_max, WAIT_SECONDS_FIRST
+        wanted = int(token) if token.isascii() and token.isdigit() else 0
+        while True:
+            wanted = wanted or await self._position(token, tenant)
+            if wanted and await self._reached(projections) >= wanted:
+                return True
+            if loop.time() >= over:
+                return False
+            await asyncio.sleep(min(pause, max(0.0, over - loop.time())))
+            pause = min(pause * 1.5, WAIT_SECONDS_NEXT_MAX)
+
+    async def _reached(self, names: Sequence[str]) -> int:
+        """The position that all of them have reached."""
+        async with self._store.pools.connection("read") as connection:
+            rows = await connection.fetch(SLOTS["all"])
+        live = {row["projection"]: row["position"] for row in rows if row["live"]}
+        return min((live.get(name, 0) for name in names or [made.name for made in projections()]), default=0)
+
+    async def _position(self, token: str, tenant: str) -> int:
+        """The global position of a token's record; 0 where it has none yet."""
+        saga_id, sign, version = token.rpartition("@")
+        if not sign or not (version.isascii() and version.isdigit()) or len(version) > 9 or "\0" in saga_id:
+            raise ValueError(f"token {token[:80]!r}: write <saga id>@<record>, or a position")
+        await self._store.seal()
+        async with self._store.pools.connection("read") as connection:
+            await connection.begin("READ ONLY")
+            try:
+                await connection.fetch(SLOTS["read_as"], tenant)
+                rows = await connection.fetch(FEED["position_of"], saga_id, int(version))
+            finally:
+                await connection.roll_back()
+        return rows[0]["position"] if rows else 0
 
 
 def token_of(saga_id: str, record: int) -> str:
     """The token of an act: what its answer names is what a following page waits for."""
     return f"{saga_id}@{record}"
+
+
+def _state(row: Any, code_version: int, head: Any) -> ProjectionState:
+    until = row["read_until"]
+    age = max(0, head["now"] - until) / 1_000_000 if head["head"] > row["position"] and until else 0.0
+    if not row["live"]:
+        state = "rebuilding"
+    elif row["stopped"]:
+        state = "stopped"
+    elif row["version"] != code_version:
+        state = "outdated"
+    else:
+        state = "behind" if age > BEHIND_SECONDS or (head["head"] and not row["position"]) else "running"
+    return ProjectionState(
+        name=row["projection"],
+        state=state,
+        slot=row["slot"],
+        version=row["version"],
+        code_version=code_version,
+        complete=Complete(row["position"], max(head["head"], row["position"]), instant(until) if until else None, age),
+        records=row["records"],
+        checksum=row["checksum"].hex(),
+        reason=row["stopped"],
+        stopped_position=row["stopped_position"],
+        updated_at=instant(row["updated_at"]) if row["updated_at"] else None,
+    )

@@ -27,6 +27,7 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 T = TypeVar("T")
 
 REPORT_CONNECTIONS = 1  # for benches and the like: whole tables, one after the other
+PROJECTION_CONNECTIONS = 5  # one for each projection, and for what they look up meanwhile; opened only where they run
 
 # What the server or the network does to a connection, not what a statement did wrong: trying again may help.
 _TRANSIENT = (
@@ -92,6 +93,7 @@ class Pools:
             "work": limits.work_connections,
             "read": limits.read_connections,
             "report": REPORT_CONNECTIONS,
+            "projection": PROJECTION_CONNECTIONS,
         }
         self._pools: dict[str, Pool] = {}
         self._opening = asyncio.Lock()

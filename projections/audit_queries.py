@@ -1,0 +1,203 @@
+"""Questions about the audit trail: search, and export of the same.
+
+Rules of this file
+- What the first page could see is what all pages show: its position goes along in the cursor, and into the manifest.
+- A count is exact, or says that it is not.
+- A cell of an export that a spreadsheet would take for a formula begins with an apostrophe.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any, Literal
+
+import orjson
+
+from orchestrator.messages.canonical import canonical_bytes, instant_text
+from orchestrator.store.sql import load_queries
+from projections.answers import Answer, AuditEntry, AuditFilter, Count, Manifest
+from projections.reading import Asked, Reader, cursor_of, instant, microseconds, paged, rows_wanted
+
+SQL = load_queries("projections", "audit.sql")
+COUNTED_MAX = 10_000
+EXPORT_PAGE_ROWS = 1_000
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n")
+COLUMNS = (
+    "position", "at", "saga_id", "record", "saga_name", "saga_version", "business_key", "customer", "type", "activity",
+    "actor", "outcome", "causation_id", "hash", "data",
+)  # fmt: skip
+_LAST = 2**63 - 1
+
+Format = Literal["csv", "jsonl"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Where a page goes on, and what the first one could see."""
+
+    before_at: int
+    before: int
+    up_to: int
+    as_of: int
+
+
+class AuditQueries:
+    """The audit trail."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def search(
+        self,
+        tenant: str,
+        wanted: AuditFilter | None = None,
+        *,
+        as_of: datetime | None = None,
+        limit: int = 50,
+        cursor: str = "",
+        count: bool = False,
+    ) -> Answer[AuditEntry]:
+        """Records, newest first. `as_of`: only what was written by then. `count`: with how many there are.
+
+        Raises BadCursorError.
+        """
+        held = cursor_of(cursor, (int, int, int, int))
+        chosen = wanted or AuditFilter()
+        latest = microseconds(as_of) if as_of is not None else _LAST - 1
+
+        async def question(asked: Asked) -> Answer[AuditEntry]:
+            seen = _Seen(*held) if held else _Seen(_LAST, _LAST, asked.complete.position, min(latest, asked.now))
+            types = await self._types(asked, tenant, chosen.action)
+            since, until = _span(chosen, seen)
+            filters = _filters(chosen)
+            place = (tenant, seen.before_at, seen.before, rows_wanted(limit), seen.up_to, since, until)
+            if types is not None and len(types) > 1:
+                rows = await asked.fetch(SQL["search_types"], *place, *filters, types)
+            else:
+                rows = await asked.fetch(SQL["search"], *place, *filters, types[0] if types else chosen.action)
+            shown, following = paged(
+                rows, limit, lambda row: (row["recorded_at"], row["position"], seen.up_to, seen.as_of)
+            )
+            counted = None
+            if count:
+                exact = [chosen.action] if chosen.action and not types else types
+                found = await asked.fetch(
+                    SQL["count"], tenant, COUNTED_MAX + 1, seen.up_to, since, until, *filters, exact
+                )
+                counted = Count(min(found[0]["n"], COUNTED_MAX), found[0]["n"] <= COUNTED_MAX)
+            complete = replace(asked.complete, position=seen.up_to)
+            return Answer(tuple(map(_entry, shown)), complete, following, instant(seen.as_of), counted)
+
+        return await self._reader.ask(tenant, "audit", question)
+
+    async def export(
+        self,
+        tenant: str,
+        wanted: AuditFilter | None = None,
+        *,
+        format_: Format = "csv",
+        as_of: datetime | None = None,
+    ) -> AsyncIterator[bytes]:
+        """The same as a stream of bytes, `csv` or `jsonl`; the last line is the manifest. Raises ValueError."""
+        if format_ not in ("csv", "jsonl"):
+            raise ValueError(f"format {format_!r}: there are csv and jsonl")
+        digest, rows, cursor = hashlib.sha256(), 0, ""
+        if format_ == "csv":
+            heading = csv_line(COLUMNS)
+            digest.update(heading)
+            yield heading
+        while True:
+            page = await self.search(tenant, wanted, as_of=as_of, limit=EXPORT_PAGE_ROWS, cursor=cursor)
+            lines = b"".join(_line(entry, format_) for entry in page.items)
+            rows += len(page.items)
+            digest.update(lines)
+            if lines:
+                yield lines
+            if not page.next:
+                break
+            cursor = page.next
+        assert page.as_of is not None
+        manifest = Manifest(
+            format=format_,
+            filter={name: _shown(value) for name, value in asdict(wanted or AuditFilter()).items() if value},
+            as_of=page.as_of,
+            rows=rows,
+            sha256=digest.hexdigest(),
+            complete_up_to=page.complete.position,
+            columns=COLUMNS,
+        )
+        plain = canonical_bytes({name: _shown(value) for name, value in asdict(manifest).items()})
+        yield csv_line(("#manifest", plain.decode())) if format_ == "csv" else b'{"manifest":' + plain + b"}\n"
+
+    @staticmethod
+    async def _types(asked: Asked, tenant: str, action: str | None) -> list[str] | None:
+        """The types that a prefix (`task.`) stands for; None where none was asked for, or nothing is like it."""
+        if not action or not action.endswith("."):
+            return None
+        rows = await asked.fetch(SQL["types"], tenant, action, action[:-1] + chr(ord(".") + 1))
+        return [row["type"] for row in rows] or None
+
+
+def csv_line(cells: Sequence[Any]) -> bytes:
+    """One line of CSV (RFC 4180), safe to open in a spreadsheet."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\r\n").writerow([safe_cell(cell) for cell in cells])
+    return out.getvalue().encode()
+
+
+def safe_cell(cell: Any) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    text = str(cell)
+    return f"'{text}" if text.startswith(FORMULA_SIGNS) else text
+
+
+def _line(entry: AuditEntry, format_: Format) -> bytes:
+    plain = {name: _shown(getattr(entry, name)) for name in COLUMNS}
+    if format_ == "jsonl":
+        return canonical_bytes(plain) + b"\n"
+    plain["data"] = canonical_bytes(plain["data"]).decode()
+    return csv_line([plain[name] for name in COLUMNS])
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return instant_text(value)
+    return list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
+
+
+def _span(wanted: AuditFilter, seen: _Seen) -> tuple[int, int]:
+    since = microseconds(wanted.since) if wanted.since is not None else 0
+    until = microseconds(wanted.until) if wanted.until is not None else _LAST
+    return since, min(until, seen.as_of + 1)
+
+
+def _filters(wanted: AuditFilter) -> tuple[str | None, ...]:
+    found = (wanted.saga, wanted.business_key, wanted.actor, wanted.customer, wanted.outcome, wanted.name)
+    # What PostgreSQL cannot hold is in no row either.
+    return tuple(value if value is None else value.replace("\0", "�") for value in found)
+
+
+def _entry(row: Any) -> AuditEntry:
+    fields = orjson.loads(row["body"])
+    return AuditEntry(
+        position=row["position"],
+        at=instant(row["recorded_at"]),
+        saga_id=row["saga_id"],
+        record=row["version"],
+        saga_name=row["name"],
+        saga_version=row["definition_version"],
+        business_key=row["business_key"],
+        customer=row["customer"],
+        type=row["type"],
+        activity=row["activity"],
+        actor=row["actor"],
+        outcome=row["outcome"],
+        causation_id=fields["causation"],
+        hash=row["hash"].hex(),
+        data=fields["data"],
+    )
