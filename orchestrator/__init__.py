@@ -36,6 +36,7 @@ from orchestrator.messages import (
     Approval,
     Command,
     Context,
+    CustomerView,
     Decision,
     Done,
     Event,
@@ -52,8 +53,8 @@ from orchestrator.messages import (
 )
 
 __all__ = [
-    "Approval", "Command", "Context", "Decision", "Done", "Escalate", "Event", "Failure", "Form", "Key", "Limit",
-    "Money", "Person", "Personal", "Refused", "Reply", "Retry", "Role", "Saga", "Verdict", "WorkingTime", "call",
-    "choose", "compute", "delay", "end", "enter", "fail", "for_each", "keep", "leave", "parallel", "pivot", "publish",
-    "repeat", "scope", "step", "task", "wait_for", "when",
+    "Approval", "Command", "Context", "CustomerView", "Decision", "Done", "Escalate", "Event", "Failure", "Form", "Key",
+    "Limit", "Money", "Person", "Personal", "Refused", "Reply", "Retry", "Role", "Saga", "Verdict", "WorkingTime",
+    "call", "choose", "compute", "delay", "end", "enter", "fail", "for_each", "keep", "leave", "parallel", "pivot",
+    "publish", "repeat", "scope", "step", "task", "wait_for", "when",
 ]  # fmt: skip

@@ -25,7 +25,8 @@ from orchestrator.notices.settings import NoticeSettings
 PREFIX = "ORCHESTRATOR_"
 OWN_LOG = "postgres://"  # as broker URL: the log lies in the database of the store
 
-ROLES = ("coordinator", "relay", "timers", "api", "participants", "notices")  # notices: where a channel is configured
+# notices: where a channel is configured
+ROLES = ("coordinator", "relay", "timers", "api", "participants", "projections", "notices")
 
 FOUR_EYES = frozenset({"done", "value", "skip"})
 
@@ -158,6 +159,14 @@ class Settings(NoticeSettings):
     ]
     outbox_keep_ms: Annotated[
         int, _number(604_800_000, 1, 31_536_000_000, "How long sent rows are kept to send again.")
+    ]
+
+    # --- read models ---
+    projection_records_max: Annotated[int, _number(1_000, 1, 20_000, "Records in one transaction of a read model.")]
+    projection_poll_ms: Annotated[int, _number(200, 10, 60_000, "How often an idle read model looks for records.")]
+    projection_percent_max: Annotated[
+        int,
+        _number(20, 1, 100, "How much of its time a read model may work in a process that also decides; lagging."),
     ]
 
     relay_shard: Annotated[int, _number(0, 0, 1_023, "Which part of the sagas this process looks for in the outbox.")]

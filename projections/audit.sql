@@ -68,7 +68,7 @@ FROM (
       AND ($11::text IS NULL OR name = $11)
       AND ($12::text[] IS NULL OR type = ANY ($12))
     LIMIT $2
-) AS some
+) AS counted
 
 -- name: held
 -- How many positions of a range have their row.

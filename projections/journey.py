@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.kernel.folding import evolve
@@ -65,6 +65,7 @@ class JourneyFold:
 
     state: State = field(default_factory=State)
     stays: dict[tuple[str, str], Stay] = field(default_factory=dict)  # (activity, "" or "undo")
+    stuck: dict[str, int] = field(default_factory=dict)  # place to since when
     started_at: int = 0
     changed_at: int = 0
     ended_at: int = 0
@@ -81,12 +82,18 @@ class JourneyFold:
             if record.type == "saga.started":
                 self._count(at, "started")
         spans = list(self._move(record))
+        if self.state.stuck or self.stuck:
+            self.stuck = {place: self.stuck.get(place, at) for place in self.state.stuck}
         self._end(record)
         return spans
 
     def places(self) -> list[Stay]:
-        """Where it stands, longest first."""
-        return sorted(self.stays.values(), key=lambda stay: (stay.since, stay.activity))
+        """Where it stands, longest first. A place that only a person can move is a stay, whatever it is else."""
+        found = {stay.activity: stay for stay in self.stays.values()}
+        for place, since in self.stuck.items():
+            activity = self.state.stuck[place].activity or place[1:]
+            found[activity] = replace(found.get(activity, Stay(activity, "", since)), kind="stuck")
+        return sorted(found.values(), key=lambda stay: (stay.since, stay.activity))
 
     @property
     def due(self) -> int:

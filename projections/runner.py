@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Any, Protocol
 
 import structlog
@@ -84,7 +85,11 @@ class Checkpoint:
 
 
 class Runner:
-    """Runs one projection. `blocking`: while it is stopped, this process is not ready (it has nothing else to do)."""
+    """Runs one projection.
+
+    `share`: of its time that it may work, so that a process that decides too stays quick while a read model catches up.
+    `blocking`: while it is stopped, this process is not ready (it has nothing else to do).
+    """
 
     def __init__(
         self,
@@ -94,6 +99,7 @@ class Runner:
         *,
         batch_records: int,
         poll_ms: int,
+        share: float = 1.0,
         blocking: bool = False,
         live: bool = True,
     ) -> None:
@@ -101,11 +107,13 @@ class Runner:
         self.stopped = ""  # why it does not get on, "" while it does
         self._store, self._feed = store, feed
         self._batch, self._poll_ms, self._blocking, self._live = batch_records, poll_ms, blocking, live
+        self._rest = 1 / share - 1  # how long it pauses for the time that a batch took
         self._known: Checkpoint | None = None
 
     async def run(self, stopping: Stopping, pulse: Pulse) -> None:
         """Takes records in until asked to stop."""
         while not stopping:
+            began = perf_counter()
             try:
                 taken = await self.step()
             except ProjectionError as error:
@@ -120,7 +128,8 @@ class Runner:
                 pause = STOPPED_RETRY_MS
             else:
                 self.stopped = ""
-                pause = 0 if taken else STANDBY_MS if taken is None else self._poll_ms
+                resting = (perf_counter() - began) * 1000 * self._rest
+                pause = resting if taken else STANDBY_MS if taken is None else self._poll_ms
             if self.stopped and self._blocking:
                 pulse.trouble(self.stopped)
             else:

@@ -13,7 +13,7 @@ from orchestrator.kernel.graph import Graph, node_path
 from orchestrator.store.queries import SQL as STORE_SQL
 from projections.answers import Answer, Bottleneck, Journey, Passed, Place, Sla, Timeline
 from projections.contract import FOREVER
-from projections.forecast import Ahead, Usual, ahead
+from projections.forecast import PLACES, Ahead, Usual, ahead
 from projections.journeys import SQL
 from projections.reading import Asked, Reader, cursor_of, ended, instant, microseconds, paged, rows_wanted, sla_of
 
@@ -111,7 +111,8 @@ async def _usual(asked: Asked, tenant: str, name: str, nodes: Iterable[str]) -> 
 
 
 def _bottleneck(row: Any, usual: Mapping[tuple[str, str], Usual]) -> Bottleneck:
-    known = usual.get((row["name"], row["place"]), Usual())
+    is_usual = row["kind"] in PLACES
+    known = usual.get((row["name"], row["place"]), Usual()) if is_usual else Usual()
     oldest = instant(row["oldest"]) if row["oldest"] else None
     return Bottleneck(
         row["name"], row["place"], row["kind"], row["waiting"], row["overdue"], oldest, known.usual, known.slow
@@ -198,7 +199,7 @@ def _place(stay: Mapping[str, Any], now: int, usual: Mapping[str, Usual]) -> Pla
         since=instant(stay["since"]),
         due=ended(stay["due"]),
         attempts=stay["attempts"],
-        usual_seconds=usual.get(node, Usual()).usual,
+        usual_seconds=usual.get(node, Usual()).usual if stay["kind"] in PLACES else None,
         sla=sla_of(stay["since"], due, now),
     )
 

@@ -56,6 +56,7 @@ from orchestrator.messages import Command, Event
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.work import Outcome
 from orchestrator.store.answers import Answers
+from projections.models import Models
 
 __all__ = [
     "Act", "Acting", "Actor", "Engine", "EngineOf", "RecordView", "RefusedError", "SagaView", "Started", "TaskView",
@@ -76,6 +77,7 @@ class Engine:
         self._publisher = publishing.Publisher(runtime.broker, runtime.catalog)
         self.answers = Answers(runtime.store.pools)
         self.desk = TaskDesk(runtime, self._read)
+        self.models = Models(runtime.store, runtime.catalog.views)  # the read models
 
     async def __aenter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
 from orchestrator.messages.canonical import NotCanonicalError, canonical_bytes, plain
 from orchestrator.messages.contract import Command, Contract, ContractError, Done, Event, Key, Personal, Reply
+from orchestrator.messages.customers import CustomerView
 from orchestrator.messages.envelope import Envelope, EnvelopeError
 from orchestrator.messages.registry import Registry, UnknownTypeError
 from orchestrator.messages.words import (
@@ -19,7 +20,7 @@ from orchestrator.messages.words import (
 )
 
 __all__ = [
-    "Approval", "Command", "Context", "Contract", "ContractError", "Decision", "Done", "Envelope", "EnvelopeError",
-    "Event", "Failure", "Form", "Key", "Money", "NotCanonicalError", "Person", "Personal", "Refused", "Registry",
-    "Reply", "Role", "UnknownTypeError", "Verdict", "Vote", "canonical_bytes", "plain",
+    "Approval", "Command", "Context", "Contract", "ContractError", "CustomerView", "Decision", "Done", "Envelope",
+    "EnvelopeError", "Event", "Failure", "Form", "Key", "Money", "NotCanonicalError", "Person", "Personal", "Refused",
+    "Registry", "Reply", "Role", "UnknownTypeError", "Verdict", "Vote", "canonical_bytes", "plain",
 ]  # fmt: skip

@@ -42,6 +42,7 @@ from orchestrator.store.connections import in_our_words
 from orchestrator.store.migrate import check_schema
 from orchestrator.store.postgres import PostgresStore
 from orchestrator.store.queries import ReadQueries
+from projections.runner import Runner
 
 DECIDING = frozenset({"coordinator", "timers", "api", "relay"})  # a relay gives refused messages back to their sagas
 
@@ -120,6 +121,7 @@ class Runtime:
         self.reconciler: Reconciler | None = None
         self.notices: Notices | None = None
         self.attendants: list[Attendant] = []
+        self.read_models: list[Runner] = []
         self._on_handled = on_handled
         self._supervisor = Supervisor(stop_ms_max=settings.stop_ms_max, stall_exit_ms=settings.stall_exit_ms)
         self._open = AsyncExitStack()
@@ -187,6 +189,8 @@ class Runtime:
             facts |= self.notices.facts()
         if self.intake is not None:
             facts["intake_paused"] = int(self.intake.paused)
+        if self.read_models:
+            facts["read_models_stopped"] = sum(bool(runner.stopped) for runner in self.read_models)
         return Health(self._supervisor.ready, tuple(self._supervisor.health()), facts)
 
     async def _check_schema(self) -> None:
@@ -220,6 +224,11 @@ class Runtime:
             self._timer_loops()
         if "notices" in self.roles and self.settings.notices_wanted:
             self._notice_loops()
+        if "projections" in self.roles:
+            alone = self.roles == {"projections"}
+            self.read_models = parts.read_models(self.settings, self.catalog, self.store, alone=alone)
+            for runner in self.read_models:
+                self._beating(f"read-model-{runner.projection.name}", runner.run)
         for attendant in self.attendants:
             self._loop(attendant.name, attendant.run, attendant.pulse)
         if self.relay is not None:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from orchestrator.kernel.graph import Graph, Program, PublishNode, ScopeNode, StepNode, TaskNode, WaitNode
 from orchestrator.messages.contract import Contract, ContractError, Done, Event
+from orchestrator.messages.customers import CustomerView
 from orchestrator.messages.protocol import SAGAS_TOPIC, commands_topic, events_topic, replies_topic
 from orchestrator.messages.registry import Registry
 
@@ -101,6 +102,7 @@ class Catalog:
     sagas: dict[tuple[str, int], InstalledSaga] = field(default_factory=dict)
     newest: dict[str, InstalledSaga] = field(default_factory=dict)
     participants: list[Any] = field(default_factory=list)
+    views: dict[str, CustomerView] = field(default_factory=dict)  # by saga: what customers may see
     registry: Registry = field(default_factory=lambda: Registry([Done]))
     routes: Routes = field(init=False)
     programs: dict[tuple[str, int], Program] = field(default_factory=dict)
@@ -109,7 +111,7 @@ class Catalog:
         self.routes = _routes([])
 
     @classmethod
-    def of(cls, sagas: Iterable[Any], participants: Iterable[Any] = ()) -> Catalog:
+    def of(cls, sagas: Iterable[Any], participants: Iterable[Any] = (), views: Iterable[CustomerView] = ()) -> Catalog:
         """The catalog of these sagas, the ones that they call included."""
         catalog = cls()
         for saga in sagas:
@@ -117,6 +119,9 @@ class Catalog:
         for app in participants:
             if app not in catalog.participants:
                 catalog.participants.append(app)
+        for view in views:
+            if catalog.views.setdefault(view.saga, view) != view:
+                raise CatalogError(f"there are two customer views of saga {view.saga}: keep the one that is meant")
         catalog.routes = _routes(list(catalog.sagas.values()))
         return catalog
 
@@ -128,18 +133,20 @@ class Catalog:
 
         sagas: list[Any] = []
         participants: list[Any] = []
+        views: list[CustomerView] = []
         for name in modules:
             before = len(sagas)
             for module in _modules(name):
                 values = list(vars(module).values())
                 sagas += [value for value in values if isinstance(value, Saga)]
                 participants += [value for value in values if isinstance(value, Participant)]
+                views += [value for value in values if isinstance(value, CustomerView)]
             if len(sagas) == before:
                 raise CatalogError(
                     f"module {name} holds no saga: define one there, in a package below it, or in its submodule "
                     "definition, or set ORCHESTRATOR_SAGAS to the modules that do"
                 )
-        return cls.of(sagas, participants)
+        return cls.of(sagas, participants, views)
 
     def program_for(self, name: str, version: int) -> Program | None:
         """The program for a new saga: of this version, or (0) of the newest one. None where it is not installed."""

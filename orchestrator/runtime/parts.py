@@ -30,6 +30,9 @@ from orchestrator.store.load import Load, LoadQueries
 from orchestrator.store.maintenance import Kept, Maintenance
 from orchestrator.store.postgres import PostgresStore
 from orchestrator.store.queries import ReadQueries
+from projections.feed import Feed
+from projections.registry import customers, projections
+from projections.runner import Runner
 
 # What headers and framing may add to a body: a body that the kernel lets through must fit the broker's limit with them.
 BODY_SHARE_PERCENT = 85
@@ -212,6 +215,23 @@ def reconciler(settings: Settings, store: PostgresStore, coordinator: Coordinato
         orphans=maintenance.orphans,
         trim=maintenance.trim,
     )
+
+
+def read_models(settings: Settings, catalog: Catalog, store: PostgresStore, *, alone: bool) -> list[Runner]:
+    """What keeps the read models up to date. `alone`: this process does nothing else that anybody waits for."""
+    feed = Feed(store, customers(catalog.views))
+    return [
+        Runner(
+            store,
+            feed,
+            made,
+            batch_records=settings.projection_records_max,
+            poll_ms=settings.projection_poll_ms,
+            share=1.0 if alone else settings.projection_percent_max / 100,
+            blocking=alone,
+        )
+        for made in projections()
+    ]
 
 
 def topics(settings: Settings, catalog: Catalog) -> list[TopicSpec]:

@@ -26,8 +26,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 T = TypeVar("T")
 
-REPORT_CONNECTIONS = 1  # for benches and the like: whole tables, one after the other
-PROJECTION_CONNECTIONS = 5  # one for each projection, and for what they look up meanwhile; opened only where they run
+REPORT_CONNECTIONS, PROJECTION_CONNECTIONS = 1, 5  # one table after the other; each read model, and what it looks up
 
 # What the server or the network does to a connection, not what a statement did wrong: trying again may help.
 _TRANSIENT = (

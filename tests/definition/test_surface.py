@@ -6,8 +6,8 @@ import orchestrator
 
 WORDS_MAX = 45
 CONTRACT_WORDS = {
-    "Approval", "Command", "Context", "Decision", "Done", "Event", "Failure", "Form", "Key", "Money", "Person",
-    "Personal", "Refused", "Reply", "Role", "Verdict",
+    "Approval", "Command", "Context", "CustomerView", "Decision", "Done", "Event", "Failure", "Form", "Key", "Money",
+    "Person", "Personal", "Refused", "Reply", "Role", "Verdict",
 }  # fmt: skip
 FLOW_WORDS = {
     "Escalate", "Limit", "Retry", "Saga", "call", "choose", "compute", "delay", "end", "enter", "fail",
