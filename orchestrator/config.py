@@ -71,6 +71,11 @@ class Settings(NoticeSettings):
     api_host: str = Field(default="127.0.0.1", description="Address of the HTTP API; loopback unless set.")
     api_port: Annotated[int, _number(8080, 0, 65_535, "Port of the HTTP API; 0 takes a free one.")]
 
+    # --- pages ---
+    confirm_amount: Annotated[
+        int, _number(0, 0, 10**15, "Decisions on this amount or more, of any currency, are confirmed. 0: only pivots.")
+    ]
+
     # --- the door for starts over HTTP: beyond these they are refused with 429, until it is less ---
     admit_requests_max: Annotated[int, _number(100, 0, 10_000, "Starts under way in this process. 0: no limit.")]
     admit_acts_max: Annotated[

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any
 
-from fastapi import Request
+from orchestrator.pages.formats import DEFAULT_LOCALE, DEFAULT_ZONE, is_locale, is_zone
 
-from orchestrator.api.engine import Acting
-from orchestrator.pages.formats import DEFAULT_LOCALE, DEFAULT_ZONE
-
-Theme = Literal["system", "light", "dark"]
-THEMES: tuple[str, ...] = get_args(Theme)
+THEMES = ("system", "light", "dark")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +21,13 @@ class Profile:
     shortcuts: bool = True
 
 
-async def profile_for(request: Request, actor: Acting) -> None:
-    """Puts the actor's profile where `page` finds it."""
-    request.state.profile = Profile()
+def profile_of(data: Mapping[str, Any]) -> Profile:
+    """Settings as they were kept; what is not known any more is as usual."""
+    usual = Profile()
+    locale, zone, theme = (str(data.get(name, "")) for name in ("locale", "zone", "theme"))
+    return Profile(
+        locale=locale if is_locale(locale) else usual.locale,
+        zone=zone if is_zone(zone) else usual.zone,
+        theme=theme if theme in THEMES else usual.theme,
+        shortcuts=bool(data.get("shortcuts", True)),
+    )

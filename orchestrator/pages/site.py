@@ -20,7 +20,7 @@ In a template: `{% extends "base.html" %}`, then blocks `title`, `content`; the 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -32,12 +32,14 @@ from fastapi.responses import HTMLResponse, Response
 from fastapi.routing import iter_route_contexts
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from orchestrator.api.engine import Acting
 from orchestrator.api.views import Actor
 from orchestrator.pages.assets import asset_url
 from orchestrator.pages.formats import Reader
+from orchestrator.pages.keeping import Keeping
 from orchestrator.pages.odd_text import marked
-from orchestrator.pages.profile import Profile, profile_for
-from orchestrator.pages.shell import NAVIGATION, Place, capacities_of, places_for
+from orchestrator.pages.profile import Profile
+from orchestrator.pages.shell import Place, capacities_of, places_for
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; font-src 'self'; "
@@ -71,9 +73,17 @@ class Shell:
     request_id: str = ""
 
 
+async def known_reader(request: Request, actor: Acting) -> None:
+    """Loads how the reader wants to read, and how far the records are, before the page asks for its facts."""
+    keeping: Keeping = request.app.state.keeping
+    request.state.profile = await keeping.profile(actor.tenant, actor.id)
+    if request.method == "GET" and "after" in request.query_params:  # a page that follows an act is not older than it
+        await request.app.state.live.refresh()
+
+
 def office_router() -> APIRouter:
     """A router for pages under /office. Its routes may call `page`."""
-    return APIRouter(prefix="/office", tags=["pages"], include_in_schema=False, dependencies=[Depends(profile_for)])
+    return APIRouter(prefix="/office", tags=["pages"], include_in_schema=False, dependencies=[Depends(known_reader)])
 
 
 def page(
@@ -131,7 +141,7 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(asset=asset_url, navigation=NAVIGATION, query=query_text)
+    environment.globals.update(asset=asset_url, query=query_text, pairs_of=pairs_of, dict_of=dict_of)
     environment.filters.update(odd=marked, plain_json=plain_json)
     return environment
 
@@ -140,6 +150,16 @@ def query_text(**values: Any) -> str:
     """A query string, with its `?`, of the values that are there."""
     given = [(name, str(value)) for name, value in values.items() if value not in (None, "", False)]
     return f"?{urlencode(given)}" if given else ""
+
+
+def pairs_of(wrong: Iterable[Any]) -> list[tuple[str, str]]:
+    """What is wrong with a form, for `ui.errors`: each with an id and a text."""
+    return [(each.id, each.text) for each in wrong]
+
+
+def dict_of(wrong: Iterable[Any]) -> dict[str, str]:
+    """The same by the field's id, the first of each."""
+    return {each.id: each.text for each in reversed(list(wrong))}
 
 
 def plain_json(value: Any) -> str:

@@ -4,17 +4,39 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from orchestrator.pages import assets, help_pages, start
+from orchestrator.pages import (
+    assets,
+    deciding,
+    errors,
+    help_pages,
+    inbox_pages,
+    profile_pages,
+    start,
+    stream_pages,
+    task_acts,
+    task_pages,
+)
+from orchestrator.pages.cases import Cases
+from orchestrator.pages.keeping import Keeping
 from orchestrator.pages.live import Live
 from orchestrator.pages.site import paths_of
 from orchestrator.runtime.app import Runtime
+
+ROUTERS = (
+    assets.router, start.router, inbox_pages.router, deciding.router, task_acts.router, task_pages.router,
+    profile_pages.router, help_pages.router, stream_pages.router,
+)  # fmt: skip
 
 
 def install(app: FastAPI, runtime: Runtime) -> None:
     """Adds the back office. Call `ready` once all routes are there."""
     app.state.environment = getattr(runtime.settings, "environment", "development")
-    app.state.live = Live(runtime.store.pools)
-    for router in (assets.router, start.router, help_pages.router):
+    app.state.live = Live(runtime.store)
+    app.state.keeping = Keeping(runtime.store.pools)
+    app.state.cases = Cases(runtime)
+    app.state.runtime = runtime
+    errors.install(app)
+    for router in ROUTERS:
         app.include_router(router)
 
 
