@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from orchestrator.broker.settings import BrokerSettings, KafkaSecurity
+from orchestrator.identity.settings import IdentitySettings
 from orchestrator.notices.settings import NoticeSettings
 
 PREFIX = "ORCHESTRATOR_"
@@ -40,7 +41,7 @@ def _number(default: int, least: int, most: int, text: str) -> Any:
     return Field(default=default, ge=least, le=most, description=f"{text} Range: {least} to {most}.")
 
 
-class Settings(NoticeSettings):
+class Settings(IdentitySettings, NoticeSettings):
     """All settings. Read with `load_settings`, which names variables instead of fields when something is wrong."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", validate_default=True)
@@ -354,6 +355,6 @@ def _sentence(item: Any) -> str:
     if field not in Settings.model_fields:
         return text if not field else f"{PREFIX}{field.upper()}: {text}"
     # A URL or a password is never shown: it may hold a secret.
-    shown = "" if field.endswith("_url") or "password" in field else f" is {item['input']!r}:"
+    shown = "" if field.endswith("_url") or "password" in field or "secret" in field else f" is {item['input']!r}:"
     description = Settings.model_fields[field].description or ""
     return f"{PREFIX}{field.upper()}{shown} {text[:1].lower()}{text[1:]}. {description}".rstrip()

@@ -22,10 +22,12 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import iter_route_contexts
 
-from orchestrator.api import absences, events, health, letters, problems, sagas, tasks
+from orchestrator.api import absences, events, health, letters, problems, sagas, security, sign_in, tasks
 from orchestrator.api.body import StrictBody
 from orchestrator.api.engine import Engine, may
 from orchestrator.api.identity import Stated
+from orchestrator.identity.gate import Identity
+from orchestrator.identity.watch import Watch
 from orchestrator.pages import wiring as pages
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.catalog import CatalogError
@@ -40,24 +42,50 @@ def create_app(runtime: Runtime) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with engine, app.state.live:
+        async with engine, app.state.live, watching(app.state.identity):
             yield
 
     # No interactive documentation pages: they load scripts from other hosts. /openapi.json is there.
     app = FastAPI(title="Saga orchestrator", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     app.state.engine = engine
     app.state.stopping = asyncio.Event()  # replaced by the server's own
-    app.add_middleware(StrictBody, bytes_max=runtime.settings.message_bytes_max)
+    settings = runtime.settings
+    app.state.identity = Identity(settings, runtime.store.pools, tenant=settings.tenant, tenants=settings.tenants)
+    app.state.actions = {}
+    app.add_middleware(StrictBody, bytes_max=settings.message_bytes_max, secure=settings.is_https)
+    app.add_middleware(Watch, identity=app.state.identity, actions=app.state.actions)  # outermost
     problems.install(app)
     app.include_router(about())
-    for router in (health.router, sagas.router, tasks.router, absences.router, letters.router, events.router):
+    for router in (
+        health.router,
+        sagas.router,
+        tasks.router,
+        absences.router,
+        letters.router,
+        events.router,
+        security.router,
+        sign_in.router,
+    ):
         app.include_router(router)
     pages.install(app, runtime)
-    for module, router in saga_routers(runtime.settings.saga_modules):
+    for module, router in saga_routers(settings.saga_modules):
         app.include_router(router, tags=[module.__name__.rpartition(".")[0]])
     pages.ready(app)
     check_routes(app)
+    app.state.actions.update({route.endpoint: action_of(route) for route in iter_route_contexts(app.routes)})
     return app
+
+
+@asynccontextmanager
+async def watching(identity: Identity) -> AsyncIterator[None]:
+    """Writes the security log for as long as the application serves, and what is left of it when that ends."""
+    writing = asyncio.create_task(identity.log.run(), name="security-log")
+    try:
+        yield
+    finally:
+        await identity.log.stop()
+        await writing
+        await identity.close()
 
 
 def about() -> APIRouter:

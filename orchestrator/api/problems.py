@@ -14,10 +14,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
 from orchestrator.api.shapes import shape
@@ -28,6 +29,7 @@ from orchestrator.messages import canonical_bytes
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+OFFICE = "/office"  # below it are people's pages
 ERRORS_MAX = 20  # of one answer's `errors`
 
 
@@ -197,6 +199,18 @@ PROBLEMS: Mapping[str, Problem] = {
         "What you decide on is large, and your sign-in is too old for it.",
         "Sign in again, then decide.",
     ),
+    "cross_site": Problem(
+        403,
+        "Not from one of our pages",
+        "A browser's session writes only from our own pages, with their token.",
+        "Open the page again and send it from there.",
+    ),
+    "too_many_attempts": Problem(
+        429,
+        "Too many attempts",
+        "Too many credentials from here did not hold. A good one is let in at any time.",
+        "Wait `Retry-After` seconds, then try again.",
+    ),
     "not_allowed": Problem(
         403,
         "Not allowed",
@@ -257,10 +271,13 @@ class ProblemError(Exception):
 
 def answer(request: Request, error: ProblemError) -> Response:
     """The HTTP answer for a problem."""
-    code = error.code if error.code in PROBLEMS else "internal"
+    code = request.state.problem = error.code if error.code in PROBLEMS else "internal"
     if code != error.code:
         logger.error("problem code %s has no entry in the table", error.code)
     problem = PROBLEMS[code]
+    page = _for_people(request, code, error)
+    if page is not None:
+        return page
     body: dict[str, Any] = {
         "type": f"/problems/{code}",
         "title": problem.title,
@@ -277,6 +294,25 @@ def answer(request: Request, error: ProblemError) -> Response:
     if error.facts:
         body["facts"] = shape(error.facts)
     return Response(canonical_bytes(body), problem.status, media_type=MEDIA_TYPE, headers=error.headers)
+
+
+def _for_people(request: Request, code: str, error: ProblemError) -> Response | None:
+    """What a browser in the back office gets instead: the way in, or a page; None for everybody else.
+
+    `app.state.problem_page(request, code, error)` makes the page, where there are pages.
+    """
+    app = request.scope.get("app")
+    if app is None or not request.url.path.startswith(OFFICE) or "text/html" not in request.headers.get("accept", ""):
+        return None
+    if code == "unauthenticated" and request.method == "GET":
+        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        target = f"{OFFICE}/login?{urlencode({'next': here})}"
+        if request.headers.get("hx-request"):  # a part of a page: the whole of it must go there
+            return Response(status_code=401, headers={"HX-Redirect": target, "Cache-Control": "no-store"})
+        return RedirectResponse(target, 303, headers={"Cache-Control": "no-store"})
+    make = getattr(app.state, "problem_page", None)
+    made: Response | None = make(request, code, error) if make is not None else None
+    return made
 
 
 def install(app: FastAPI) -> None:

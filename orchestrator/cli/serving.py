@@ -27,6 +27,8 @@ from orchestrator.broker.contract import BrokerUnavailableError, ConsumerFencedE
 from orchestrator.cli.local import saga_modules
 from orchestrator.cli.output import Output
 from orchestrator.config import Settings
+from orchestrator.identity.keeping import Kept
+from orchestrator.identity.production import refuse_unsafe, refuse_unsafe_database
 from orchestrator.participants.own_schema import OwnSchema
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.catalog import Catalog
@@ -110,6 +112,8 @@ async def running(settings: Settings, urls: DatabaseUrls, catalog: Catalog) -> A
     with _named(settings, urls) as settings:
         runtime = Runtime(settings, database_url=urls.app, catalog=catalog)
         async with runtime:
+            if settings.environment == "production":
+                refuse_unsafe_database(settings, await Kept(runtime.store.pools).server_flaws())
             if "api" not in runtime.roles:
                 yield Running(runtime, "")
                 return
@@ -160,6 +164,7 @@ def _named(settings: Settings, urls: DatabaseUrls) -> Iterator[Settings]:
 async def serve_until_stopped(settings: Settings, out: Output) -> None:
     """What `orchestrator serve` does. An embedded database is migrated first; another one must be up to date."""
     logs.configure(settings.log_level)
+    refuse_unsafe(settings)
     modules = saga_modules()
     catalog = Catalog.load(modules)
     async with database(settings) as urls:

@@ -18,6 +18,9 @@ from orchestrator.api import problems
 from orchestrator.api.app import about
 from orchestrator.api.engine import Acting, RefusedError
 from orchestrator.api.problems import PROBLEMS, ProblemError
+from orchestrator.config import Settings
+from orchestrator.identity.gate import Identity
+from orchestrator.store.connections import ConnectionLimits, Pools
 from orchestrator.store.contract import ConflictError
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -34,6 +37,8 @@ def make_app() -> FastAPI:
     app = FastAPI(openapi_url=None)
     problems.install(app)
     app.include_router(about())
+    pools = Pools("postgresql://nowhere", ConnectionLimits(), "test")  # nothing here asks the database
+    app.state.identity = Identity(Settings(), pools, tenant="main", tenants=frozenset({"main"}))
 
     @app.get("/raise/{code}")
     async def raises(code: str) -> None:

@@ -1,0 +1,99 @@
+"""The outermost layer of the application: names that reach us, credentials in the wrong place, and the security log.
+
+Rules of this file
+- A request by a name that is not ours is refused before anything else; so is a credential in the address, where logs,
+  histories and other sites' `Referer` would keep it.
+- Each request is logged once, when its answer begins: what asked for something protected, and what was refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl
+
+from fastapi import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from orchestrator.api.problems import ProblemError, answer
+from orchestrator.api.tracing import trace_id_of
+from orchestrator.api.views import Actor
+from orchestrator.identity.addresses import host_is_allowed
+from orchestrator.identity.gate import Identity, unknown
+from orchestrator.identity.rules import PUBLIC
+from orchestrator.identity.security_log import Entry, visible
+
+# Names under which credentials are put into addresses.
+_SECRETS = frozenset({"access_token", "id_token", "refresh_token", "token", "api_key", "apikey", "authorization"})
+_PARAMETERS_MAX = 200
+
+
+class Watch:
+    """ASGI middleware. `actions`: endpoint to the action that its route states; filled when the routes are there."""
+
+    def __init__(self, app: ASGIApp, identity: Identity, actions: Mapping[Any, str]) -> None:
+        self.app, self._identity, self._actions = app, identity, actions
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        trace_id_of(request)  # begins the trace where there is none, for all that follows
+        logged = False
+
+        async def noting(message: Message) -> None:
+            nonlocal logged
+            if message["type"] == "http.response.start" and not logged:
+                logged = True
+                self._note(request, message["status"])
+            await send(message)
+
+        refused = self._refusal(request)
+        try:
+            if refused is not None:
+                refused.headers["Connection"] = "close"  # its body is not read
+                await answer(request, refused)(scope, receive, noting)
+            else:
+                await self.app(scope, receive, noting)
+        except BaseException:
+            if not logged:
+                self._note(request, 500)
+            raise
+
+    def _refusal(self, request: Request) -> ProblemError | None:
+        hosts = request.headers.getlist("host")
+        if len(hosts) > 1 or not host_is_allowed("".join(hosts), self._identity.settings.host_names):
+            return ProblemError("bad_request", "This is not a name by which this product may be called.")
+        try:
+            named = parse_qsl(request.url.query, keep_blank_values=True, max_num_fields=_PARAMETERS_MAX)
+        except ValueError:
+            return ProblemError("bad_request", "The address has too many parameters.")
+        if any(name.lower() in _SECRETS for name, _ in named):
+            return unknown("A credential in the address is refused: it stays in logs and histories. Send a header.")
+        return None
+
+    def _note(self, request: Request, status: int) -> None:
+        state = request.state
+        action = getattr(state, "action", "") or self._actions.get(request.scope.get("endpoint"), "")
+        # What everybody may is noted where it was refused; that we are not ready is no refusal.
+        problem = getattr(state, "problem", "")
+        if action in ("", PUBLIC) and (status < 400 or status >= 500):
+            return
+        actor: Actor | None = getattr(state, "actor", None)
+        self._identity.log.add(
+            Entry(
+                datetime.now(UTC),
+                actor.tenant if actor is not None else "",
+                visible(actor.id) if actor is not None else "",
+                actor.authentication if actor is not None else "",
+                action,
+                visible(request.url.path),
+                "failed" if status >= 500 else "refused" if status >= 400 or problem else "allowed",
+                status,
+                problem,
+                trace_id_of(request),
+                self._identity.address(request),
+            )
+        )
