@@ -13,13 +13,14 @@ import json
 import threading
 import time
 import warnings
+import wsgiref.simple_server
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from socketserver import ThreadingMixIn
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import httpx2
-import werkzeug.serving
 from joserfc import jwt
 from joserfc.jwk import ECKey, Key, RSAKey
 
@@ -76,6 +77,18 @@ class StrictProvider:
         return [json.dumps(published).encode()]
 
 
+class _Server(ThreadingMixIn, wsgiref.simple_server.WSGIServer):
+    """One thread for each request."""
+
+    daemon_threads = True
+
+
+class _Quiet(wsgiref.simple_server.WSGIRequestHandler):
+    """Says nothing of each request."""
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
 class TestProvider:
     """A running provider. `users`: subject to claims."""
 
@@ -119,7 +132,7 @@ def running_provider(users: Mapping[str, Mapping[str, Any]]) -> Iterator[TestPro
     other = RSAKey.generate_key(2048, {"kid": "bound", "use": "sig", "alg": "PS256"})
     people = [oidc_provider_mock.User(sub=sub, claims=dict(claims)) for sub, claims in users.items()]
     strict = StrictProvider(oidc_provider_mock.app(require_nonce=True, user_claims=people), [key, other])
-    server = werkzeug.serving.make_server("localhost", 0, strict, threaded=True)
+    server = wsgiref.simple_server.make_server("localhost", 0, strict, _Server, _Quiet)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
