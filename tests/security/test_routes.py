@@ -1,4 +1,4 @@
-"""Every route that the application has: stated, enumerated from its own router and from OpenAPI, closed to strangers."""
+"""Every route of the application: stated, enumerated from its router and from OpenAPI, closed to strangers."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def test_whoever_may_nothing_gets_nowhere(bank: Bank) -> None:
     for (method, path), action in sorted(routes(bank).items()):
         if action == PUBLIC:
             continue
-        body = {} if method in ("POST", "PUT", "PATCH") else None
+        body: Any = {} if method in ("POST", "PUT", "PATCH") else None
         answer = await bank.ask(method, filled(path), "nobody", json=body)
         if answer.status != 403 or [row["actor"] for row in answer.logged] != ["nobody"]:
             wrong.append((method, path, answer.status, answer.logged))
@@ -106,7 +106,7 @@ async def test_a_capacity_opens_its_routes_and_no_others(bank: Bank, who: str) -
         if action in (PUBLIC, SIGNED_IN) or path.endswith("/live"):  # what streams does not end by itself
             continue
         allowed = bool(ACTIONS[action].capacities & capacities) and (not actions or action in actions)
-        body = {} if method in ("POST", "PUT", "PATCH") else None
+        body: Any = {} if method in ("POST", "PUT", "PATCH") else None
         answer = await bank.ask(method, filled(path), who, json=body)
         refused = answer.status == 403 and answer.code in ("not_allowed", "")
         if refused == allowed or answer.status >= 500 or answer.status == 401 or len(answer.logged) != 1:
