@@ -71,6 +71,10 @@ class Settings(IdentitySettings, NoticeSettings):
     # --- HTTP ---
     api_host: str = Field(default="127.0.0.1", description="Address of the HTTP API; loopback unless set.")
     api_port: Annotated[int, _number(8080, 0, 65_535, "Port of the HTTP API; 0 takes a free one.")]
+    trace_url: str = Field(
+        default="",
+        description="Where people look at a trace; {trace_id} stands for its id: http://localhost:16686/trace/{trace_id}",
+    )
 
     # --- pages ---
     confirm_amount: Annotated[

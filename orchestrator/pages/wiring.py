@@ -15,6 +15,7 @@ from orchestrator.pages import (
     stream_pages,
     task_acts,
     task_pages,
+    working,
 )
 from orchestrator.pages.cases import Cases
 from orchestrator.pages.keeping import Keeping
@@ -38,6 +39,7 @@ def install(app: FastAPI, runtime: Runtime) -> None:
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    working.install(app, runtime)
 
 
 def ready(app: FastAPI) -> None:

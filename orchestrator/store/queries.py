@@ -220,7 +220,7 @@ class ReadQueries:
         """
         # Repeatable: head and stream must be of one moment, or a saga that moves would look broken.
         mode = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
-        async with self._pools.connection("read") as connection, _as_tenant(connection, tenant, mode):
+        async with self._pools.connection("read") as connection, as_tenant(connection, tenant, mode):
             heads = await connection.fetch(SQL["head"], tenant, saga_id)
             rows = await connection.fetch(SQL["records_of"], tenant, saga_id, 0, STREAM_RECORDS_MAX)
         if not heads:
@@ -335,12 +335,12 @@ class ReadQueries:
         return Backlog(*(await self._fetch(None, "backlog", BACKLOG_COUNTED_MAX))[0])
 
     async def _fetch(self, tenant: str | None, name: str, *args: object) -> list[Any]:
-        async with self._pools.connection("read") as connection, _as_tenant(connection, tenant):
+        async with self._pools.connection("read") as connection, as_tenant(connection, tenant):
             return await connection.fetch(SQL[name], *args)
 
 
 @asynccontextmanager
-async def _as_tenant(connection: Guarded, tenant: str | None, mode: str = "READ ONLY") -> AsyncIterator[None]:
+async def as_tenant(connection: Guarded, tenant: str | None, mode: str = "READ ONLY") -> AsyncIterator[None]:
     """A read-only transaction that sees one tenant's rows (None: all)."""
     await connection.begin(mode)
     try:

@@ -28,9 +28,7 @@ def rejected() -> Spec:
 
 def test_a_step_is_one_row_with_its_records_inside() -> None:
     """Also its attempts: the second one is not another row."""
-    seen = history(
-        given(transfer, request(100), VALID, errored(hold_funds, "busy"), elapsed(seconds=2), HELD)
-    )
+    seen = history(given(transfer, request(100), VALID, errored(hold_funds, "busy"), elapsed(seconds=2), HELD))
     (row,) = [row for row in timeline(seen, NOW).rows if row.title == "hold_funds"]
     assert [entry.type for entry in row.entries] == [
         "step.requested",

@@ -17,7 +17,7 @@ from datetime import datetime
 from orchestrator.definition.draw import describe
 from orchestrator.kernel import graph as g
 from orchestrator.kernel.graph import node_path
-from orchestrator.kernel.state import Activity
+from orchestrator.kernel.state import Activity, State
 from orchestrator.pages.drawing.history import History
 from orchestrator.pages.drawing.spans import span
 
@@ -155,7 +155,11 @@ def _stands(
     if history is None:
         return "plain", "", ""
     here = [run_words(activity, found, history) for activity, found in runs]
-    here += [("stuck", "stuck") for place in history.state.stuck if _is_at(place, node) and place[0] in "+-"]
+    here += [
+        ("stuck", "stuck")
+        for place in history.state.stuck
+        if place[0] in "+-" and stuck_at(history.state, place) == node.path
+    ]
     if not here:
         if node.path in began:
             turned = isinstance(node, g.FailNode)
@@ -183,8 +187,10 @@ def _passed(graph: g.Graph, history: History) -> Set[str]:
     return history.began | silent
 
 
-def _is_at(place: str, node: g.Node) -> bool:
-    return node_path(place[1:]) == node.path
+def stuck_at(state: State, place: str) -> str:
+    """The node at which a place is stuck: that whose function raised, else the one that the place names."""
+    function = state.stuck[place].function if place in state.stuck else ""
+    return node_path(function.partition("#")[0] or place[1:])
 
 
 def _is_main(node: g.Node) -> bool:

@@ -20,7 +20,7 @@ from orchestrator.kernel.records import Record
 from orchestrator.kernel.state import State
 from orchestrator.pages.drawing.history import History
 from orchestrator.pages.drawing.spans import span
-from orchestrator.pages.drawing.standing import run_words, undo_words
+from orchestrator.pages.drawing.standing import run_words, stuck_at, undo_words
 from orchestrator.wording import in_words
 
 PAUSE_MIN = timedelta(seconds=10)
@@ -186,7 +186,7 @@ def _now(history: History, now: datetime) -> Pause | None:
 def why_waiting(state: State) -> str:
     """Why nothing runs, in words."""
     if state.stuck:
-        return f"stuck at {_name(next(iter(state.stuck))[1:])}, waiting for an operator"
+        return f"stuck at {_name(stuck_at(state, next(iter(state.stuck))))}, waiting for an operator"
     whys = [why for why in (_why(name, state) for name in reversed(state.activities)) if why]
     if not whys:
         return "ended" if state.ended else "nothing was due"
