@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from orchestrator.pages import (
     assets,
     deciding,
+    decision_pages,
     errors,
     help_pages,
     inbox_pages,
@@ -25,6 +26,7 @@ from orchestrator.runtime.app import Runtime
 
 ROUTERS = (
     assets.router, start.router, inbox_pages.router, deciding.router, task_acts.router, task_pages.router,
+    decision_pages.router,
     profile_pages.router, help_pages.router, stream_pages.router,
 )  # fmt: skip
 
