@@ -17,8 +17,8 @@ from typing import Any
 
 import orjson
 
-from orchestrator.kernel.evolve import FOLDS, settle
-from orchestrator.kernel.evolve_people import Data  # registers the folds of tasks
+from orchestrator.kernel.evolve import settle
+from orchestrator.kernel.folding import FOLDS
 from orchestrator.kernel.state import Activity, State
 from orchestrator.store.sql import load_queries
 from projections.contract import FOREVER, Connection, Facts, FeedRecord, UnreadableRecordError, in_slot
@@ -224,7 +224,7 @@ class SagaTasks:
             self.standing[activity] = (record.position, record.recorded_at)
         changes.add(_standing(self._task(activity), activity, name, outcome, record, saga))
 
-    def _vote(self, activity: str, cast: Data, record: FeedRecord, saga: Facts, changes: _Changes) -> None:
+    def _vote(self, activity: str, cast: Mapping[str, Any], record: FeedRecord, saga: Facts, changes: _Changes) -> None:
         task = self._task(activity).task
         self.voted[activity] = record.position
         changes.votes.append(

@@ -29,6 +29,7 @@ from projections.feed import Feed
 SQL = load_queries("projections", "slots.sql")
 STOPPED_RETRY_MS = 5_000
 STANDBY_MS = 1_000
+_MOVED = -1  # the checkpoint was not where it was expected
 
 log = structlog.get_logger("orchestrator.projections")
 
@@ -142,6 +143,12 @@ class Runner:
 
         `up_to`: not beyond this position. Raises OutdatedError, UnreadableRecordError, GapError, StoreError.
         """
+        taken = await self._try(up_to)
+        if taken == _MOVED:
+            taken = await self._try(up_to)
+        return None if taken == _MOVED else taken
+
+    async def _try(self, up_to: int) -> int | None:
         known = self._known or await self._look()
         if known is None:
             return None
@@ -192,7 +199,7 @@ class Runner:
                     self.projection.forget()  # another process went on, or the slots were swapped
                     self._known = held
                     await connection.roll_back()
-                    return None if held is None else 0
+                    return None if held is None else _MOVED
                 after = await self.take_in(connection, known, records)
             except BaseException:
                 self.projection.forget()
