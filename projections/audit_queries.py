@@ -107,13 +107,10 @@ class AuditQueries:
         if format_ not in ("csv", "jsonl"):
             raise ValueError(f"format {format_!r}: there are csv and jsonl")
         digest, rows, cursor = hashlib.sha256(), 0, ""
-        if format_ == "csv":
-            heading = csv_line(COLUMNS)
-            digest.update(heading)
-            yield heading
+        heading = csv_line(COLUMNS) if format_ == "csv" else b""
         while True:
             page = await self.search(tenant, wanted, as_of=as_of, limit=EXPORT_PAGE_ROWS, cursor=cursor)
-            lines = b"".join(_line(entry, format_) for entry in page.items)
+            lines, heading = heading + b"".join(_line(entry, format_) for entry in page.items), b""
             rows += len(page.items)
             digest.update(lines)
             if lines:

@@ -22,7 +22,19 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import iter_route_contexts
 
-from orchestrator.api import absences, events, health, letters, problems, sagas, security, sign_in, tasks
+from orchestrator.api import (
+    absences,
+    audit,
+    events,
+    health,
+    letters,
+    levels,
+    problems,
+    sagas,
+    security,
+    sign_in,
+    tasks,
+)
 from orchestrator.api.body import StrictBody
 from orchestrator.api.engine import Engine, may
 from orchestrator.api.identity import Stated
@@ -56,17 +68,8 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.add_middleware(Watch, identity=app.state.identity, actions=app.state.actions)  # outermost
     problems.install(app)
     app.include_router(about())
-    for router in (
-        health.router,
-        sagas.router,
-        tasks.router,
-        absences.router,
-        letters.router,
-        events.router,
-        security.router,
-        sign_in.router,
-    ):
-        app.include_router(router)
+    for part in (health, sagas, tasks, absences, letters, events, audit, levels, security, sign_in):
+        app.include_router(part.router)
     pages.install(app, runtime)
     for module, router in saga_routers(settings.saga_modules):
         app.include_router(router, tags=[module.__name__.rpartition(".")[0]])

@@ -56,6 +56,19 @@ class Api:
         """Posts a JSON object and gives the answer. Raises CliError."""
         return self._call("POST", path, body=body, headers=headers)
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Who asks, as each request says it."""
+        return {"X-Actor": self.actor, "X-Actor-Roles": self.roles}
+
+    def problem(self, answer: httpx2.Response) -> CliError:
+        """What an answer that says no means at the keyboard."""
+        try:
+            self._read(answer)
+        except CliError as error:
+            return error
+        return CliError(ExitCode.FAILED, f"{self.url} answered {answer.status_code}")
+
     def pages(self, path: str, limit: int | None, **params: Any) -> Iterator[dict[str, Any]]:
         """The items of a list, page by page, at most `limit` (None: all)."""
         cursor, given = None, 0
@@ -79,7 +92,7 @@ class Api:
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        sent = {"X-Actor": self.actor, "X-Actor-Roles": self.roles, **(headers or {})}
+        sent = {**self.headers, **(headers or {})}
         wanted = {name: value for name, value in (params or {}).items() if value is not None}
         times = httpx2.Timeout(ANSWER_SECONDS_MAX, connect=CONNECT_SECONDS_MAX)
         try:
