@@ -29,6 +29,7 @@ from orchestrator.api import (
     health,
     letters,
     levels,
+    notices,
     problems,
     sagas,
     security,
@@ -68,8 +69,9 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.add_middleware(Watch, identity=app.state.identity, actions=app.state.actions)  # outermost
     problems.install(app)
     app.include_router(about())
-    for part in (health, sagas, tasks, absences, letters, events, audit, levels, security, sign_in):
+    for part in (health, sagas, tasks, absences, letters, events, audit, levels, notices, security, sign_in):
         app.include_router(part.router)
+    app.state.notices = notices.desk_of(runtime)
     pages.install(app, runtime)
     for module, router in saga_routers(settings.saga_modules):
         app.include_router(router, tags=[module.__name__.rpartition(".")[0]])

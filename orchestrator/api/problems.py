@@ -123,6 +123,12 @@ PROBLEMS: Mapping[str, Problem] = {
         409, "Already turning back", "The saga is already compensating.", "Follow its timeline; nothing is left to do."
     ),
     "ended": Problem(409, "Already ended", "The saga has ended.", "Read its outcome."),
+    "not_failed": Problem(
+        409,
+        "Not failed",
+        "This notice waits, was sent, or is not needed any more.",
+        "Read it again; nothing is left to do.",
+    ),
     "not_stuck": Problem(
         409, "Not stuck", "Nothing is stuck at this place.", "Read the saga again: somebody may have been faster."
     ),

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import audit, letters, projections, sagas, tasks
+from orchestrator.cli import audit, letters, notices, projections, sagas, tasks
 from orchestrator.cli.bench import app as bench_app
 from orchestrator.cli.events import emit
 from orchestrator.cli.explain import explain
@@ -38,6 +38,7 @@ for verb in (demo, init, serve, migrate, check, graph, simulate, emit, explain, 
 app.add_typer(sagas.app, name="saga")
 app.add_typer(tasks.app, name="task")
 app.add_typer(letters.app, name="letter")
+app.add_typer(notices.app, name="notice")
 app.add_typer(audit.app, name="audit")
 app.add_typer(audit.sla, name="sla")
 app.add_typer(projections.app, name="projection")

@@ -88,11 +88,21 @@ def _recipients(kind: Kind, data: Mapping[str, Any], beside: Beside) -> Iterable
         to = data.get("to")
         people = _entries([{"person": to}] if isinstance(to, str) and to else to)
     elif kind == "reminded":
-        people = _entries(data.get("to") or beside.task.get("to"))
+        people = _asked_at(beside.task, int(data.get("at", 0)))
     else:
         people = _entries(data.get("to"))
         barred |= set(data.get("excluded", ()))
     return [name for entry in people if (name := _candidate(entry)) and name not in {f"person:{id_}" for id_ in barred}]
+
+
+def _asked_at(task: Mapping[str, Any], at: int) -> list[Mapping[str, Any]]:
+    """Who was asked at this instant: without the levels that came then or later, who were told on their own."""
+    people = _entries(task.get("to"))
+    for level in task.get("escalated", ()):
+        for entry in _entries(level.get("to")) if level["at"] >= at else ():
+            if entry in people:
+                people.remove(entry)
+    return people
 
 
 def _entries(value: Any) -> list[Mapping[str, Any]]:

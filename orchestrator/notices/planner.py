@@ -24,6 +24,7 @@ from orchestrator.store.contract import Store, StoredRecord, StoreError
 RETRY_MS = 500
 NAMED_MAX = 1_000
 SYSTEM = "system"
+_NEVER = 2**62  # a position that no record will have
 
 log = structlog.get_logger("orchestrator.notices")
 
@@ -89,6 +90,11 @@ class Planner:
     async def plan(self) -> bool:
         """Looks at the next records once; True where there may be more."""
         before = await self._store.position()
+        if before is None:
+            # Whoever reads gives positions to what is there; from then on it is old.
+            async for _ in self._feed.records(_NEVER, 1):
+                pass
+            before = await self._store.begin()
         read = [record async for record in self._feed.records(before, self._batch_records)]
         if not read:
             self.position = before

@@ -97,8 +97,14 @@ class NoticeStore:
 
     # --- planning -----------------------------------------------------------------------------------------------------
 
-    async def position(self) -> int:
-        """Up to which global position records were looked at; at the first start, all that there are now."""
+    async def position(self) -> int | None:
+        """Up to which global position records were looked at; None before the first start."""
+        async with self._pools.connection("work") as connection:
+            rows = await connection.fetch(SQL["position"], READER)
+        return int(rows[0]["position"]) if rows else None
+
+    async def begin(self) -> int:
+        """The first start: all records that have a position now count as looked at. Gives the position."""
         async with self._pools.connection("work") as connection:
             await connection.execute(SQL["begin_here"], READER)
             return int((await connection.fetchrow(SQL["position"], READER))["position"])

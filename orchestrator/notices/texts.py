@@ -148,8 +148,8 @@ def single_id(told: Told) -> str:
 
 def due_text(due: int, language: str, zone: str) -> str:
     """An instant as its reader writes it: "Wed, Nov 18, 2026, 17:00 GMT (UTC+00:00)"."""
-    at = instant(due).astimezone(_zone(zone))
-    return f"{format_skeleton('yMMMEdHm', at, locale=_locale(language))} {_offset(at)}"
+    at, locale = instant(due).astimezone(_zone(zone)), _locale(language)
+    return f"{format_skeleton('yMMMEd', at, locale=locale)}, {format_skeleton('Hm', at, locale=locale)} {_offset(at)}"
 
 
 def _offset(at: datetime) -> str:

@@ -123,10 +123,10 @@ SELECT r.saga_id, r.version, r.body, r.hash, s.first_position + (r.seq - s.first
 FROM feed_sealed s
 CROSS JOIN LATERAL (
     SELECT saga_id, version, body, hash, seq FROM records
-    WHERE seq BETWEEN s.first_seq + greatest($1 + 1 - s.first_position, 0) AND s.last_seq
+    WHERE seq BETWEEN s.first_seq + greatest($1::bigint + 1 - s.first_position, 0) AND s.last_seq
     ORDER BY seq
     LIMIT $2
 ) r
-WHERE s.first_position >= coalesce((SELECT max(first_position) FROM feed_sealed WHERE first_position <= $1 + 1), 0)
+WHERE s.first_position >= coalesce((SELECT max(first_position) FROM feed_sealed WHERE first_position <= $1::bigint + 1), 0)
 ORDER BY s.first_position, r.seq
 LIMIT $2

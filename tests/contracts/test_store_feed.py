@@ -27,6 +27,7 @@ class TestFeed:
         assert await read(store, after=27) == everything[27:]
         assert await read(store, after=28) == []
         assert await read(store, after=999) == []
+        assert await read(store, after=2**40) == [], "positions outgrow 32 bits within years"
         assert await read(store) == everything
 
     async def test_a_writer_that_commits_late_comes_after_what_was_already_read(self, store: Store) -> None:
