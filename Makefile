@@ -10,6 +10,8 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 SHELL := /bin/sh
 
 ARGS ?=
+# Test files share two processes, each with servers of its own; make test PARALLEL= runs them one after the other.
+PARALLEL ?= -n 2 --dist loadfile
 # The interpreter that makes .venv: the first of these that exists. Override it with make PYTHON=/path/to/python.
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3.14 python3,$(if $(shell command -v $(name)),$(name))))
 VENV := .venv
@@ -69,7 +71,7 @@ lint: $(VENV)/dev.stamp
 
 .PHONY: test
 test: lint
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 # Types of the public API as a second checker sees them. Needs Node, which pyright fetches when it is missing.
 .PHONY: pyright

@@ -266,7 +266,10 @@ async def test_a_full_partition_does_not_starve_the_others(site: PostgresSite) -
 async def test_only_the_owner_reports_progress(
     site: PostgresSite, connection: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    async with opened(site) as broker:
+    rarely = replace(
+        QUICK, postgres_heartbeat_ms=60_000, postgres_lease_ms=180_000
+    )  # its next beat would claim it back
+    async with opened(site, rarely) as broker:
         topic = await new_topic(broker, partitions=2)
         async with consuming(broker, [topic], group="g") as consumer:
             await assigned(consumer, 2)
