@@ -130,9 +130,9 @@ def _listable(candidates: Sequence[Result]) -> list[Result]:
 
 
 def _amending(use: Use, wish: Wish) -> Source | None:
-    """The event of `amend_on`, which only the function that builds what is shown may ask for."""
+    """The event of `amend_on`: for the functions that build what is shown, and that say who is excluded by it."""
     word = use.node.word
-    if use.role != "shown" or not isinstance(word, Task) or word.amends is None:
+    if not use.role.startswith(("shown", "exclude")) or not isinstance(word, Task) or word.amends is None:
         return None
     if wish.want != "optional" or not any(fits(wanted, word.amends) for wanted in wish.types):
         return None

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 from orchestrator import Retry, Saga, call, delay, fail, keep, parallel, pivot, scope, step
 from orchestrator.definition import DefinitionError
 from tests.kernel.flow_contracts import Call, Go, PivotCall, Unwork, Work
+from tests.kernel.flow_desk import desk
 from tests.kernel.flow_maker import DEPTH, Maker
 
 # Flows or faults that chance seldom gives.
 AIMED = (
     "calls", "pivots", "late", "onward", "keeping", "owing", "hands", "carrying", "voting", "racing", "unsent",
-    "pivoting",
+    "pivoting", "desk",
 )  # fmt: skip
 OF_CHILDREN = frozenset({"calls"})
 
@@ -126,6 +127,7 @@ AIMED_FLOWS: dict[str, Callable[[Maker, str, Any], Saga[Any]]] = {
     "pivoting": _pivoting,
     "illegal": _illegal,
     "hands": _hands,
+    "desk": desk,
 }
 
 

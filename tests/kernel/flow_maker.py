@@ -164,7 +164,7 @@ class Maker:
             exclude.append(self.function("x", lambda: Person("p1"), Person))
         if self.tasks and random.random() < 0.4:  # four eyes
             exclude.append(random.choice(self.tasks))
-        levels = [Escalate(timedelta(hours=hours), Role(f"level{hours}")) for hours in random.sample([1, 3, 5], 2)]
+        levels = [Escalate(timedelta(hours=at), Role(f"level{at}")) for at in sorted(random.sample([1, 3, 5], 2))]
         votes = random.choice([1, 2, 2, 3] if self.theme == "voting" else [1, 1, 2])
         some = self.function("to", lambda: [Role("boss"), Role("chief")], list[Role])
         to: Any = random.choice([Role("boss"), some, Person("p2")] if votes == 1 else [Role("boss"), some])
@@ -175,7 +175,7 @@ class Maker:
             within=timedelta(hours=8),
             votes=votes,
             exclude=exclude,
-            escalate=sorted(levels, key=lambda level: level.after) if random.random() < 0.5 else [],
+            escalate=levels if random.random() < 0.5 else [],
         )(self.function("t", lambda: Shown(text="see"), Shown))
         amends = 0.6 if self.theme == "voting" else 0.3
         if random.random() < amends and not self.items_around and not self.branches:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from orchestrator.kernel.api import Turn
 from orchestrator.kernel.graph import Graph
-from orchestrator.kernel.inputs import Answer, Arrived, ChildAnswer, Input, Parent, TimerDue, Vote
+from orchestrator.kernel.inputs import Answer, Arrived, ChildAnswer, Input, Parent, TaskAct, TimerDue, Vote
 from orchestrator.kernel.records import Record
 from orchestrator.testing.exploring.answering import check_answers, nothing_dropped
 from orchestrator.testing.exploring.deciding import (
@@ -20,13 +20,13 @@ from orchestrator.testing.exploring.deciding import (
     check_people,
     events_taken,
     undo_decided,
-    votes_counted,
 )
 from orchestrator.testing.exploring.facts_back import learn
 from orchestrator.testing.exploring.flowing import check_flow
 from orchestrator.testing.exploring.participants import Effect
 from orchestrator.testing.exploring.sending import check_messages
 from orchestrator.testing.exploring.story import BrokenInvariantError, Fact, Seen, Story, demand
+from orchestrator.testing.exploring.tasking import acts_counted, rows_agree, votes_counted
 from orchestrator.testing.exploring.turning_back import check_back, goes_on, settled_at_rest
 
 __all__ = ["BrokenInvariantError", "Checker", "Story", "demand"]
@@ -59,6 +59,8 @@ class Checker:
         seen.demand(story.deadline == turn.state.deadline, f"its deadline is {story.deadline}, and is forgotten (S7)")
         nothing_dropped(seen, before)
         votes_counted(seen, before)
+        acts_counted(seen, before)
+        rows_agree(seen, turn.effects.tasks_open)
         cancel_decided(seen, phase, pending=pending, no_return=no_return)
         undo_decided(seen, phase, pending=pending, no_return=no_return)
         events_taken(seen, before, phase)
@@ -164,6 +166,6 @@ def _before(story: Story, given: Input) -> dict[str, Fact]:
     """The facts that the input is about, as they were."""
     if isinstance(given, Arrived):
         return {key: fact.clone() for key, fact in story.facts.items() if fact.wants}
-    if isinstance(given, (Answer, TimerDue, Vote)) and given.activity in story.facts:
+    if isinstance(given, (Answer, TimerDue, Vote, TaskAct)) and given.activity in story.facts:
         return {given.activity: story.facts[given.activity].clone()}
     return {}

@@ -1,12 +1,13 @@
-"""Checks of people and events: votes, levels, operators' acts, evidence, cancels, subscriptions."""
+"""Checks of people and events: decisions, operators' acts, evidence, cancels, subscriptions."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.kernel.graph import ScopeNode, TaskNode, WaitNode, node_path
+from orchestrator.kernel.graph import ScopeNode, WaitNode, node_path
 from orchestrator.kernel.inputs import Arrived, Cancel, Operate, UndoAsked, Vote
 from orchestrator.kernel.records import Record
+from orchestrator.testing.exploring import tasking
 from orchestrator.testing.exploring.story import NONSENSE, Fact, Seen
 
 MS = 1000
@@ -24,93 +25,6 @@ def check_people(seen: Seen, record: Record) -> None:
         check(seen, record)
 
 
-def _voted(seen: Seen, record: Record) -> None:
-    """A vote that counts: eligible, not excluded, once a person, on what is shown now, in time (V21, V22)."""
-    vote = seen.given
-    fact = seen.story.facts[record.activity]
-    seen.demand(isinstance(vote, Vote) and vote.activity == record.activity, f"{record.activity}: a vote from nowhere")
-    assert isinstance(vote, Vote)
-    why = why_not(seen, vote, fact)
-    seen.demand(not why, f"the vote of {vote.by} on {record.activity} counts, but {why}")
-
-
-def why_not(seen: Seen, vote: Vote, fact: Fact) -> str:
-    """Why a vote may not count, or ""."""
-    node, story = seen.story.node(vote.activity), seen.story
-    assert isinstance(node, TaskNode)
-    others = {
-        cast["by"]
-        for key, other in story.facts.items()
-        if node_path(key) in node.exclude_tasks
-        for cast in (*other.votes, *other.void)
-    }
-    to = list(fact.task["to"]) + [entry for level in node.escalate[: fact.level] for entry in level.to]
-    names = {vote.by, vote.on_behalf_of} - {""}
-    reasons = {
-        "the task is not open": fact.state != "open",
-        "the saga goes back": story.phase not in ("forward", "on_failed"),
-        "it came too late": vote.received_at >= fact.task["expires"],
-        "the person is excluded": vote.by in fact.task["excluded"] or vote.by in others,
-        "they stand in for nobody": bool(vote.on_behalf_of),
-        "the person has voted": any(cast["by"] == vote.by for cast in fact.votes),
-        "another subject is shown": vote.subject_hash != fact.task["hash"],
-        "the person is not eligible": not any(e.get("person") in names or e.get("role") in vote.roles for e in to),
-        "the outcome is none": vote.answer.get("outcome") not in node.outcomes,
-    }
-    return next((text for text, holds in reasons.items() if holds), "")
-
-
-def votes_counted(seen: Seen, before: dict[str, Fact]) -> None:
-    """After a turn: a vote that may count has counted, and decides when enough agree."""
-    vote = seen.given
-    if not isinstance(vote, Vote) or f"!{vote.activity}" in seen.story.stuck:
-        return
-    fact = before.get(vote.activity)
-    types = [r.type for r in seen.records if r.activity == vote.activity]
-    if fact is None or fact.kind != "task" or fact.state != "open":
-        seen.demand(
-            not types or seen.story.more, f"a vote on {vote.activity}, which is not open, changed something (V20)"
-        )
-        return
-    node = seen.story.node(vote.activity)
-    assert isinstance(node, TaskNode)
-    if "task.voted" not in types:
-        may = not why_not(seen, vote, fact)
-        seen.demand(not may, f"the vote of {vote.by} on {vote.activity} may count, but was refused: {seen.refusal}")
-        return
-    outcome = vote.answer["outcome"]
-    agree = 1 + sum(cast["outcome"] == outcome for cast in fact.votes)
-    decides = outcome in node.rejects or agree >= node.votes
-    seen.demand(("task.decided" in types) == decides, f"{vote.activity}: {agree} of {node.votes} agree, got {types}")
-
-
-def _opened(seen: Seen, record: Record) -> None:
-    node = seen.story.node(record.activity)
-    assert isinstance(node, TaskNode)
-    levels = [seen.now + level.after_ms * MS for level in node.escalate]
-    given = [level["at"] for level in record.data["levels"]]
-    seen.demand(levels == given, f"{record.activity}: levels at {given}, must be at {levels}")
-    seen.demand(
-        record.data["due"] == min([record.data["expires"], *levels]), f"{record.activity}: its first timer is wrong"
-    )
-    seen.demand(len(record.data["excluded"]) >= len(node.exclude), f"{record.activity}: nobody is excluded")
-
-
-def _escalated(seen: Seen, record: Record) -> None:
-    """Level by level, each once, in order (V24)."""
-    fact, node = seen.story.facts[record.activity], seen.story.node(record.activity)
-    assert isinstance(node, TaskNode)
-    level = record.data["level"]
-    seen.demand(level == fact.level + 1, f"{record.activity}: level {level} follows level {fact.level} (V24)")
-    seen.demand(fact.state == "open", f"{record.activity} escalates, but it is {fact.state}")
-    planned = node.escalate[level - 1]
-    seen.demand(fact.opened_at + planned.after_ms * MS <= seen.now, f"{record.activity}: level {level} too early")
-    seen.demand(list(record.data["to"]) == list(planned.to), f"{record.activity}: level {level} goes to others")
-    rest = [fact.opened_at + later.after_ms * MS for later in node.escalate[level:]]
-    due, given = min([fact.task["expires"], *rest]), record.data["due"]
-    seen.demand(given == due, f"{record.activity}: due {given} after level {level}, must be {due}")
-
-
 def _decided(seen: Seen, record: Record) -> None:
     """The decision names who decided and every vote that it rests on."""
     vote, fact = seen.given, seen.story.facts[record.activity]
@@ -121,18 +35,6 @@ def _decided(seen: Seen, record: Record) -> None:
         voters == [cast["by"] for cast in fact.votes],
         f"{record.activity}: decided by the votes of {voters}, cast were {[cast['by'] for cast in fact.votes]}",
     )
-
-
-def _expired(seen: Seen, record: Record) -> None:
-    fact, node = seen.story.facts[record.activity], seen.story.node(record.activity)
-    assert isinstance(node, TaskNode)
-    expires = fact.task["expires"]
-    now = seen.given.received_at if isinstance(seen.given, Vote) else seen.now
-    by_timer = not isinstance(seen.given, (Vote, Arrived))  # a late vote or event finds the task expired at once
-    seen.demand(fact.state == "open" and expires <= now, f"{record.activity} expires too early (V22)")
-    if by_timer:
-        missed = [e for e in node.escalate[fact.level :] if fact.opened_at + e.after_ms * MS < expires]
-        seen.demand(not missed, f"{record.activity} expires, and {len(missed)} levels never came (V24)")
 
 
 def _act(seen: Seen, record: Record) -> None:
@@ -305,15 +207,12 @@ def _limits(seen: Seen, record: Record) -> None:
 
 
 CHECKS = {
+    **tasking.CHECKS,
     "event.awaited": _limits,
     "scope.entered": _limits,
     "timer.set": _limits,
-    "task.voted": _voted,
-    "task.opened": _opened,
-    "task.escalated": _escalated,
     "task.decided": _decided,
     "cancel.refused": _pivot_told,
-    "task.expired": _expired,
     "operator.settled": _settled,
     "event.received": _consumes,
     "scope.interrupted": _consumes,

@@ -21,7 +21,7 @@ from orchestrator.kernel.graph import Program, node_path
 from orchestrator.kernel.inputs import Start
 from orchestrator.kernel.state import State
 from orchestrator.kernel.turn import Limits
-from orchestrator.testing.exploring import people
+from orchestrator.testing.exploring import desk, people
 from orchestrator.testing.exploring.checker import BrokenInvariantError, demand
 from orchestrator.testing.exploring.faults import Faults, Rates
 from orchestrator.testing.exploring.planning import Plan
@@ -146,6 +146,9 @@ def _something(world: World, scenario: Scenario) -> bool:
     tasks = people.open_tasks(world)
     if tasks:
         choices += [lambda: people.vote(world, *random.choice(tasks), honest=False)] * 4
+    if tasks and faults.rates.desk:
+        choices += [lambda: desk.act(world, *random.choice(tasks))] * round(14 * faults.rates.desk)
+        choices += [lambda: desk.vote(world, *random.choice(tasks))] * round(4 * faults.rates.desk)
     if world.closed_tasks and faults.happens("wrong_person"):
         closed = random.choice(list(world.closed_tasks))
         choices.append(lambda: people.vote(world, *closed, honest=False))

@@ -64,7 +64,7 @@ def _new(seen: Seen, record: Record) -> Fact:
         if node.pivot:
             story.pivot, story.pivot_at = "open", record.activity
     elif kind == "task":
-        fact.task = data
+        fact.task, fact.to, fact.reminders = data, list(data["to"]), list(data.get("reminders", ()))
     elif kind == "scope":
         fact.mode = "open"
     elif kind == "for_each":
@@ -174,13 +174,16 @@ def _decided(seen: Seen, record: Record, data: Data) -> None:
 
 @learns("task.voted")
 def _voted(seen: Seen, record: Record, data: Data) -> None:
-    seen.story.facts[record.activity].votes.append(data["vote"])
+    fact = seen.story.facts[record.activity]
+    fact.votes.append(data["vote"])
+    fact.claim = "" if fact.claim == data["vote"]["by"] else fact.claim
 
 
 @learns("task.amended")
 def _amended(seen: Seen, record: Record, data: Data) -> None:
     fact = seen.story.facts[record.activity]
-    fact.task = dict(fact.task, hash=data["hash"], shown=data["shown"])
+    changed: Data = {name: data[name] for name in ("hash", "shown", "excluded", "amount") if name in data}
+    fact.task = {**fact.task, **changed}
     fact.void, fact.votes = fact.void + fact.votes, []
     seen.story.stuck.pop(f"!{record.activity}", None)
     consume(seen, data)
@@ -201,7 +204,39 @@ def _never_known(seen: Seen, record: Record, data: Data) -> None:
 
 @learns("task.escalated")
 def _escalated(seen: Seen, record: Record, data: Data) -> None:
-    seen.story.facts[record.activity].level = data["level"]
+    fact = seen.story.facts[record.activity]
+    fact.level, fact.to = data["level"], fact.to + data["to"]
+    fact.task = dict(fact.task, expires=data.get("expires", fact.task["expires"]))
+
+
+@learns("task.reminded")
+def _reminded(seen: Seen, record: Record, data: Data) -> None:
+    fact = seen.story.facts[record.activity]
+    fact.reminders = fact.reminders[1 + data.get("missed", 0) :]
+
+
+@learns("task.claimed", "task.released")
+def _claimed(seen: Seen, record: Record, data: Data) -> None:
+    seen.story.facts[record.activity].claim = data["by"] if record.type == "task.claimed" else ""
+
+
+@learns("task.delegated")
+def _delegated(seen: Seen, record: Record, data: Data) -> None:
+    fact = seen.story.facts[record.activity]
+    others = {by: known for by, known in fact.delegations.items() if by != data["by"]}
+    fact.delegations = {**others, data["by"]: data} if data["to"] else others
+
+
+@learns("task.reassigned")
+def _reassigned(seen: Seen, record: Record, data: Data) -> None:
+    fact = seen.story.facts[record.activity]
+    fact.to, fact.claim, fact.steered = list(data["to"]), "", [*fact.steered, data["by"]]
+
+
+@learns("task.commented")
+def _commented(seen: Seen, record: Record, data: Data) -> None:
+    fact = seen.story.facts[record.activity]
+    fact.comments = {**fact.comments, data["replaces"] or seen.version: (data["by"], data["text"])}
 
 
 @learns("loop.iterated")

@@ -34,6 +34,7 @@ class Rates:
     edge: float = 0.0  # an event arrives at the very instant at which a limit ends
     busy: float = 0.0  # a child does not start: another run of its key lives
     contradict: float = 0.0  # an answer that was given comes again, and says the contrary
+    desk: float = 0.0  # claims, substitutes, reassignments, comments: how busy people are; no fault, so not in a swarm
 
     @classmethod
     def swarm(cls, random: Random) -> Rates:
@@ -71,6 +72,7 @@ WORDS = {
     "wrong_evidence": "evidence was wrong", "send_refused": "the broker refused a message for good",
     "downtime": "everything stood still for hours", "edge": "an event came as the time ended",
     "busy": "a child could not start", "contradict": "an answer contradicted an earlier one",
+    "desk": "people worked on an open task",
 }  # fmt: skip
 
 

@@ -33,7 +33,8 @@ def vote(world: World, saga: str, activity: str, *, honest: bool = True) -> None
     wrong = not honest and world.faults.happens("wrong_person")
     by, kind = random.choice(EVERYBODY), -1
     if not wrong:
-        others = [name for name in (*people, *(EVERYBODY if roles else ())) if name not in row["excluded"] + voted]
+        out = {*row["excluded"], *voted, *row.get("earlier", ()), *row.get("steered", ())}
+        others = [name for name in (*people, *(EVERYBODY if roles else ())) if name not in out]
         by = random.choice(others) if others else by
     hash_, received, behalf = row["hash"], world.now, ""
     if wrong:

@@ -75,6 +75,11 @@ STRESS = {
         {"wrong_person": 0.6, "discard": 0.1, "replay": 0.1, "downtime": 0.05, "cancel": 0.02, "raises": 0.05},
         calm=True,
     ),
+    "desk": Stress(
+        (Aim("task.opened", "downtime"), Aim("task.voted", "event"), Aim("task.delegated", "downtime"), Aim(), Aim()),
+        {"desk": 0.7, "discard": 0.1, "replay": 0.1, "downtime": 0.08, "cancel": 0.01, "edge": 0.1, "raises": 0.02},
+        calm=True,
+    ),
     "keeping": Stress((Aim("undo.requested", "newest"), Aim()), {"late": 0.5}),
     "carrying": Stress(
         (Aim("undo.requested", "cancel"), Aim("undo.requested", "newest"), Aim()),

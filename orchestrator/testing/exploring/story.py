@@ -79,6 +79,12 @@ class Fact:
     votes: list[dict[str, Any]] = field(default_factory=list)
     void: list[dict[str, Any]] = field(default_factory=list)  # votes of earlier rounds
     level: int = 0
+    to: list[dict[str, str]] = field(default_factory=list)  # who is asked now
+    claim: str = ""
+    delegations: dict[str, dict[str, Any]] = field(default_factory=dict)  # by whom
+    steered: list[str] = field(default_factory=list)
+    comments: dict[int, tuple[str, str]] = field(default_factory=dict)  # record version -> by, what it says now
+    reminders: list[int] = field(default_factory=list)  # to come
     proposal: tuple[str, str, int] | None = None  # who, outcome, version
     early: bool = False  # a child that completed while it was asked to undo itself
 

@@ -156,6 +156,8 @@ class World:
         for record in turn.records:
             if record.type == "branch.taken" and record.data["label"]:
                 self._branch(program, turn.state, record)
+            elif record.type in ("task.opened", "task.amended"):
+                self._measured(program, turn.state, record)
         shadow = self.shadows.setdefault(saga_id, State())
         for record in turn.records:
             evolve(shadow, Record(record.type, record.activity, record.data))
@@ -178,6 +180,19 @@ class World:
         self.faults.rates = rates
         if isinstance(value, bool):
             demand(record.data["label"] == str(value).lower(), f"{record.activity} gave {value}, took {record.data}")
+
+    def _measured(self, program: Program, state: State, record: Record) -> None:
+        """The amount that limits are held against is the one of what is shown."""
+        path = node_path(record.activity)
+        function, task = program.functions.get(f"{path}#amount"), state.activities[record.activity].task
+        if function is None or task is None or task.shown != record.data["shown"]:
+            return
+        codec = program.codecs[program.functions[f"{path}#shown"].returns]
+        rates, self.faults.rates = self.faults.rates, self.faults.rates.without("raises")
+        money = function.call(codec.load(record.data["shown"]))
+        self.faults.rates = rates
+        told = {"amount": f"{money.amount:f}", "currency": money.currency}
+        demand(task.amount == told, f"{record.activity} shows {told}, its limits are held against {task.amount}")
 
     def _carry_out(self, saga_id: str, turn: Turn) -> None:
         effects = turn.effects

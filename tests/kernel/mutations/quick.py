@@ -32,5 +32,9 @@ interruption drops a done result · scope plans before settled · scope undone i
 undone results still count · event taken by a left scope · early=False ignored · event after the limit counts
 excluded person votes · anybody votes · one vote is enough · vote on an old subject · vote after the due time
 votes survive the amendment · operator without a reason · not done by word alone
+substitute brings their own roles · absence never ends · one may say for whom one votes · excluded person stands in
+excluded person is stood in for · substitute is not told in the evidence · voided voter is forgotten
+limit is ignored · limit ends below itself · currencies are one · limit is anybody's · amended amount is not measured
+reset of the clock is ignored · every level sets the clock anew · clock is not set anew in the state
 """
 QUICK = frozenset(name.strip() for line in _NAMES.strip().splitlines() for name in line.split(" · "))

@@ -20,6 +20,7 @@ from typing import Any
 
 from tests.kernel.flow_drawing import Drawn, draw
 from tests.kernel.mutations.around import BUGS as AROUND
+from tests.kernel.mutations.desk import BUGS as DESK
 from tests.kernel.mutations.doing import BUGS as DOING
 from tests.kernel.mutations.flowing import BUGS as FLOWING
 from tests.kernel.mutations.going_back import BUGS as GOING_BACK
@@ -28,7 +29,7 @@ from tests.kernel.mutations.people import BUGS as PEOPLE
 from tests.kernel.mutations.scopes import BUGS as SCOPES
 from tests.kernel.mutations.sending import BUGS as SENDING
 
-BANK: tuple[Mutation, ...] = (*DOING, *SENDING, *FLOWING, *GOING_BACK, *SCOPES, *PEOPLE, *AROUND)
+BANK: tuple[Mutation, ...] = (*DOING, *SENDING, *FLOWING, *GOING_BACK, *SCOPES, *PEOPLE, *DESK, *AROUND)
 PER_FLOW = 6  # schedules of one random flow: making a flow costs as much as three schedules
 SCHEDULES_MAX = 6000
 FLOWS_KEPT = 25  # of each theme
