@@ -11,6 +11,7 @@ from projections.approvals import SQL
 from projections.reading import Asked, Reader, cursor_of, ended, instant, microseconds, paged, rows_wanted, sla_of
 
 HISTORY_ROWS_MAX = 1_000
+REACHES = list(range(1, 64))  # bit lengths of how long a state stood; 63: it still stands
 _LAST = 2**63 - 1
 
 
@@ -44,7 +45,7 @@ class ApprovalQueries:
             if at is None:
                 rows = await asked.fetch(SQL["now"], *given)
             else:
-                rows = await asked.fetch(SQL["then"], *given, then)
+                rows = await asked.fetch(SQL["then"], *given, then, REACHES, begun_after(then))
             shown, following = paged(rows, limit, lambda row: (row["due"], row["saga_id"], row["activity"]))
             return Answer(
                 tuple(_pending(row, then) for row in shown), asked.complete, following, instant(then) if at else None
@@ -128,6 +129,11 @@ def _decision(row: Any) -> Decision:
         record=row["version"],
         position=row["position"],
     )
+
+
+def begun_after(then: int) -> list[int]:
+    """For each reach, the instant after which a state began that stood at this one."""
+    return [then - (1 << reach) if reach < 62 else -1 for reach in REACHES]
 
 
 def task_id_of(saga_id: str, activity: str) -> str:

@@ -61,15 +61,16 @@ ORDER BY due, saga_id, activity
 LIMIT $5
 
 -- name: then
--- What was pending at $8: for each reach, what began within its last 2^reach microseconds and had not ended. Each range
--- holds at most twice as many rows as are wanted. A task that stands still has reach 63.
+-- What was pending at $8: for each reach ($9), what began after an instant ($10: 2^reach microseconds earlier) and had not
+-- ended. Each range holds at most twice as many rows as are wanted. What still stands has reach 63. OFFSET 0 keeps the inner
+-- query as it is: one range of the index for each reach.
 SELECT f.*
-FROM generate_series(1, 63) AS r (reach)
+FROM unnest($9::smallint[], $10::bigint[]) AS r (reach, after)
 CROSS JOIN LATERAL (
     SELECT * FROM approvals_{slot} a
-    WHERE a.tenant = $1 AND a.state = 'open' AND a.reach = r.reach::smallint AND a.valid_from <= $8
-      AND a.valid_from > CASE WHEN r.reach >= 62 THEN -1 ELSE $8 - (1::bigint << r.reach) END
+    WHERE a.tenant = $1 AND a.state = 'open' AND a.reach = r.reach AND a.valid_from <= $8 AND a.valid_from > r.after
       AND a.valid_to > $8
+    OFFSET 0
 ) AS f
 WHERE (f.due, f.saga_id, f.activity) > ($2, $3, $4)
   AND ($6::text[] IS NULL OR f.candidates && $6 OR f.claimed_by = ANY ($6) OR f.delegated_to = ANY ($6))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import httpx2
@@ -94,7 +95,14 @@ async def filled(told: Told) -> None:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def told(module_database: Database) -> AsyncIterator[Told]:
-    """The running product with its story, its read models up to date."""
+    """The running product with its story."""
+    async with story(module_database) as product:
+        yield product
+
+
+@asynccontextmanager
+async def story(module_database: Database) -> AsyncIterator[Told]:
+    """A running product with its story, its read models up to date."""
     catalog = Catalog.of([payout], [desk], [VIEW])
     await migrate_schema(module_database.migrate_url, [desk.own_schema])
     settings = load_settings(
@@ -117,4 +125,4 @@ async def told(module_database: Database) -> AsyncIterator[Told]:
                 await running
 
 
-__all__ = ["Told", "projections", "told"]
+__all__ = ["Told", "projections", "story", "told"]

@@ -54,7 +54,9 @@ def main() -> int:
     parser.add_argument("--stored", type=int, default=1_000_000, help="sagas parked, and sagas stored, in the benches")
     parser.add_argument("--line-sample", type=int, default=0, help="lines of each unit to be killed at; 0: all")
     parser.add_argument(
-        "--only", default="schedules,runtime,planted,lines,kills,properties,bench", help="which parts, comma-separated"
+        "--only",
+        default="schedules,runtime,planted,lines,kills,properties,lists,bench",
+        help="which parts, comma-separated",
     )
     given = parser.parse_args()
     parts = []
@@ -77,6 +79,9 @@ def main() -> int:
             parts.append(_run(f"nemesis on {broker}", [*nemesis, *wanted_kills], tail=1))
     if "properties" in wanted:
         parts.append(_properties())
+    if "lists" in wanted:
+        lists = [sys.executable, "-m", "tests.proof.lists", "--sagas", str(given.stored)]
+        parts.append(_run("read models and lists", lists, tail=60))
     if "bench" in wanted:
         parts += _benches(given.sagas, given.stored)
     _write(parts)

@@ -1,0 +1,101 @@
+"""Every list finds its rows and their order in an index: whatever the size of the table, a page costs a page.
+
+Asked as the application (row level security is on), with the plans of reading connections. Tables are small here, so
+what an index cannot give is made unattractive, and then must not be there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from projections.approval_queries import REACHES, begun_after
+from projections.approvals import SQL as APPROVALS
+from projections.audit_queries import SQL as AUDIT
+from projections.contract import in_slot
+from projections.journeys import SQL as JOURNEYS
+from tests.projections.conftest import Told
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+LAST = 2**63 - 1
+PAGE = ("main", LAST, LAST, 51, 10**9, 0, LAST)
+NONE6: tuple[Any, ...] = (None,) * 6
+JOURNEY: tuple[Any, ...] = ("main", LAST, "", 51)
+
+
+def audit(place: int = -1, value: Any = None, action: Any = None) -> tuple[Any, ...]:
+    """The arguments of a search with one filter: saga, key, actor, customer, outcome, name."""
+    filters = list(NONE6)
+    if place >= 0:
+        filters[place] = value
+    return (*PAGE, *filters, action)
+
+
+def journeys(place: int = -1, value: Any = None) -> tuple[Any, ...]:
+    """The arguments of a search with one filter."""
+    filters: list[Any] = [None] * 10
+    if place >= 0:
+        filters[place] = value
+    return (*JOURNEY, *filters)
+
+
+LISTS: dict[str, tuple[str, tuple[Any, ...], str]] = {
+    "audit, newest": (AUDIT["search"], audit(), "tenant_recorded_at_position"),
+    "audit of a saga": (AUDIT["search"], audit(0, "x"), "saga_id"),
+    "audit by key": (AUDIT["search"], audit(1, "x"), "business_key"),
+    "audit by actor": (AUDIT["search"], audit(2, "person:maria"), "actor"),
+    "audit by customer": (AUDIT["search"], audit(3, "x"), "customer"),
+    "audit by outcome": (AUDIT["search"], audit(4, "reject"), "outcome"),
+    "audit by type": (AUDIT["search"], audit(action="task.voted"), "type"),
+    "audit of some types": (AUDIT["search_types"], audit(action=["task.voted", "task.decided"]), "type"),
+    "journeys, newest": (JOURNEYS["search"], journeys(), "journeys_a_by_start"),
+    "journeys by name": (JOURNEYS["search"], journeys(0, "payout"), "journeys_a_by_name"),
+    "journeys by key": (JOURNEYS["search"], journeys(2, "x"), "journeys_a_by_key"),
+    "journeys by customer": (JOURNEYS["search"], journeys(3, "x"), "journeys_a_by_customer"),
+    "journeys by phase": (JOURNEYS["search"], journeys(4, "compensating"), "journeys_a_by_phase"),
+    "journeys by outcome": (JOURNEYS["search"], journeys(5, "refused"), "journeys_a_by_outcome"),
+    "journeys that are stuck": (JOURNEYS["search"], journeys(7, True), "journeys_a_stuck"),
+    "journeys, risky": (JOURNEYS["risky"], ("main", -1, "", 51), "journeys_a_due"),
+    "approvals, pending": (APPROVALS["now"], ("main", -1, "", "", 51, None, None), "approvals_a_now"),
+    "approvals, decided by": (APPROVALS["decided_by"], ("main", "m", LAST, LAST, 51, 0), "votes_a_by_person"),
+}  # fmt: skip
+
+
+async def planned(told: Told, query: str, arguments: tuple[Any, ...], *, sort: bool = False) -> str:
+    """The plan, as the application gets it; what no index gives is made dear."""
+    async with told.store.pools.connection("read") as connection:
+        await connection.begin("READ ONLY")
+        try:
+            await connection.fetch("SELECT set_config('orchestrator.tenant', 'main', true)")
+            off = ["enable_seqscan", "enable_bitmapscan", *([] if sort else ["enable_sort", "enable_incremental_sort"])]
+            for setting in off:
+                await connection.fetch("SELECT set_config($1, 'off', true)", setting)
+            rows = await connection.fetch(f"EXPLAIN {in_slot(query, 'a')}", *arguments)
+        finally:
+            await connection.roll_back()
+    return "\n".join(row[0] for row in rows)
+
+
+@pytest.mark.parametrize("name", LISTS)
+async def test_a_list_is_one_range_of_an_index(told: Told, name: str) -> None:
+    """The index that is meant, in its own order: nothing is sorted, no table is read through."""
+    query, arguments, index = LISTS[name]
+    plan = await planned(told, query, arguments, sort=name == "audit of some types")
+    assert index in plan, plan
+    assert "Seq Scan" not in plan, plan
+    if name != "audit of some types":  # merges some pages: what it sorts are a few hundred rows
+        assert "Sort" not in plan, plan
+
+
+async def test_the_past_is_found_by_short_ranges(told: Told) -> None:
+    """Each reach is an index range between two instants; under row level security too."""
+    moment = 1_800_000_000_000_000
+    arguments = ("main", -1, "", "", 51, None, None, moment, REACHES, begun_after(moment))
+    plan = await planned(told, APPROVALS["then"], arguments, sort=True)
+    assert "approvals_a_then" in plan, plan
+    condition = next(line for line in plan.splitlines() if "Index Cond" in line)
+    assert "reach" in condition, plan
+    assert condition.count("valid_from") == 2, plan
+    assert "Seq Scan" not in plan, plan
