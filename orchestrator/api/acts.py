@@ -22,6 +22,7 @@ from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.work import Cause, Outcome, SagaInput
 
 SERVICE = "service:"
+REFUSALS = frozenset({"cancel.refused"})  # records of what was asked for and not done
 
 log = structlog.get_logger("orchestrator.api")
 
@@ -63,7 +64,7 @@ async def act(runtime: Runtime, saga_id: str, given: Input, cause: Cause, earlie
     except RefusedError:
         records = await earlier.records(cause.tenant, saga_id) if earlier is not None else ()
         own = [record for record in records if record.causation_id == cause.causation_id]
-        if not own:
+        if all(record.type in REFUSALS for record in own):
             raise
         written = [Record(record.type, record.activity, dict(record.data)) for record in own]
         return Outcome("applied", saga_id, own[-1].version, written)

@@ -12,14 +12,16 @@ from orchestrator.kernel.api import undo_plan
 from orchestrator.kernel.graph import CallNode, Graph, StepNode, node_path
 from orchestrator.kernel.operators import proposed
 from orchestrator.kernel.state import Activity, State
+from orchestrator.runtime.summary import waiting_for
 
 _LIVE = ("requested", "backoff", "unknown", "open")
 
 
 def detail_of(saga: SagaView, state: State, trace_id: str) -> SagaDetail:
-    """The detail of a saga. The state may be newer than the summary, by what was written between the two readings."""
+    """The detail of a saga. The state may be newer than the summary: then all that it says is said by the state."""
+    now = replace(saga, phase=state.phase, outcome=state.outcome, waiting_for=waiting_for(state), record=state.version)
     return SagaDetail(
-        saga=replace(saga, trace_id=trace_id, record=state.version, phase=state.phase, stuck=len(state.stuck)),
+        saga=replace(now, trace_id=trace_id, stuck=len(state.stuck)),
         state=state_in_words(state),
         start=state.start_data if isinstance(state.start_data, dict) else {},
         activities=tuple(_activity(name, found) for name, found in state.activities.items()),

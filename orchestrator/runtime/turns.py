@@ -363,9 +363,9 @@ class Turns:
 
     def _outcome(self, item: SagaInput | SagaBegin, stream: Stream, turn: Turn) -> Outcome:
         saga_id = stream.head.saga_id
-        if turn.records:
-            return Outcome("applied", saga_id, stream.version, turn.records)
         refusal = turn.refusal
+        if turn.records:  # a refusal may have left its own record: somebody asked, and was told no
+            return Outcome("applied", saga_id, stream.version, turn.records, refusal)
         if refusal is None:
             return Outcome("nothing", saga_id, stream.version)
         if item.cause.raw is not None and refusal.code in KEPT_REFUSALS:

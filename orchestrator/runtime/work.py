@@ -102,7 +102,8 @@ class Outcome:
     applied: `records` were written · nothing: it changed nothing (a stale timer, the very same start again) ·
     duplicate: this message was taken in before · refused: see `refusal` · early: an event kept for a later wait · dead:
     kept as dead letter, `reason` is its code · failed: the kernel raised, `reason` has the end of the traceback.
-    `version`: of the saga's last record after it. An event has one outcome, with the first saga that it moved.
+    An applied one may be refused all the same: then its records say who asked for what. `version`: of the saga's last
+    record after it. An event has one outcome, with the first saga that it moved.
     """
 
     fate: Fate

@@ -6,8 +6,10 @@ from functools import cache
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from events.disputes import Priority
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -22,9 +24,20 @@ def _private(url: str) -> str:
     return url
 
 
+class OtherTimes(BaseModel):
+    """Times of one priority, in hours; those that are left out are as for all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    acknowledge: Hours | None = None
+    branch: Hours | None = None
+    finding: Hours | None = None
+    review: Hours | None = None
+
+
 class DisputeSettings(BaseSettings):
     """Prefix ORCHESTRATOR_DISPUTE_. Times in hours: ACKNOWLEDGE_HOURS (for the relationship manager), BRANCH_HOURS,
-    FINDING_HOURS, REVIEW_HOURS, and URGENT_ACKNOWLEDGE_HOURS and URGENT_BRANCH_HOURS for urgent cases (unset: as all).
+    FINDING_HOURS, REVIEW_HOURS; other ones for some priorities as JSON in TIMES: {"Urgent": {"acknowledge": 4}}.
     MODEL_URL: an OpenAI-compatible API ("https://.../v1"); empty: the bundled rules classify and check. MODEL_NAME,
     MODEL_KEY, MODEL_SECONDS: its model, key, and how long one answer may take. TRACKING_URL: where customers follow
     their case (empty: where they called us).
@@ -36,8 +49,7 @@ class DisputeSettings(BaseSettings):
     branch_hours: Hours = 48
     finding_hours: Hours = 72
     review_hours: Hours = 72
-    urgent_acknowledge_hours: Hours | None = None
-    urgent_branch_hours: Hours | None = None
+    times: dict[Priority, OtherTimes] = Field(default_factory=dict)
     model_url: Annotated[str, AfterValidator(_private)] = ""
     model_name: str = "gpt-4o-mini"
     model_key: SecretStr = SecretStr("")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from events.disputes import DisputeRaised, Priority
-from sagas.disputes.settings import dispute_settings
+from events.disputes import DisputeRaised
+from sagas.disputes.settings import OtherTimes, dispute_settings
 
 
 class DisputeTimes(BaseModel):
@@ -18,12 +18,12 @@ class DisputeTimes(BaseModel):
 
 
 def dispute_times(request: DisputeRaised) -> DisputeTimes:
-    """Urgent cases may have shorter times."""
+    """Those of all cases, unless the case's priority has its own."""
     settings = dispute_settings()
-    urgent = request.priority is Priority.URGENT
+    own = settings.times.get(request.priority, OtherTimes())
     return DisputeTimes(
-        acknowledge=(urgent and settings.urgent_acknowledge_hours) or settings.acknowledge_hours,
-        branch=(urgent and settings.urgent_branch_hours) or settings.branch_hours,
-        finding=settings.finding_hours,
-        review=settings.review_hours,
+        acknowledge=own.acknowledge or settings.acknowledge_hours,
+        branch=own.branch or settings.branch_hours,
+        finding=own.finding or settings.finding_hours,
+        review=own.review or settings.review_hours,
     )

@@ -152,7 +152,7 @@ def test_nobody_cancels_a_complaint() -> None:
 
 def test_urgent_cases_may_have_shorter_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """And what was in force is recorded with the case."""
-    monkeypatch.setenv("ORCHESTRATOR_DISPUTE_URGENT_ACKNOWLEDGE_HOURS", "4")
+    monkeypatch.setenv("ORCHESTRATOR_DISPUTE_TIMES", '{"Urgent": {"acknowledge": 4}}')
     dispute_settings.cache_clear()
     try:
         urgent = given(dispute, request(priority=Priority.URGENT), CLASSIFY, ASSIGN)

@@ -28,8 +28,7 @@ BAD = "Closed."
 async def bank(module_database: Database) -> AsyncIterator[Product]:
     """The product with the dispute saga alone; urgent cases have a second, other cases their day."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("ACKNOWLEDGE", "BRANCH"):
-            patch.setenv(f"ORCHESTRATOR_DISPUTE_URGENT_{name}_HOURS", "0.0003")
+        patch.setenv("ORCHESTRATOR_DISPUTE_TIMES", '{"Urgent": {"acknowledge": 0.0003, "branch": 0.0003}}')
         dispute_settings.cache_clear()
         async with running_product(module_database, "sagas.disputes", [dispute], [case_ai, case_desk]) as made:
             yield made
@@ -193,3 +192,18 @@ async def test_a_case_that_nobody_takes_on_refers_itself_and_the_regulator_is_to
     older = (await bank.get("/regulatory/notifications", "audrey", "auditor", **after)).json()
     assert told["notification_id"] not in [item["notification_id"] for item in older["items"]]
     assert await bank.rows(case_desk, SQL["prove"]) == []
+
+
+async def test_a_complaint_cannot_be_cancelled_and_whoever_tries_is_told_so(bank: Product) -> None:
+    """Refused, recorded with who asked and why, and the same when the request comes again."""
+    await raised(bank, "DSP-H")
+    await tracked(bank, "DSP-H", "has your complaint")
+    saga = await bank.engine.find("DSP-H")
+    assert saga is not None
+    for _ in range(2):
+        answer = await bank.post(
+            f"/v1/sagas/{saga.saga_id}/cancel", "olga", "operator", body={"reason": "too much work"}, key="cancel-H"
+        )
+        assert (answer.status_code, answer.json()["code"]) == (409, "cancel_refused"), answer.text
+    asked = [record for record in await bank.engine.records(saga.saga_id) if record.type == "cancel.refused"]
+    assert [(record.data["by"], record.data["reason"]) for record in asked] == [("olga", "too much work")]
