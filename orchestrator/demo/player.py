@@ -30,6 +30,7 @@ POLL_SECONDS = 0.1
 ENDED = ("completed", "compensated")
 LIVE = ("forward", "compensating", "on_failed")
 QUIET_POLLS = 5
+WAITS_FOR_PEOPLE = ("task ", "wait ")
 SOURCE = "/demo"
 _OURS = re.compile(r".+-demo[0-9a-z]{8}\Z")
 
@@ -62,12 +63,14 @@ class Run:
         return bool(self.played) and all(item.over and not item.wrong for item in self.played)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """How many sagas ended how, by area."""
+        """How many sagas ended how, by area; `waiting` are those that were left for a visitor."""
         found: dict[str, dict[str, int]] = {}
         for item in self.played:
             area = found.setdefault(item.sample.area, {"completed": 0, "compensated": 0, "stuck": 0, "unfinished": 0})
             place = item.phase if item.phase in ENDED else "stuck" if item.stuck else "unfinished"
-            area[place] += 1
+            if place == "unfinished" and item.sample.waits and item.over and not item.wrong:
+                place = "waiting"
+            area[place] = area.get(place, 0) + 1
         return found
 
 
@@ -85,8 +88,13 @@ class Player:
         self._catalog = catalog
         self._client = client
 
-    async def play(self, samples: Sequence[Sample], sagas: int, run: Run) -> None:
-        """Plays every sample once, or `sagas` sagas by going round. Mistakes are in `Played.wrong`."""
+    async def play(self, samples: Sequence[Sample], sagas: int, run: Run, *, visitors: bool = False) -> None:
+        """Plays every sample once, or `sagas` sagas by going round. Mistakes are in `Played.wrong`.
+
+        visitors: also leave the samples that wait for one, each once.
+        """
+        left = [self._own(sample, run.suffix.replace("-demo", "-open"), 0) for sample in samples if sample.waits]
+        samples = [sample for sample in samples if not sample.waits]
         await self._producer.start()
         try:
             await self._clear_leftovers()
@@ -98,10 +106,14 @@ class Player:
                 areas.setdefault(sample.area, []).append(self._own(sample, run.suffix, round_))
             plans = {area: [Played(s, self._key(s)) for s in found] for area, found in areas.items()}
             run.played = [item for plan in plans.values() for item in plan]
+            waiting = [Played(sample, self._key(sample)) for sample in left] if visitors else []
+            run.played += waiting
             at_once = {area: sum(sample.area == area for sample in samples) for area in plans}
             async with asyncio.TaskGroup() as group:
                 for area, plan in plans.items():
                     group.create_task(self._rounds(plan, at_once[area], run))
+                for item in waiting:
+                    group.create_task(self._one(item, run))
         finally:
             await self._producer.stop()
 
@@ -120,7 +132,7 @@ class Player:
                 await self._until(item, run, lambda detail: True)
                 for act in item.sample.then:
                     await self._act(item, act, run)
-                detail = await self._until(item, run, lambda d: d["saga"]["phase"] in ENDED or d["stuckPlaces"])
+                detail = await self._until(item, run, lambda d: _rests(d, item.sample.waits))
                 item.wrong = await self._compare(item.sample.expect, detail)
         except TimeoutError:
             item.wrong = f"not over after {SAGA_SECONDS_MAX:.0f} s: {item.state}"
@@ -158,18 +170,39 @@ class Player:
         return key
 
     async def _act(self, item: Played, act: Mapping[str, Any], run: Run) -> None:
-        """A person decides a task, or an operator cancels, as soon as that is possible."""
+        """A person decides a task or calls a package's route, or an operator cancels, as soon as that is possible."""
         if "cancel" in act:
             cancel = act["cancel"]
             await self._until(item, run, lambda detail: bool(detail["undoPlan"]))
             path, body, by, roles = f"/v1/sagas/{item.saga_id}/cancel", {"reason": cancel["reason"]}, cancel["by"], []
+        elif "post" in act:
+            await self._until_taken(item, act, run)
+            return
         else:
             task = await self._task(item, act["task"], run)
             body = {"outcome": act["outcome"], "reason": act.get("reason", ""), "subjectHash": task["subjectHash"]}
+            body |= {"form": act["form"]} if "form" in act else {}
             path, by, roles = f"/v1/tasks/{task['id']}/decide", act["by"], act.get("roles", [])
         answer = await self._client.post(path, json=body, headers={"X-Actor": by, "X-Actor-Roles": ",".join(roles)})
-        if not answer.is_success:
+        wanted = act.get("refused", "")
+        if wanted and (answer.is_success or answer.json().get("code") != wanted):
+            raise RuntimeError(
+                f"{path}: {by} must be refused as {wanted}, got {answer.status_code} {answer.text[:200]}"
+            )
+        if not wanted and not answer.is_success:
             raise RuntimeError(f"{path}: {answer.status_code} {answer.text[:200]}")
+
+    async def _until_taken(self, item: Played, act: Mapping[str, Any], run: Run) -> None:
+        """A package's own route, asked until it says yes: what it needs may not have happened yet."""
+        detail = await self._until(item, run, lambda detail: True)
+        path = act["post"].replace("{key}", detail["saga"]["businessKey"])
+        headers = {"X-Actor": act["by"], "X-Actor-Roles": ",".join(act.get("roles", []))}
+        while True:
+            answer = await self._client.post(path, json=act.get("body", {}), headers=headers)
+            if answer.is_success:
+                return
+            item.state = f"{act['by']} asks {path}: {answer.status_code} {answer.text[:200]}"
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _task(self, item: Played, name: str, run: Run) -> dict[str, Any]:
         """The open task of this name, once it is there."""
@@ -203,6 +236,9 @@ class Player:
     async def _compare(self, expect: Mapping[str, Any], detail: Mapping[str, Any]) -> str:
         """What is not as expected; "" where all is."""
         saga, failure = detail["saga"], detail["failure"] or {}
+        if "waits" in expect:
+            there = _waits_for(saga, expect["waits"])
+            return "" if there else f"expected to wait for {expect['waits']}, it is {detail['state']}"
         if saga["phase"] != expect["phase"]:
             return f"expected {expect['phase']}, it is {saga['phase']}: {detail['state']}"
         if "reason" in expect and expect["reason"] not in failure.get("reason", ""):
@@ -221,15 +257,20 @@ class Player:
 
         Its events may still lie on the broker, so nothing counts as cleared before it was quiet for a moment.
         """
-        quiet = 0
+        quiet, left = 0, set[str]()
         noted = set(self._journal.read_text().split()) if self._journal.exists() else set()
         async with asyncio.timeout(SAGA_SECONDS_MAX):
             while quiet < QUIET_POLLS:
-                live = [saga["sagaId"] for phase in LIVE for saga in await self._leftovers(phase, noted)]
-                for saga_id in live:
+                found = [saga for phase in LIVE for saga in await self._leftovers(phase, noted)]
+                live = [saga for saga in found if saga["sagaId"] not in left]
+                for saga in live:
                     body = {"reason": "left over from an earlier demonstration"}
-                    # A saga past its pivot, or on its way back already, says no and goes on by itself.
-                    await self._client.post(f"/v1/sagas/{saga_id}/cancel", json=body, headers={"X-Actor": "demo"})
+                    path = f"/v1/sagas/{saga['sagaId']}/cancel"
+                    # A saga past its pivot, or on its way back already, says no and goes on by itself. One that
+                    # nobody may cancel, and that waits for people, holds nothing that this demonstration needs.
+                    answer = await self._client.post(path, json=body, headers={"X-Actor": "demo"})
+                    if not answer.is_success and saga["waitingFor"].startswith(WAITS_FOR_PEOPLE):
+                        left.add(saga["sagaId"])
                 quiet = 0 if live else quiet + 1
                 await asyncio.sleep(POLL_SECONDS)
         self._journal.unlink(missing_ok=True)
@@ -269,6 +310,18 @@ class Player:
         if not issubclass(contract, Event):
             raise RuntimeError(f"{type_} is not an event")
         return contract
+
+
+def _rests(detail: Mapping[str, Any], waits: str) -> bool:
+    """The saga is over, stuck, or waits for what it was left waiting for."""
+    saga = detail["saga"]
+    return saga["phase"] in ENDED or bool(detail["stuckPlaces"]) or (waits != "" and _waits_for(saga, waits))
+
+
+def _waits_for(saga: Mapping[str, Any], waits: str) -> bool:
+    """Kind and name agree; the name's place in the flow does not matter."""
+    kind, _, name = saga["waitingFor"].partition(" ")
+    return f"{kind} {name.rpartition('/')[2]}" == waits
 
 
 def _mixed(samples: Sequence[Sample]) -> list[Sample]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.live import Live
 from rich.table import Table
@@ -12,8 +12,9 @@ from rich.text import Text
 from orchestrator.cli.client import DEFAULT_URL
 from orchestrator.cli.output import Output, visible
 from orchestrator.demo.player import Played, Run
+from orchestrator.demo.samples import Visitor
 
-ROWS_MAX = 30  # more than that are counted, not listed
+ROWS_MAX = 50  # more than that are counted, not listed
 LINES_MAX = 10  # progress lines where there is no terminal
 
 
@@ -80,6 +81,15 @@ def report(run: Run, api: str, seconds: float, out: Output) -> None:
     out.line(f"look: {prefix}orchestrator saga timeline {run.played[0].key if run.played else 'ID'}")
     out.line(f"      {prefix}orchestrator saga list")
     out.line(f"API   {api}/v1/sagas (header X-Actor: your name)")
+
+
+def introduce(people: Sequence[Visitor], api: str, out: Output) -> None:
+    """Who a visitor may be, what each may do, and where."""
+    if out.as_json or not people:
+        return
+    rows = [(person.id, person.name, ", ".join(person.roles), person.about) for person in people]
+    out.table(("sign in as", "", "groups", "may"), rows)
+    out.line(f"work there: {api}/office")
 
 
 def mark(item: Played) -> str:

@@ -31,8 +31,16 @@ from orchestrator.cli.output import CliError, ExitCode, Output
 from orchestrator.cli.serving import Running, database, migrate_schema, own_schemas, running
 from orchestrator.config import OWN_LOG, ROLES, Settings, load_settings
 from orchestrator.demo.player import Player, Run, new_suffix
-from orchestrator.demo.progress import report, shown
-from orchestrator.demo.samples import Sample, SampleError, load_samples, load_services
+from orchestrator.demo.progress import introduce, report, shown
+from orchestrator.demo.samples import (
+    Sample,
+    SampleError,
+    load_environment,
+    load_people,
+    load_samples,
+    load_services,
+)
+from orchestrator.identity.local import local_user, seed
 from orchestrator.runtime.catalog import Catalog
 
 READY_SECONDS_MAX = 30.0
@@ -69,8 +77,10 @@ async def run_demo(options: DemoOptions, out: Output) -> bool:
         journal = process.runtime.settings.data_dir / "demo-started"
         player = Player(process.runtime.broker, catalog, client, journal)
         with shown(run, out):
-            await _unless_stopped(player.play(samples, options.sagas, run), loops, interrupted)
+            playing = player.play(samples, options.sagas, run, visitors=not options.once)
+            await _unless_stopped(playing, loops, interrupted)
         report(run, process.api, time.monotonic() - began, out)
+        introduce(load_people(saga_modules()), process.api, out)
         if not options.once:
             out.say("everything stays up; Ctrl-C stops")
             await _unless_stopped(interrupted.wait(), loops, interrupted)
@@ -83,6 +93,8 @@ async def _start(options: DemoOptions, out: Output, stack: AsyncExitStack) -> tu
     try:
         samples = load_samples(modules)
         services = load_services(modules)
+        for variable, value in load_environment(modules).items():
+            os.environ.setdefault(variable, value)
     except SampleError as error:
         raise CliError(ExitCode.USAGE, str(error), "correct the file") from error
     if not samples:
@@ -100,7 +112,13 @@ async def _start(options: DemoOptions, out: Output, stack: AsyncExitStack) -> tu
     await migrate_schema(urls.owner, own_schemas(catalog, modules))
     for server in servers:
         await stack.enter_async_context(server)
-    return await stack.enter_async_context(running(settings, urls, catalog)), samples, catalog
+    process = await stack.enter_async_context(running(settings, urls, catalog))
+    people = load_people(modules)
+    await seed(
+        process.runtime.store.pools,
+        [local_user(one.id, one.name, capacities=one.capacities, roles=one.roles, about=one.about) for one in people],
+    )
+    return process, samples, catalog
 
 
 def _settings(options: DemoOptions, out: Output, stack: AsyncExitStack) -> Settings:

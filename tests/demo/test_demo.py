@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,19 @@ import httpx2
 import pytest
 
 from orchestrator.demo.player import Played, Run
-from orchestrator.demo.samples import SampleError, load_samples, load_services
+from orchestrator.demo.samples import (
+    SampleError,
+    Visitor,
+    load_environment,
+    load_people,
+    load_samples,
+    load_services,
+)
 
 ROOT = Path(__file__).parents[2]
 DEMO_SECONDS_MAX = 100
 READY_SECONDS_MAX = 15
+AREAS = {"disputes", "orders", "payments", "transfers"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -54,12 +63,12 @@ def play(data_dir: Path, *more: str, **variables: str) -> tuple[int, dict[str, A
 
 def test_a_demonstration_ends_by_itself_and_a_second_one_goes_on(tmp_path: Path) -> None:
     """Every sample became what it expects; the kept data of the first run do not disturb the second."""
-    samples = load_samples(["sagas"])
+    samples = [sample for sample in load_samples(["sagas"]) if not sample.waits]
     for _ in range(2):
         code, said, _ = play(tmp_path)
         assert said["ok"] is True, said["wrong"]
         assert (code, said["wrong"]) == (0, [])
-        assert set(said["sagas"]) == {"orders", "transfers"}
+        assert set(said["sagas"]) == AREAS
         assert sum(area["completed"] + area["compensated"] for area in said["sagas"].values()) == len(samples)
         assert all(area["stuck"] == 0 and area["unfinished"] == 0 for area in said["sagas"].values())
         assert said["api"].startswith("http://127.0.0.1:")
@@ -121,7 +130,14 @@ def test_it_stays_up_until_it_is_stopped_and_survives_being_killed(tmp_path: Pat
     with demonstration(tmp_path) as second:
         said = json.loads(said_by(second, "stdout", "{"))
         assert said["ok"] is True, said["wrong"]
+        left = [sample for sample in load_samples(["sagas"]) if sample.waits]
+        assert sum(area.get("waiting", 0) for area in said["sagas"].values()) == len(left)
+        tasks = httpx2.get(f"{said['api']}/v1/tasks", headers={"X-Actor": "visitor"}, trust_env=False).json()["items"]
+        waiting = {f"task {task['activity'].rpartition('/')[2]}" for task in tasks}
+        assert {sample.waits for sample in left if sample.waits.startswith("task ")} <= waiting
         assert httpx2.get(f"{said['api']}/healthz", trust_env=False).json() == {"ok": True}
+        entrance = httpx2.get(f"{said['api']}/office/login", trust_env=False).text
+        assert all(person.name in entrance for person in load_people(["sagas"]))
         second.send_signal(signal.SIGINT)
         assert second.wait(30) == 0
     # A laptop that does nothing else makes it in a third of this; a machine full of tests gets the double.
@@ -135,12 +151,63 @@ def test_a_run_with_anything_unfinished_is_not_ok() -> None:
     assert not run.ok
     run.played = [Played(sample, "k", phase="completed", over=True), Played(sample, "l", phase="forward")]
     assert not run.ok
-    assert run.counts()["orders"] == {"completed": 1, "compensated": 0, "stuck": 0, "unfinished": 1}
+    assert run.counts()[sample.area] == {"completed": 1, "compensated": 0, "stuck": 0, "unfinished": 1}
     run.played[1] = Played(sample, "l", phase="compensating", stuck=1, over=True, wrong="stuck")
     assert not run.ok
-    assert run.counts()["orders"]["stuck"] == 1
+    assert run.counts()[sample.area]["stuck"] == 1
     run.played[1] = Played(sample, "l", phase="compensated", over=True)
     assert run.ok
+
+
+def test_work_that_waits_for_a_visitor_is_neither_unfinished_nor_stuck() -> None:
+    """It is what was wanted, unless it is something else."""
+    sample = next(found for found in load_samples(["sagas"]) if found.waits)
+    left = Played(sample, "k", phase="forward", over=True)
+    run = Run("-x", [left])
+    assert run.ok
+    assert run.counts()[sample.area] == {"completed": 0, "compensated": 0, "stuck": 0, "unfinished": 0, "waiting": 1}
+    other = Run("-x", [replace(left, wrong="expected to wait for somebody")])
+    assert not other.ok
+    assert other.counts()[sample.area]["unfinished"] == 1
+
+
+def test_everybody_whom_a_sample_names_is_introduced_with_the_groups_that_it_takes() -> None:
+    """Whoever decides in a sample is somebody as whom a visitor can sign in, and may do the same."""
+    people = {person.id: person for person in load_people(["sagas"])}
+    for sample in load_samples(["sagas"]):
+        for act in sample.then:
+            if "task" in act and not act.get("refused"):
+                person = people[act["by"]]
+                assert set(act.get("roles", ())) <= set(person.roles), (sample.name, act)
+                assert "approver" in person.capacities
+    assert all(person.name and person.about and person.capacities for person in people.values())
+
+
+def test_somebody_whom_two_packages_know_is_one_person() -> None:
+    """With the groups and capacities of both."""
+    one = Visitor("ana", "Ana", "pays", ("a",), ("viewer",))
+    both = one.and_also(Visitor("ana", "Ana F.", "reads", ("b",), ("viewer", "auditor")))
+    assert both == Visitor("ana", "Ana", "pays; reads", ("a", "b"), ("auditor", "viewer"))
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "load"),
+    [
+        ("people.json", '[{"id": "ana", "nmae": "Ana"}]', load_people),
+        ("settings.json", '{"A": 1}', load_environment),
+    ],
+)
+def test_a_file_beside_the_samples_that_is_wrong_is_named(
+    file: str, text: str, load: Callable[[list[str]], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what it must hold."""
+    name = f"pkg_{file.partition('.')[0]}"
+    (tmp_path / name / "sample").mkdir(parents=True)
+    (tmp_path / name / "__init__.py").write_text("")
+    (tmp_path / name / "sample" / file).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SampleError, match=file):
+        load([name])
 
 
 @pytest.mark.parametrize(
@@ -173,9 +240,12 @@ def test_a_sample_file_that_is_wrong_is_named(
 def test_every_sample_of_the_repository_is_well_formed() -> None:
     """And they cover what a demonstration must show."""
     samples = load_samples(["sagas"])
-    assert {sample.area for sample in samples} == {"orders", "transfers"}
+    assert {sample.area for sample in samples} == AREAS
     assert len({(sample.area, sample.name) for sample in samples}) == len(samples)
     reasons = {sample.expect.get("reason", "") for sample in samples}
     assert {"out_of_stock", "declined", "no_carrier", "rejected", "insufficient_funds"} <= reasons
-    assert any(sample.expect["phase"] == "completed" and sample.then for sample in samples)
+    assert {"rejected by an approver", "not approved in time"} <= reasons
+    assert any(sample.expect.get("phase") == "completed" and sample.then for sample in samples)
+    assert {"completed", "referred"} <= {sample.expect.get("outcome") for sample in samples}
+    assert {act.get("refused") for sample in samples for act in sample.then} >= {"excluded", "over_limit"}
     assert [service.variable for service in load_services(["sagas"])] == ["ORCHESTRATOR_BANK_URL"]
