@@ -255,7 +255,9 @@ async def _page(request: Request, next_: str, error: str = "", status: int = 200
     local = identity.settings.has_local_users and is_local(request)
     users = await identity.kept.local_users() if local else []
     provider = f"{LOGIN}/provider?{urlencode({'next': next_})}" if identity.provider is not None else ""
-    choices = Choices(provider, tuple(replace(user, password_hash="") for user in users), next_, error)
+    # A page learns whether a password is asked for, never its hash.
+    shown = tuple(replace(user, password_hash="asked for" if user.password_hash else "") for user in users)
+    choices = Choices(provider, shown, next_, error)
     dressed: SignInPage = getattr(request.app.state, "sign_in_page", None) or plain_page
     return dressed(request, choices, status)
 

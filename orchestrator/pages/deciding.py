@@ -57,6 +57,8 @@ async def _vote(
     try:
         voted = await engine.vote(task.id, answer, typed.seen, actor, reason=typed.reason, message_id=key[:100])
     except RefusedError as error:
+        if error.code == "reauth":
+            await _keep(engine, actor, task, typed)  # they come back to it signed in anew
         refused = Typed(typed.outcome, typed.reason, typed.values, typed.seen, _wrong_of(error), error)
         task = await engine.desk.view(task.id, actor)
         return await task_page(request, engine, actor, task, refused, status=status_of(error))

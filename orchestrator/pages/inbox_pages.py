@@ -22,7 +22,6 @@ from orchestrator.api.problems import ProblemError
 from orchestrator.api.views import Actor, RefusedError
 from orchestrator.pages.inbox import PAGE_ROWS, SUPERVISORS, TABS, Filter, Inbox
 from orchestrator.pages.reading_forms import form_of
-from orchestrator.pages.shell import capacities_of
 from orchestrator.pages.site import office_router, page
 
 PATH = "/office/inbox"
@@ -149,7 +148,7 @@ async def remove_view(view_id: str, request: Request, actor: Acting) -> Response
 
 
 def _supervises(actor: Actor) -> bool:
-    return bool(capacities_of(actor) & SUPERVISORS)
+    return bool(actor.capacities & SUPERVISORS)
 
 
 def _tabs(wanted: Filter, counts: Mapping[str, str], actor: Actor) -> Sequence[tuple[str, str, bool, str | None]]:

@@ -38,15 +38,9 @@ NAVIGATION: Sequence[Place] = (
 )
 
 
-def capacities_of(actor: Actor) -> frozenset[str]:
-    """What this actor may be here."""
-    found: frozenset[str] = getattr(actor, "capacities", EVERYBODY - {"service"})
-    return found
-
-
 def places_for(actor: Actor, known: frozenset[str]) -> Sequence[Place]:
     """The places for this actor, of those that exist. An actor without any capacity still finds help."""
-    mine = capacities_of(actor)
+    mine = actor.capacities
     return tuple(
         place
         for place in NAVIGATION

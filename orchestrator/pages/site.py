@@ -39,7 +39,7 @@ from orchestrator.pages.formats import Reader
 from orchestrator.pages.keeping import Keeping
 from orchestrator.pages.odd_text import marked
 from orchestrator.pages.profile import Profile
-from orchestrator.pages.shell import Place, capacities_of, places_for
+from orchestrator.pages.shell import Place, places_for
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; font-src 'self'; "
@@ -113,8 +113,8 @@ def shell_of(request: Request, actor: Actor, position: int = 0) -> Shell:
         environment=app.state.environment,
         tenant=actor.tenant,
         actor=actor,
-        name=getattr(actor, "name", "") or actor.id,
-        capacities=capacities_of(actor),
+        name=actor.name or actor.id,
+        capacities=actor.capacities,
         places=places_for(actor, known),
         path=request.url.path,
         here=request.url.path + (f"?{query}" if query else ""),

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
+from urllib.parse import quote, urlencode
 
 from fastapi import Query, Request
 from fastapi.responses import Response
@@ -19,7 +20,7 @@ from fastapi.responses import Response
 from orchestrator.api import acts
 from orchestrator.api.engine import Acting, Engine, EngineOf, may
 from orchestrator.api.problems import PROBLEMS
-from orchestrator.api.views import Actor, RefusedError, TaskView, task_of
+from orchestrator.api.views import Actor, RefusedError, TaskView
 from orchestrator.pages.consequences import Consequence
 from orchestrator.pages.forms import Wrong, fields_of, reason_is_required
 from orchestrator.pages.inbox import gone_words
@@ -108,7 +109,8 @@ async def task_page(
         history=history_of(records, task.activity), undo_plan=[title(name) for name in case.undo_plan],
         typed=typed, changed=changed, problem=_problem(typed), form_key=secrets.token_urlsafe(18),
         done=DONE_WORDS.get(done, ""), gone=gone_words(task), seen=task.subject_hash, votes=len(task.votes),
-        moved="", steers=engine.desk.steers(actor), can_see_saga="/office/sagas" in request.app.state.office_paths,
+        moved="", sign_in_again=_sign_in_again(request, task), steers=engine.desk.steers(actor),
+        can_see_saga="/office/sagas" in request.app.state.office_paths,
     )  # fmt: skip
 
 
@@ -134,6 +136,9 @@ def _moved(task: TaskView, seen: str, votes: int) -> str:
     return "voted" if len(task.votes) != votes else ""
 
 
-def saga_id_of(task_id: str) -> str:
-    """The saga of a task's id."""
-    return task_of(task_id)[0]
+def _sign_in_again(request: Request, task: TaskView) -> str:
+    """Where somebody shows anew who they are, and comes back to this task."""
+    back = urlencode({"next": f"/office/tasks/{quote(task.id, safe=':~')}", "fresh": "true"})
+    provider = "/office/login/provider"
+    has_provider = request.app.state.identity.provider is not None
+    return f"{provider}?{back}" if has_provider else f"/office/login?{back}"

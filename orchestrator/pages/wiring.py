@@ -21,19 +21,20 @@ from orchestrator.pages import (
 from orchestrator.pages.cases import Cases
 from orchestrator.pages.keeping import Keeping
 from orchestrator.pages.live import Live
+from orchestrator.pages.sign_in_page import dressed
 from orchestrator.pages.site import paths_of
 from orchestrator.runtime.app import Runtime
 
 ROUTERS = (
     assets.router, start.router, inbox_pages.router, deciding.router, task_acts.router, task_pages.router,
-    decision_pages.router,
-    profile_pages.router, help_pages.router, stream_pages.router,
+    decision_pages.router, profile_pages.router, help_pages.router, stream_pages.router,
 )  # fmt: skip
 
 
 def install(app: FastAPI, runtime: Runtime) -> None:
     """Adds the back office. Call `ready` once all routes are there."""
-    app.state.environment = getattr(runtime.settings, "environment", "development")
+    app.state.environment = app.state.identity.settings.environment
+    app.state.sign_in_page = dressed
     app.state.live = Live(runtime.store)
     app.state.keeping = Keeping(runtime.store.pools)
     app.state.cases = Cases(runtime)

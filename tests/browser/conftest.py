@@ -26,6 +26,7 @@ from orchestrator.api.server import ApiServer
 from orchestrator.api.views import TaskView
 from orchestrator.cli.serving import migrate_schema
 from orchestrator.config import load_settings
+from orchestrator.pages.live import Live
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.catalog import Catalog
 from tests.browser.grants import GrantChanged, desk, grant
@@ -59,6 +60,7 @@ class Office:
     url: str
     client: httpx2.AsyncClient
     browser: Browser
+    live: Live
     contexts: list[BrowserContext] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
@@ -152,7 +154,7 @@ async def office(module_database: Database) -> AsyncIterator[Office]:
             browser = await playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
             async with httpx2.AsyncClient(base_url=server.url, trust_env=False, timeout=30) as client:
                 try:
-                    yield Office(runtime, app.state.engine, server.url, client, browser)
+                    yield Office(runtime, app.state.engine, server.url, client, browser, app.state.live)
                 finally:
                     await browser.close()
                     await server.stop()
