@@ -2,18 +2,17 @@
 
 Rules of this file
 - Only for requests under /office that want HTML; everybody else gets the problem as JSON.
-- Whoever is not known is led to the sign-in, and back to where they were going; only own paths are ever gone back to.
+- A handler that leads somewhere else (whoever is not known, to the sign-in) is left to do so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
-from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from orchestrator.api.problems import PROBLEMS, ProblemError, from_exception
@@ -23,7 +22,6 @@ from orchestrator.pages.site import page
 
 Handler: TypeAlias = Callable[[Request, Any], Awaitable[Response]]
 
-LOGIN = "/office/login"
 _KINDS = (ProblemError, RefusedError, RequestValidationError, HTTPException, Exception)
 _BY_STATUS = {404: "no_route", 405: "method_not_allowed"}
 
@@ -39,7 +37,7 @@ def install(app: FastAPI) -> None:
 def _page_or(inner: Any) -> Handler:
     async def handle(request: Request, error: Exception) -> Response:
         plain: Response = await inner(request, error)
-        if not _is_for_people(request):
+        if plain.status_code < 400 or not _is_for_people(request):
             return plain
         return as_page(request, error, plain)
 
@@ -54,10 +52,6 @@ def _is_for_people(request: Request) -> bool:
 def as_page(request: Request, error: Exception, plain: Response) -> Response:
     """The page of a problem. `plain`: the answer that anybody else would get; its status and headers hold here, too."""
     status = plain.status_code
-    known = LOGIN in request.app.state.office_paths
-    if status == 401 and request.method == "GET" and known and not request.url.path.startswith(LOGIN):
-        query = f"?{request.url.query}" if request.url.query else ""
-        return RedirectResponse(f"{LOGIN}?{urlencode({'next': request.url.path + query})}", 303)
     code, detail = _said(error, status)
     problem = PROBLEMS.get(code) or PROBLEMS["internal"]
     actor = getattr(request.state, "actor", None) or Actor("")
