@@ -64,7 +64,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.state.stopping = asyncio.Event()  # replaced by the server's own
     settings = runtime.settings
     app.state.identity = Identity(settings, runtime.store.pools, tenant=settings.tenant, tenants=settings.tenants)
-    app.state.actions = {}
+    app.state.actions, app.state.parameters = {}, {}  # by endpoint, when the routes are there
     app.add_middleware(StrictBody, bytes_max=settings.message_bytes_max, secure=settings.is_https)
     app.add_middleware(Watch, identity=app.state.identity, actions=app.state.actions)  # outermost
     problems.install(app)
@@ -77,7 +77,10 @@ def create_app(runtime: Runtime) -> FastAPI:
         app.include_router(router, tags=[module.__name__.rpartition(".")[0]])
     pages.ready(app)
     check_routes(app)
-    app.state.actions.update({route.endpoint: action_of(route) for route in iter_route_contexts(app.routes)})
+    for route in iter_route_contexts(app.routes):
+        app.state.actions[route.endpoint] = action_of(route)
+        if (route.path or "").startswith("/v1/"):
+            app.state.parameters[route.endpoint] = _parameters(route.dependant)
     return app
 
 
@@ -147,6 +150,12 @@ def check_routes(app: FastAPI) -> int:
 def action_of(route: Any) -> str:
     """The action that a route states, "" where it states none (as a mounted application, which is never let in)."""
     return _stated(getattr(route, "dependant", None))
+
+
+def _parameters(dependant: Any) -> frozenset[str]:
+    """The names of all query parameters, those of dependencies too."""
+    found = {parameter.alias for parameter in dependant.query_params}
+    return frozenset(found.union(*(_parameters(inner) for inner in dependant.dependencies)))
 
 
 def _stated(dependant: Any) -> str:

@@ -44,9 +44,20 @@ class Stated:
         request.state.action = self.action
         if self.action == PUBLIC:
             return
-        refused = authorise(await actor_of(request), self.action)
+        actor = await actor_of(request)
+        refused = authorise(actor, self.action)
         if refused is not None:
             raise ProblemError(refused.code, refused.text, facts=refused.facts)
+        _only_known(request)
+
+
+def _only_known(request: Request) -> None:
+    """Raises ProblemError `bad_request` for a parameter that an API route does not have: a filter that is silently
+    ignored answers something else than what was asked."""
+    known = request.app.state.parameters.get(request.scope.get("endpoint"))
+    strange = sorted(set(request.query_params) - known) if known is not None else ()
+    if strange:
+        raise ProblemError("bad_request", f"There is no parameter {strange[0][:40]!r} here.")
 
 
 def may(action: str) -> Any:

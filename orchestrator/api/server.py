@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 from collections.abc import Iterator
 from types import FrameType, TracebackType
@@ -17,16 +18,39 @@ from typing import Self
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http import h11_impl
 
 STOP_SECONDS_MAX = 5
 KEEP_ALIVE_SECONDS = 30
 CONNECTIONS_MAX = 1_000  # further ones are answered 503 at once
 
 
+HEAD_BYTES_MAX = 65_536
+_HEAD_ENDS = re.compile(rb"\r?\n\r?\n")
+_FOLDED = re.compile(rb"\n[ \t]")
+
+
 class ServerError(Exception):
     """The HTTP server cannot start; for whoever chose the address. The message says what to do."""
 
     retriable = False
+
+
+class _Protocol(h11_impl.H11Protocol):
+    """uvicorn's reader, which also refuses header lines that go on in the next one: a proxy before us may have read
+    them otherwise, and no client has written them since 2014 (RFC 9112, 5.2)."""
+
+    _head = b""
+
+    def data_received(self, data: bytes) -> None:
+        if repr(self.conn.their_state) == "IDLE":
+            head = self._head + data
+            ends = _HEAD_ENDS.search(head)
+            self._head = b"" if ends else head[-HEAD_BYTES_MAX:]
+            if _FOLDED.search(head, 0, ends.end() if ends else len(head)):
+                self.send_400_response("Header lines must not be folded.")
+                return
+        super().data_received(data)
 
 
 class _Uvicorn(uvicorn.Server):
@@ -65,6 +89,7 @@ class ApiServer:
         self._server = _Uvicorn(
             uvicorn.Config(
                 app,
+                http=_Protocol,
                 log_config=None,
                 access_log=False,
                 proxy_headers=False,  # identity depends on the true peer, see identity.py

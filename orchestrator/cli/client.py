@@ -2,7 +2,8 @@
 
 Rules of this file
 - Every failure becomes a CliError with an exit code and the next step; nothing here prints.
-- Who acts is `ORCHESTRATOR_ACTOR`, else the name of the login; roles are `ORCHESTRATOR_ACTOR_ROLES`.
+- With `ORCHESTRATOR_API_TOKEN` (a key, or an access token of the identity provider) it says who acts. Else, on a
+  developer's machine, it is `ORCHESTRATOR_ACTOR`, else the name of the login; roles are `ORCHESTRATOR_ACTOR_ROLES`.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ class Api:
 
     def __init__(self, url: str = "", actor: str = "", roles: str | None = None) -> None:
         self.url = (url or os.environ.get("ORCHESTRATOR_API_URL", "") or DEFAULT_URL).rstrip("/")
-        self.actor = actor or os.environ.get("ORCHESTRATOR_ACTOR", "") or _login()
+        self.actor = actor or os.environ.get("ORCHESTRATOR_ACTOR", "") or login_name()
         self.roles = os.environ.get("ORCHESTRATOR_ACTOR_ROLES", DEFAULT_ROLES) if roles is None else roles
+        self.token = os.environ.get("ORCHESTRATOR_API_TOKEN", "")
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:
         """The JSON object at a path. Parameters that are None are left out. Raises CliError."""
@@ -59,6 +61,8 @@ class Api:
     @property
     def headers(self) -> dict[str, str]:
         """Who asks, as each request says it."""
+        if self.token:
+            return {"Authorization": f"Bearer {self.token}"}
         return {"X-Actor": self.actor, "X-Actor-Roles": self.roles}
 
     def problem(self, answer: httpx2.Response) -> CliError:
@@ -149,7 +153,7 @@ def _problem(status: int, body: Mapping[str, Any], retry_after: str) -> CliError
     return CliError(_EXIT_BY_STATUS.get(status, default), what, do, facts)
 
 
-def _login() -> str:
+def login_name() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name

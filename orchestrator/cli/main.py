@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import audit, letters, notices, projections, sagas, tasks
+from orchestrator.cli import audit, letters, notices, people, projections, sagas, tasks
 from orchestrator.cli.bench import app as bench_app
 from orchestrator.cli.events import emit
 from orchestrator.cli.explain import explain
@@ -42,6 +42,8 @@ app.add_typer(notices.app, name="notice")
 app.add_typer(audit.app, name="audit")
 app.add_typer(audit.sla, name="sla")
 app.add_typer(projections.app, name="projection")
+app.add_typer(people.keys, name="key")
+app.add_typer(people.users, name="user")
 app.add_typer(bench_app, name="bench")
 
 

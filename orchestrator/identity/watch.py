@@ -1,8 +1,8 @@
 """The outermost layer of the application: names that reach us, credentials in the wrong place, and the security log.
 
 Rules of this file
-- A request by a name that is not ours is refused before anything else; so is a credential in the address, where logs,
-  histories and other sites' `Referer` would keep it.
+- A request by a name that is not ours, or that a proxy may have read differently, is refused before anything else, as
+  is a credential in the address, where logs, histories and other sites' `Referer` would keep it.
 - Each request is logged once, when its answer begins: what asked for something protected, and what was refused.
 """
 
@@ -66,6 +66,8 @@ class Watch:
         hosts = request.headers.getlist("host")
         if len(hosts) > 1 or not host_is_allowed("".join(hosts), self._identity.settings.host_names):
             return ProblemError("bad_request", "This is not a name by which this product may be called.")
+        if "content-length" in request.headers and "transfer-encoding" in request.headers:
+            return ProblemError("bad_request", "The request says twice, and differently, how long it is.")
         try:
             named = parse_qsl(request.url.query, keep_blank_values=True, max_num_fields=_PARAMETERS_MAX)
         except ValueError:

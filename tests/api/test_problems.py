@@ -38,6 +38,7 @@ def make_app() -> FastAPI:
     problems.install(app)
     app.include_router(about())
     pools = Pools("postgresql://nowhere", ConnectionLimits(), "test")  # nothing here asks the database
+    app.state.parameters = {}
     app.state.identity = Identity(Settings(), pools, tenant="main", tenants=frozenset({"main"}))
 
     @app.get("/raise/{code}")

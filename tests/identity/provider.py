@@ -95,9 +95,11 @@ class TestProvider:
     __test__ = False
 
     def __init__(self, issuer: str, strict: StrictProvider, key: ECKey, other: RSAKey) -> None:
-        self.issuer, self.strict, self.key, self.other_key = issuer, strict, key, other
+        self.issuer, self.strict, self.key = issuer, strict, key
+        unbound = {name: part for name, part in other.as_dict(private=True).items() if name != "alg"}
+        self.other_key = RSAKey.import_key(unbound)  # published as bound to PS256, and able to sign with others too
 
-    def access_token(self, sub: str, groups: Any = (), **changed: Any) -> str:
+    def access_token(self, sub: str, groups: Any = (), /, **changed: Any) -> str:
         """An access token for our API as a provider makes it; `changed` claims replace or (None) remove."""
         header = changed.pop("header", {})
         key = changed.pop("key", self.key)
@@ -111,6 +113,7 @@ class TestProvider:
             "exp": now + 600,
             "auth_time": now,
             "groups": list(groups) if isinstance(groups, tuple) else groups,
+            "tenant": "main",
             **changed,
         }
         said = {"alg": "ES256", "kid": "ours", "typ": "at+jwt", **header}
