@@ -25,6 +25,13 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 # Public by number, but answered by a cloud's own machinery (Azure's wire server).
 _METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
+# Not public either, whatever the version of Python at hand thinks of them (IANA's registries of special addresses).
+_SPECIAL = tuple(
+    map(
+        ipaddress.ip_network,
+        ("100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "fec0::/10", "100::/64"),
+    )
+)
 _NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
 _COMPATIBLE = ipaddress.ip_network("::/96")
 
@@ -122,7 +129,8 @@ def forbidden(address: Address) -> str:
     """Why nobody may be sent to this address, or ""."""
     held = _held(address)
     # Of a translated address only what it holds counts, or a network of IPv6 alone could reach nobody.
-    for found in held if address in _NAT64[0] else (address, *held):
+    translated = isinstance(address, IPv6Address) and (address in _NAT64[0] or address.ipv4_mapped is not None)
+    for found in held if translated else (address, *held):
         if found in _METADATA:
             return "an address of a cloud's own services"
         if found.is_loopback:
@@ -131,7 +139,8 @@ def forbidden(address: Address) -> str:
             return "a link-local address"
         if found.is_multicast:
             return "a multicast address"
-        if not found.is_global or found.is_unspecified or found.is_reserved:
+        special = any(found in network for network in _SPECIAL if network.version == found.version)
+        if special or not found.is_global or found.is_unspecified or found.is_reserved:
             return "an address that is not public"
     return ""
 

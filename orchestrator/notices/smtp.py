@@ -116,6 +116,8 @@ class SmtpMail:
         try:
             async with asyncio.timeout(self._timeout):
                 await client.connect()
+                if server.security == "smtp":  # the others have said it before they encrypted or signed in
+                    await client.ehlo()
         except (aiosmtplib.SMTPException, OSError, TimeoutError, ValueError) as error:
             client.close()
             where = f"{server.host}:{server.port}"

@@ -68,7 +68,7 @@ class SmtpServer:
             self.tasks.discard(task)
             writer.close()
             with contextlib.suppress(Exception):
-                await writer.wait_closed()
+                await asyncio.wait_for(writer.wait_closed(), 0.5)
 
 
 class _Talk:
