@@ -107,7 +107,7 @@ def requester(request: PayoutRequested) -> Person:
 
 def patience(request: PayoutRequested) -> timedelta:
     """How long the manager has."""
-    return timedelta(milliseconds=1) if request.mood == "brief" else timedelta(hours=1)
+    return {"brief": timedelta(milliseconds=1), "soon": timedelta(seconds=1)}.get(request.mood, timedelta(hours=1))
 
 
 def waits(request: PayoutRequested) -> bool:
