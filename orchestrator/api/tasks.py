@@ -198,8 +198,8 @@ async def attach(task_id: str, body: AttachBody, request: Request, engine: Engin
 
 @router.get("/{task_id}/draft", dependencies=[may("task.work")])
 async def draft(task_id: str, engine: EngineOf, actor: Acting) -> Response:
-    """What this person saved and did not send; null where there is none."""
-    return respond(await engine.desk.draft(task_id, actor))
+    """What this person saved and did not send; `draft` is null where there is none."""
+    return respond({"draft": await engine.desk.draft(task_id, actor)})
 
 
 @router.put("/{task_id}/draft", dependencies=[may("task.work")])

@@ -58,6 +58,10 @@ class Api:
         """Posts a JSON object and gives the answer. Raises CliError."""
         return self._call("POST", path, body=body, headers=headers)
 
+    def put(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Puts a JSON object in the place of what is there. Raises CliError."""
+        return self._call("PUT", path, body=body)
+
     @property
     def headers(self) -> dict[str, str]:
         """Who asks, as each request says it."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
 
+from orchestrator.cli import desk
 from orchestrator.cli.client import Api, segment
 from orchestrator.cli.options import DryRun, Json, Limit, Yes, agreed, require_reason
 from orchestrator.cli.output import EXIT_CODES, CliError, ExitCode, Output
 from orchestrator.cli.sagas import read_json
 
-app = typer.Typer(no_args_is_help=True, epilog=EXIT_CODES, help="Tasks: list, show, approve, reject.")
+app = typer.Typer(no_args_is_help=True, epilog=EXIT_CODES, help="Tasks: list, show, decide, work on.")
+desk.add_to(app)
 
 HASH_CHARACTERS_MIN = 12  # of the printed hash that must be given back
 
@@ -73,7 +75,10 @@ def show(task_id: TaskId, as_json: Json = False) -> None:
         out.line(f"  {name:<24} {value}")
     out.line(f"asked of {people(task['to'])}; excluded: {', '.join(task['excluded']) or 'nobody'}; due {task['due']}")
     for vote in task["votes"]:
-        out.line(f"  vote: {vote.get('outcome')} by {vote.get('by')}  {vote.get('reason', '')}")
+        for_ = f" for {vote['on_behalf_of']}" if vote.get("on_behalf_of") else ""
+        out.line(f"  vote: {vote.get('outcome')} by {vote.get('by')}{for_}  {vote.get('reason', '')}")
+    for line in facts(task):
+        out.line(f"  {line}")
     out.line(f"outcomes: {', '.join(task['outcomes'])}")
     out.line(f"to decide, confirm what you saw:  --confirm {task['subjectHash'][:HASH_CHARACTERS_MIN]}")
 
@@ -140,6 +145,26 @@ def _decide(
     answer = api.post(f"/v1/tasks/{segment(task_id)}/decide", body)
     out.object(answer)
     out.line(f"{outcome}: {'decided' if answer['decided'] else 'vote recorded, more are needed'}")
+
+
+def facts(task: Mapping[str, Any]) -> Iterator[str]:
+    """What people and time have added, and what limits there are, a line each."""
+    if task["sla"]:
+        yield f"time: {task['sla']}" + (f"; {task['position']} approvals" if task["position"] else "")
+    if task["authority"]:
+        yield f"authority: {task['authority']}"
+    if task["claimedBy"]:
+        yield f"claimed by {task['claimedBy']} at {task['claimedAt']}"
+    for one in task["delegated"]:
+        yield f"{one['to']} may decide for {one['by']} until {one['until']}"
+    for level in task["escalations"]:
+        yield f"level {level['level']}: {people(level['to'])} {'asked at' if level['done'] else 'from'} {level['at']}"
+    for one in task["comments"]:
+        yield f"comment {one['id']} by {one['by']}: {one['text']}" + (" (rewritten)" if one["edits"] else "")
+    for one in task["attachments"]:
+        yield f"link: {one['title']} {one['url']}"
+    if task["state"] == "open" and task["why"]:
+        yield f"you {'may' if task['mayDecide'] else 'may not'} decide: {task['why']}"
 
 
 def people(to: list[Mapping[str, str]]) -> str:

@@ -168,7 +168,7 @@ async def test_a_draft_is_ones_own_and_goes_with_the_vote(product: Product) -> N
     path = f"/v1/tasks/{task['id']}/draft"
 
     async def kept(actor: str) -> Any:
-        return (await product.client.get(path, headers={"X-Actor": actor, "X-Actor-Roles": MANAGER})).json()
+        return (await product.client.get(path, headers={"X-Actor": actor, "X-Actor-Roles": MANAGER})).json()["draft"]
 
     async def save(form: Any) -> Any:
         headers = {"X-Actor": "maria", "X-Actor-Roles": MANAGER}
