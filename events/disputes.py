@@ -18,9 +18,18 @@ from orchestrator import Command, Done, Event, Form, Key, Personal, Reply
 Amount = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=2)]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 Email = Annotated[str, Field(min_length=3, max_length=254, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$")]
-CustomerId = Annotated[str, Field(min_length=1, max_length=200)]
+DocId = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+CustomerId = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
 Summary = Annotated[str, Field(min_length=1, max_length=8_000)]
-Rationale = Annotated[str, Field(min_length=1, max_length=4_000)]
+Rationale = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=4_000,
+        pattern=r"^[^\x00]+$",
+        examples=["The statement shows that the payment was taken twice, therefore one of them is refunded."],
+    ),
+]
 Sentence = Annotated[str, Field(max_length=500)]
 
 
@@ -91,7 +100,7 @@ class LetterKind(Enum):
 class DisputeRaised(Event, name="disputes.dispute_raised"):
     """A customer disputes something. `rm_email`: the relationship manager whom the customer's file names."""
 
-    doc_id: Key[str] = Field(min_length=1, max_length=100, examples=["DSP00042"])
+    doc_id: Key[DocId] = Field(examples=["DSP00042"])
     customer_id: Personal[CustomerId] = Field(examples=["CUST00012"])
     rm_email: Personal[Email] = Field(examples=["rosa@bank.example"])
     case_summary: Personal[Summary] = Field(examples=["A card payment that I never made was taken from my account."])
@@ -103,14 +112,14 @@ class DisputeRaised(Event, name="disputes.dispute_raised"):
 class RmAcknowledged(Event, name="disputes.rm_acknowledged"):
     """The relationship manager has seen the case and takes it on."""
 
-    doc_id: Key[str] = Field(min_length=1, max_length=100)
+    doc_id: Key[DocId]
     acknowledged_by: Personal[str] = ""
 
 
 class DisputeClosed(Event, name="disputes.dispute_closed"):
     """The case is decided, written down, and the customer is told. `decided_by`: who gave the last word."""
 
-    doc_id: Key[str]
+    doc_id: Key[DocId]
     resolution: str
     refund: Amount
     currency: Currency
@@ -121,7 +130,7 @@ class DisputeClosed(Event, name="disputes.dispute_closed"):
 class DisputeReferred(Event, name="disputes.dispute_referred"):
     """The case went to the Ombudsman, and the regulator is notified. `reason`: why nobody here has the last word."""
 
-    doc_id: Key[str]
+    doc_id: Key[DocId]
     reason: Sentence
     notification_id: str
 
@@ -186,7 +195,7 @@ class ManagerAssigned(Reply, context="disputes"):
 class AssignManager(Command[ManagerAssigned], to="case_desk", context="disputes"):
     """Open the case in the case table and assign it, from the metadata of managers and branches."""
 
-    doc_id: str
+    doc_id: DocId
     customer_id: Personal[CustomerId]
     rm_email: Personal[Email]
     dispute_amount: Amount
@@ -205,7 +214,7 @@ class RefundPaid(Reply, context="disputes"):
 class PayRefund(Command[RefundPaid], to="case_desk", context="disputes"):
     """Give the customer money back, once."""
 
-    doc_id: str
+    doc_id: DocId
     amount: Annotated[Decimal, Field(gt=0, max_digits=15, decimal_places=2)]
     currency: Currency
 
@@ -219,7 +228,7 @@ class CaseRecorded(Reply, context="disputes"):
 class CloseCase(Command[CaseRecorded], to="case_desk", context="disputes"):
     """Write status, resolution and closed date."""
 
-    doc_id: str
+    doc_id: DocId
     resolution: str = Field(max_length=100)
     rationale: Personal[Rationale]
     refund: Amount
@@ -229,7 +238,7 @@ class CloseCase(Command[CaseRecorded], to="case_desk", context="disputes"):
 class ReferCase(Command[CaseRecorded], to="case_desk", context="disputes"):
     """Write that the case went to the Ombudsman."""
 
-    doc_id: str
+    doc_id: DocId
     reason: Sentence
 
 
@@ -242,7 +251,7 @@ class RegulatorNotified(Reply, context="disputes"):
 class NotifyRegulator(Command[RegulatorNotified], to="case_desk", context="disputes"):
     """Notify the regulator that a case was referred."""
 
-    doc_id: str
+    doc_id: DocId
     category: Category
     severity: Severity
     dispute_amount: Amount
@@ -253,7 +262,7 @@ class NotifyRegulator(Command[RegulatorNotified], to="case_desk", context="dispu
 class NotifyCustomer(Command[Done], to="case_desk", context="disputes"):
     """Write to the customer what became of the case, in plain words."""
 
-    doc_id: str
+    doc_id: DocId
     customer_id: Personal[CustomerId]
     kind: LetterKind
     resolution: str = Field(default="", max_length=100)
@@ -298,7 +307,7 @@ class CaseFile(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    doc_id: str
+    doc_id: DocId
     customer_id: str
     case_summary: str
     dispute_amount: Decimal

@@ -44,17 +44,17 @@ SELECT n.*, d.delivered_at
  WHERE n.tenant = $1 AND ($2::timestamptz IS NULL OR (n.notified_at, n.notification_id) < ($2, $3::text))
  ORDER BY n.notified_at DESC, n.notification_id DESC LIMIT $4;
 
--- name: to_deliver
--- Letters that have not left; whoever delivers has them to itself until its transaction is over.
-SELECT letter_id, recipient, doc_id, subject, body FROM letters l
- WHERE NOT EXISTS (SELECT FROM deliveries d WHERE d.letter_id = l.letter_id)
- ORDER BY number LIMIT $1;
+-- name: next_letter
+-- The oldest letter after this one that has not left the house.
+SELECT number, letter_id, recipient, doc_id, subject, body, written_at FROM letters l
+ WHERE number > $1 AND NOT EXISTS (SELECT FROM deliveries d WHERE d.letter_id = l.letter_id)
+ ORDER BY number LIMIT 1;
 
 -- name: delivered
-INSERT INTO deliveries (letter_id) VALUES ($1) ON CONFLICT DO NOTHING;
+INSERT INTO deliveries (letter_id) VALUES ($1);
 
--- name: lock_post
--- One postman at a time; the lock goes with the transaction.
+-- name: take_turn
+-- One postman at a time; the turn goes with the transaction.
 SELECT pg_try_advisory_xact_lock(hashtextextended('case_desk.post', 0));
 
 -- name: prove

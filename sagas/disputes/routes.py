@@ -17,13 +17,14 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Header, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from events.disputes import (
     Amount,
     Currency,
     CustomerId,
     DisputeRaised,
+    DocId,
     Email,
     Priority,
     RmAcknowledged,
@@ -43,7 +44,7 @@ CONNECTIONS_MAX = 4
 PAGE_ITEMS_MAX = 500
 STAFF = frozenset({"viewer", "operator", "auditor", "service"})  # capacities that may look at anybody's case
 
-DocId = Annotated[str, Path(min_length=1, max_length=100)]
+CaseId = Annotated[str, Path(min_length=1, max_length=100)]
 MessageKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200)]
 
 
@@ -62,7 +63,7 @@ class DisputeBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    doc_id: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    doc_id: DocId
     customer_id: CustomerId
     rm_email: Email
     case_summary: Summary
@@ -85,7 +86,7 @@ async def raise_dispute(
 
 
 @router.get("/disputes/{doc_id}", dependencies=[may("own")])
-async def track(doc_id: DocId, engine: EngineOf, actor: Acting) -> dict[str, Any]:
+async def track(doc_id: CaseId, engine: EngineOf, actor: Acting) -> dict[str, Any]:
     """Where a case stands, in plain words."""
     case = await _case(engine, doc_id, actor)
     if case.request.customer_id != actor.id and not actor.capacities & STAFF:
@@ -94,7 +95,7 @@ async def track(doc_id: DocId, engine: EngineOf, actor: Acting) -> dict[str, Any
 
 
 @router.post("/disputes/{doc_id}/acknowledge", dependencies=[may("own")])
-async def acknowledge(doc_id: DocId, response: Response, engine: EngineOf, actor: Acting) -> dict[str, Any]:
+async def acknowledge(doc_id: CaseId, response: Response, engine: EngineOf, actor: Acting) -> dict[str, Any]:
     """The relationship manager takes the case on: 200 once it is theirs, 202 while that takes longer."""
     case = await _case(engine, doc_id, actor)
     if case.assigned is None or case.assigned.manager != actor.id:
