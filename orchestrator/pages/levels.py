@@ -16,17 +16,23 @@ from fastapi.responses import Response
 
 from orchestrator.api.engine import Acting, may
 from orchestrator.api.problems import ProblemError
+from orchestrator.api.views import Actor
+from orchestrator.identity.rules import may as is_allowed
 from orchestrator.pages.drawing.charts import bars, trend
 from orchestrator.pages.drawing.spans import span
 from orchestrator.pages.odd_text import Html
 from orchestrator.pages.reading import ModelsOf
 from orchestrator.pages.site import office_router, page, query_text
-from projections.answers import Level, Series
+from projections.answers import Level, Series, Tiles
 
 router = office_router()
 
 CASES_MIN = 20
 WINDOWS = {"1d": ("Last day", 1), "7d": ("Last 7 days", 7), "30d": ("Last 30 days", 30), "90d": ("Last 90 days", 90)}
+
+# The records that a figure is made of; any other figure is made of the ends of sagas.
+_RECORDS = {"completed": "saga.completed", "compensation": "undo.", "escalation": "task.escalated",
+            "adherence": "task.decided", "recovery": "step.", "audit": "saga."}  # fmt: skip
 
 Word = Annotated[str, Query(max_length=200)]
 
@@ -81,18 +87,29 @@ async def level(
     if found is None:
         raise ProblemError("no_route", f"There is no service level {key[:40]!r}.")
     series = await models.levels.series(actor.tenant, key, window=length, name=name)
+    measured = [point for point in series.points if point.level.whole]
     return page(
         request,
         actor,
         "levels/level.html",
         tile=tile(found, series, {"window": window, "name": name}),
         chart=chart(series),
-        rows=[(point.at, _value(point.level), _part(point.level)) for point in reversed(series.points)],
+        rows=[(point.at, _value(point.level), _part(point.level)) for point in reversed(measured)],
+        is_cut=len(measured) < len(series.points),
+        behind=_behind(actor, key, tiles, name),
         window=WINDOWS[window][0],
         window_key=window,
         name=name,
         complete=series.complete,
     )
+
+
+def _behind(actor: Actor, key: str, tiles: Tiles, name: str) -> str:
+    """Exactly what a figure was made of: its records in the audit trail; for those who may not see that, the sagas."""
+    if not is_allowed(actor, "audit.read"):
+        return f"/office/sagas{query_text(name=name)}"
+    since, until = tiles.since.isoformat(), tiles.until.isoformat()
+    return f"/office/audit{query_text(action=_RECORDS.get(key, 'saga.'), name=name, since=since, until=until)}"
 
 
 def tile(one: Level, series: Series, here: dict[str, str]) -> Tile:

@@ -17,6 +17,7 @@ from html import unescape
 from typing import Any
 
 import httpx2
+from fastapi import FastAPI
 
 from orchestrator.api.app import create_app
 from orchestrator.api.engine import Engine
@@ -43,6 +44,7 @@ class OfficeProduct:
     engine: Engine
     url: str
     client: httpx2.AsyncClient
+    app: FastAPI
     sagas: dict[str, str] = field(default_factory=dict[str, str])
 
     async def get(self, path: str, actor: str = "ada", roles: str = "") -> httpx2.Response:
@@ -145,7 +147,7 @@ async def office_product(database: Database, port: int = 0, **settings: Any) -> 
             running = asyncio.create_task(runtime.run())
             try:
                 async with httpx2.AsyncClient(base_url=server.url, trust_env=False, timeout=20) as client:
-                    yield OfficeProduct(runtime, app.state.engine, server.url, client)
+                    yield OfficeProduct(runtime, app.state.engine, server.url, client, app)
             finally:
                 await server.stop()
                 runtime.stop()

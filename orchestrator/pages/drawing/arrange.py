@@ -40,11 +40,16 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of upright and level parts, from one box to `to` (a path), or to a join ("")."""
+    """A line of upright and level parts, from one box to `to` (a path), or to a join ("").
+
+    `of`: the path of a node (path, block) that it belongs to; `joins`: it leads from the end of that path onward.
+    """
 
     points: tuple[tuple[int, int], ...]
     to: str = ""
     arrow: bool = True
+    of: tuple[str, str] = ("", "")
+    joins: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +146,8 @@ def _node(graph: g.Graph, node: g.Node) -> _Piece:
     if node.kind in _FRAMED:
         head = _framed(node, _stack([head, *_pieces(graph, node.blocks.get("body"))]))
     head.open = node.kind not in ("end", "fail", "leave")
-    columns = [(label, _stack(_pieces(graph, first))) for label, first in _columns(node)]
-    return _fork(head, columns) if len(columns) > 1 or (columns and columns[0][1].boxes) else head
+    columns = [(block, _stack(_pieces(graph, first))) for block, first in _columns(node)]
+    return _fork(node, head, columns) if len(columns) > 1 or (columns and columns[0][1].boxes) else head
 
 
 def _framed(node: g.Node, body: _Piece) -> _Piece:
@@ -154,18 +159,18 @@ def _framed(node: g.Node, body: _Piece) -> _Piece:
     spine = whole.spine
     whole.lines.append(Line(((spine, 0), (spine, FRAME_PAD)), node.path))
     if body.open:
-        whole.lines.append(Line(((spine, height - FRAME_PAD), (spine, height)), "", arrow=False))
+        whole.lines.append(Line(((spine, height - FRAME_PAD), (spine, height)), "", False, (node.path, ""), joins=True))
     return whole
 
 
 def _columns(node: g.Node) -> list[tuple[str, str | None]]:
-    """(label, first node) of every path below a node, the straight one first."""
+    """(block, first node) of every path below a node, the straight one first."""
     blocks = [(key, first) for key, first in node.blocks.items() if key != "body"]
     straight = next((key for key in _STRAIGHT if key in node.blocks), None)
     if straight is None and node.kind not in _CHOICES:
         blocks.insert(0, ("", None))
     blocks.sort(key=lambda block: block[0] not in (straight, ""))
-    return [(_said(node, key), first) for key, first in blocks]
+    return blocks
 
 
 def _said(node: g.Node, block: str) -> str:
@@ -180,7 +185,7 @@ def _said(node: g.Node, block: str) -> str:
     return words.rpartition(".")[2] if node.kind == "scope" and "." in words else words
 
 
-def _fork(head: _Piece, columns: list[tuple[str, _Piece]]) -> _Piece:
+def _fork(node: g.Node, head: _Piece, columns: list[tuple[str, _Piece]]) -> _Piece:
     """A head with paths below it, side by side, which meet again where they do not end."""
     spine = max(head.spine, columns[0][1].spine)
     whole = _Piece(spine - head.spine + head.width, head.height, spine, entry=head.entry)
@@ -188,24 +193,25 @@ def _fork(head: _Piece, columns: list[tuple[str, _Piece]]) -> _Piece:
     top, lane = head.height + LANE, head.height + LANE - 24
     left = spine - columns[0][1].spine
     bottom = top + max(column.height for _, column in columns)
-    ends: list[tuple[int, int]] = []
-    for number, (label, column) in enumerate(columns):
+    ends: list[tuple[int, int, str]] = []
+    for number, (block, column) in enumerate(columns):
         x = left + column.spine
         way = [(spine, head.height), (spine, lane), (x, lane), (x, top)] if number else [(x, head.height), (x, top)]
-        whole.lines.append(Line(tuple(way), column.entry, arrow=bool(column.boxes)))
+        whole.lines.append(Line(tuple(way), column.entry, bool(column.boxes), (node.path, block)))
+        label = _said(node, block)
         if label:
             whole.labels.append(Label(label, x + 8, top - 8))
         whole.put(column, left, top)
         if column.open:
-            ends.append((x, top + column.height))
+            ends.append((x, top + column.height, block))
         needed = max(column.width, column.spine + EMPTY_WIDTH)
         whole.width = max(whole.width, left + needed)
         left += needed + COLUMN_GAP
     whole.open = bool(ends)
     whole.height = bottom + (JOIN if ends else 0)
-    for x, y in ends:
+    for x, y, block in ends:
         way = [(x, y), (x, whole.height)]
         if x != spine:
             way = [(x, y), (x, bottom + JOIN // 2), (spine, bottom + JOIN // 2), (spine, whole.height)]
-        whole.lines.append(Line(tuple(way), "", arrow=False))
+        whole.lines.append(Line(tuple(way), "", False, (node.path, block), joins=True))
     return whole

@@ -242,6 +242,35 @@ def _open(activity: str, found: Activity, history: History) -> tuple[str, str]:
     return "running", "under way"
 
 
+# --- which ways were gone ---------------------------------------------------------------------------------------------
+
+_NOT_BEGUN = frozenset({"next", "maybe", "untaken"})
+_OPEN = frozenset({"running", "waiting", "stuck"})
+
+
+def ways(graph: g.Graph, found: Mapping[str, Mark]) -> dict[tuple[str, str], str]:
+    """For every path below a node (node, block): taken, next (it may still be taken) or untaken.
+
+    `(node, "")` is the way straight on, where the node has no block of its own for it.
+    """
+    gone: dict[tuple[str, str], str] = {}
+    for path, node in graph.nodes.items():
+        look = found[path].look
+        blocks = {key: first for key, first in node.blocks.items() if key != "body"}
+        if "then" not in blocks and node.kind not in ("choose", "parallel", "task"):
+            blocks[""] = None
+        begun = {key for key, first in blocks.items() if first and found[first].look not in _NOT_BEGUN}
+        if not begun and look not in _OPEN | _NOT_BEGUN | {"plain"}:
+            begun = {key for key, first in blocks.items() if not first} or set()
+        for key in blocks:
+            if look == "plain" or key in begun:
+                gone[path, key] = "taken"
+            else:
+                gone[path, key] = "next" if look in _OPEN | {"next", "maybe"} and not begun else "untaken"
+        gone.setdefault((path, ""), "taken" if look not in _OPEN | _NOT_BEGUN else "next")
+    return gone
+
+
 # --- what can still come ----------------------------------------------------------------------------------------------
 
 

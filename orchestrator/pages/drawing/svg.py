@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.kernel import graph as g
 from orchestrator.pages.drawing.arrange import Box, Label, Line, arrange
-from orchestrator.pages.drawing.standing import Mark
+from orchestrator.pages.drawing.standing import Mark, follows, ways
 from orchestrator.pages.odd_text import Html
 
 _MARGIN = 12
@@ -24,10 +24,7 @@ _SVG = (
     '<svg class="graph" viewBox="{x} {x} {width} {height}" width="{width}" height="{height}" role="group"'
     ' aria-labelledby="{name}-title"><title id="{name}-title">Graph of {title}</title>'
 )
-_NODE = (
-    '<a class="node look-{look}{pivot}" href="{base}#{anchor}" aria-label="{spoken}">'
-    "<title>{spoken}</title>{inside}</a>"
-)
+_NODE = '<a class="node look-{look}{pivot}" href="{base}#{anchor}"><title>{spoken}</title>{inside}</a>'
 # One sign per look, drawn in a square of 12: a tick, a dot, a ring, a triangle and so on; colour only repeats it.
 _SIGNS = {
     "done": "M1.5 6.5 4.5 9.5 10.5 2.5",
@@ -51,7 +48,8 @@ def draw(graph: g.Graph, marks: Mapping[str, Mark], *, base: str = "", name: str
     width, height = layout.width + 2 * _MARGIN, layout.height + 2 * _MARGIN
     picture = _fill(_SVG, x=-_MARGIN, width=width, height=height, name=name, title=f"{graph.name} v{graph.version}")
     parts = [_frame(frame, marks) for frame in layout.frames]
-    parts += [_line(line, marks) for line in layout.lines]
+    gone = ways(graph, marks)
+    parts += [_line(line, graph, marks, gone) for line in layout.lines]
     parts += [_label(label) for label in layout.labels]
     parts += [_box(box, graph, marks, base) for box in layout.boxes]
     return Html(picture + "".join(parts) + "</svg>")
@@ -77,16 +75,40 @@ def _path(classes: str, drawn: str) -> Html:
     return _fill('<path class="{}" d="{}" fill="none" stroke="currentColor"/>', classes, drawn)
 
 
-def _line(line: Line, marks: Mapping[str, Mark]) -> Html:
-    """A line has the look of what it leads to: solid where the saga went, dashed where it may go."""
-    look = marks[line.to].look if line.to in marks else ""
-    kind = {"next": "next", "maybe": "next", "untaken": "untaken", "": "join"}.get(look, "taken")
+def _line(line: Line, graph: g.Graph, marks: Mapping[str, Mark], gone: Mapping[tuple[str, str], str]) -> Html:
+    """A line is solid where the saga went, dashed where it may go, and faint where it did not."""
+    kind = _kind(line, graph, marks, gone)
     (x, y), *rest = line.points
     drawn = _path(f"way way-{kind}", f"M{x} {y}" + "".join(f"L{a} {b}" for a, b in rest))
     if line.arrow and line.to:
         a, b = line.points[-1]
         drawn = Html(drawn + _path(f"tip way-{kind}", f"M{a - 4} {b - 6}L{a} {b}L{a + 4} {b - 6}"))
     return drawn
+
+
+def _kind(line: Line, graph: g.Graph, marks: Mapping[str, Mark], gone: Mapping[tuple[str, str], str]) -> str:
+    """taken, next or untaken: by what the line leads to, else by the path that it belongs to."""
+    ahead = {"next": "next", "maybe": "next", "untaken": "untaken"}
+    if line.to in marks:
+        return ahead.get(marks[line.to].look, "taken")
+    if line.to == ".":
+        return _end(graph, marks)
+    way = gone.get(line.of, "taken")
+    if line.joins and way == "taken":
+        after = follows(graph, graph.nodes[line.of[0]])
+        return ahead.get(marks[after[0]].look, "taken") if after else "taken"
+    return way
+
+
+def _end(graph: g.Graph, marks: Mapping[str, Mark]) -> str:
+    """The line to the good end: as the last node of the flow stands."""
+    path = graph.first
+    while path is not None and graph.nodes[path].next is not None:
+        path = graph.nodes[path].next
+    look = marks[path].look if path is not None else "plain"
+    if look in ("done", "plain"):
+        return "taken"
+    return "untaken" if look in ("untaken", "undone", "refused", "expired", "undoing") else "next"
 
 
 def _text(classes: str, x: int, y: int, text: str) -> Html:
