@@ -117,6 +117,40 @@ def _vote(data: Data) -> str:
     return f"{vote.get('outcome')} by {vote.get('by')}{roles}{for_}{_why(vote)}"
 
 
+def _asked_of(data: Data) -> str:
+    """Of whom something is asked from now on: a level, or a task that was given to others."""
+    to = ", ".join(f"{kind} {who}" for entry in data.get("to") or () for kind, who in entry.items() if who)
+    until = f", time until {clock(data['expires'])}" if data.get("expires") else ""
+    by = f" by {data['by']}" if data.get("by") else ""
+    level = f"level {data['level']}: " if data.get("level") else ""
+    return f"{level}asked of {to}{by}{until}{_why(data)}"
+
+
+def _reminded(data: Data) -> str:
+    return f"reminder {data.get('number', '')}"
+
+
+def _held(data: Data) -> str:
+    held = data.get("held_by", "")
+    return f"by {data.get('by', '')}" + (f", was held by {held}" if held else "") + _why(data)
+
+
+def _substituted(data: Data) -> str:
+    if not data.get("to"):
+        return f"nobody stands in for {data.get('by', '')} any more"
+    until = f" until {clock(data['until'])}" if data.get("until") else ""
+    return f"{data['to']} may decide for {data.get('by', '')}{until}{_why(data)}"
+
+
+def _commented(data: Data) -> str:
+    again = " rewrote" if data.get("replaces") else ""
+    return f"{data.get('by', '')}{again}: {data.get('text', '')}"
+
+
+def _attached(data: Data) -> str:
+    return f"{data.get('title', '')} {data.get('url', '')} by {data.get('by', '')}"
+
+
 def _decided(data: Data) -> str:
     decision = data.get("decision") or {}
     by = (decision.get("by") or {}).get("id", "")
@@ -166,6 +200,14 @@ _TELLERS: dict[str, Callable[[Data], str]] = {
     "task.amended": _task,
     "task.voted": _vote,
     "task.decided": _decided,
+    "task.escalated": _asked_of,
+    "task.reassigned": _asked_of,
+    "task.reminded": _reminded,
+    "task.claimed": _held,
+    "task.released": _held,
+    "task.delegated": _substituted,
+    "task.commented": _commented,
+    "task.attached": _attached,
     "timer.set": lambda data: f"until {clock(data['due'])}" if data.get("due") else "",
     "value.computed": lambda data: facts(data.get("value")),
     "branch.taken": lambda data: str(data.get("label", "")),
