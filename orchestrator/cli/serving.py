@@ -118,6 +118,7 @@ async def running(settings: Settings, urls: DatabaseUrls, catalog: Catalog) -> A
                 yield Running(runtime, "")
                 return
             async with ApiServer(create_app(runtime), settings.api_host, settings.api_port) as server:
+                runtime.own_url = server.url
                 runtime.add("api", lambda stopping: _serve(server, stopping))
                 yield Running(runtime, server.url)
 

@@ -140,8 +140,22 @@ def _settings(options: DemoOptions, out: Output, stack: AsyncExitStack) -> Setti
         out.say(f"port {port} is taken; another one is used")
         port = 0
     return load_settings(
-        database_url="", broker_url=broker_url, roles=",".join(ROLES), data_dir=data_dir, api_port=port
+        database_url="",
+        broker_url=broker_url,
+        roles=",".join(ROLES),
+        data_dir=data_dir,
+        api_port=port,
+        **_mails(data_dir, out),
     )
+
+
+def _mails(data_dir: Path, out: Output) -> dict[str, str]:
+    """Mails to people as files, where nobody has configured a mail server."""
+    if os.environ.get("ORCHESTRATOR_NOTICE_MAIL_URL"):
+        return {}
+    directory = data_dir.resolve() / "mails"
+    out.say(f"mails to people lie in {directory}")
+    return {"notice_mail_url": directory.as_uri(), "notice_mail_domain": "bank.example"}
 
 
 async def _ready(client: httpx2.AsyncClient) -> None:

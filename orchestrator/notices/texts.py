@@ -11,7 +11,7 @@ Rules of this file
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -53,10 +53,10 @@ class Told:
 
 
 class Texts:
-    """Turns rows of the outbox into notices. link_base: where the product's pages are, without a path."""
+    """Turns rows of the outbox into notices. link_base: gives where the product's pages are, without a path."""
 
-    def __init__(self, link_base: str, *, show_key: bool = False, templates: Path | None = None) -> None:
-        self._link_base, self._show_key = link_base.rstrip("/"), show_key
+    def __init__(self, link_base: Callable[[], str], *, show_key: bool = False, templates: Path | None = None) -> None:
+        self._link_base, self._show_key = link_base, show_key
         own = [FileSystemLoader(templates)] if templates is not None else []
         self._templates = Environment(
             loader=ChoiceLoader([*own, PackageLoader("orchestrator.notices", "templates")]),
@@ -130,7 +130,7 @@ class Texts:
         return facts
 
     def _link(self, told: Told) -> str:
-        return f"{self._link_base}{TASK_PATH}{quote(told.facts.get('task', ''), safe=':~')}"
+        return f"{self._link_base().rstrip('/')}{TASK_PATH}{quote(told.facts.get('task', ''), safe=':~')}"
 
     def _line(self, name: str, language: str, words: dict[str, Any]) -> str:
         return line(self._filled(name, "txt", language, words), SUBJECT_CHARACTERS_MAX)

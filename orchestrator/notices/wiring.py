@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.broker.contract import Broker
@@ -22,9 +23,11 @@ from orchestrator.store.postgres import PostgresStore
 
 
 class Notices:
-    """Both loops of the role. own_url: where this process's pages are, for links where the settings name no other."""
+    """Both loops of the role. own_url: gives where this process's pages are, for links where settings name no other."""
 
-    def __init__(self, settings: NoticeSettings, store: PostgresStore, broker: Broker, own_url: str) -> None:
+    def __init__(
+        self, settings: NoticeSettings, store: PostgresStore, broker: Broker, own_url: Callable[[], str]
+    ) -> None:
         kept = NoticeStore(store.pools)
         self.planner = Planner(
             store,
@@ -88,10 +91,10 @@ def channels(settings: NoticeSettings, broker: Broker) -> dict[Channel, Notifier
     return found
 
 
-def texts(settings: NoticeSettings, own_url: str) -> Texts:
+def texts(settings: NoticeSettings, own_url: Callable[[], str]) -> Texts:
     """The words."""
     directory = Path(settings.notice_templates_dir) if settings.notice_templates_dir else None
-    return Texts(settings.notice_link_url or own_url, show_key=settings.notice_show_key, templates=directory)
+    return Texts(lambda: settings.notice_link_url or own_url(), show_key=settings.notice_show_key, templates=directory)
 
 
 def limits(settings: NoticeSettings) -> Sending:

@@ -120,6 +120,7 @@ class Runtime:
         self.timers: Timers | None = None
         self.reconciler: Reconciler | None = None
         self.notices: Notices | None = None
+        self.own_url = f"http://{settings.api_host}:{settings.api_port}"  # whoever serves HTTP knows the real port
         self.attendants: list[Attendant] = []
         self.read_models: list[Runner] = []
         self._on_handled = on_handled
@@ -260,8 +261,7 @@ class Runtime:
 
     def _notice_loops(self) -> None:
         settings = self.settings
-        own_url = f"http://{settings.api_host}:{settings.api_port}"
-        self.notices = Notices(settings, self.store, self.broker, own_url)
+        self.notices = Notices(settings, self.store, self.broker, lambda: self.own_url)
         self._beating("notices-plan", self.notices.planner.run, settings.stall_ms_max + settings.notice_poll_ms)
         stall_ms = settings.stall_ms_max + settings.notice_poll_ms + settings.notice_lease_ms
         self._beating("notices-send", self.notices.sender.run, stall_ms)

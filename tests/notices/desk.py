@@ -73,7 +73,7 @@ class Office:
     def sender(self, limits: Sending = QUICK, **channels: Recorder) -> Sender:
         """A sender of its own, over the recorder unless channels are given."""
         given = {cast("Channel", name): channel for name, channel in (channels or {"mail": self.mail}).items()}
-        return Sender(self.store, Texts("https://office.bank.example"), given, limits)
+        return Sender(self.store, Texts(lambda: "https://office.bank.example"), given, limits)
 
     async def ask(self, key: str, mood: str = "") -> str:
         """Starts a purchase; gives its saga id."""

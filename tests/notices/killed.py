@@ -59,7 +59,7 @@ async def main(url: str, directory: Path, point: str) -> None:
             pass
         mailbox = Mailbox(directory, sender_of("Approvals <approvals@bank.example>"))
         limits = Sending(lease_ms=1_500, attempt_ms=1_000)
-        sender = Sender(kept, Texts("https://office.bank.example"), {"mail": mailbox}, limits)
+        sender = Sender(kept, Texts(lambda: "https://office.bank.example"), {"mail": mailbox}, limits)
         while await sender.send():
             pass
 
