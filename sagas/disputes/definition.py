@@ -138,6 +138,7 @@ def told(outcome: Enum, rationale: str, checked: ComplianceChecked | None) -> st
     to=the_manager,
     within=finding_within,
     answer=FindingForm,
+    remind=[timedelta(hours=24)],
     escalate=[Escalate(after=timedelta(hours=48), to=COMPLAINTS_DESK)],
 )
 def rm_finding(
@@ -154,7 +155,7 @@ def rm_finding(
     return case_file(request, classified, assigned, lines)
 
 
-@task(to=the_branch_manager, within=branch_within, answer=RulingForm)
+@task(to=the_branch_manager, within=branch_within, answer=RulingForm, remind=[timedelta(hours=24)])
 def branch_ruling(request: DisputeRaised, classified: CaseClassified, assigned: ManagerAssigned) -> CaseFile:
     """The relationship manager did not take the case on in time. Decide it, or refer it to the Ombudsman; it refers
     itself when your time is over."""

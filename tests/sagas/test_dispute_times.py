@@ -22,6 +22,7 @@ from orchestrator.testing import (
     errored,
     given,
     opened,
+    reminded,
     replied,
     unanswered,
 )
@@ -93,14 +94,15 @@ def test_a_branch_manager_may_refer_the_case() -> None:
 
 def test_after_three_days_of_silence_the_case_refers_itself_to_the_ombudsman() -> None:
     """A day for the manager, two for the branch manager: status, notification, letter, event."""
-    spec = with_branch().when(elapsed(hours=47)).then_nothing()
+    spec = with_branch().when(elapsed(hours=24)).then(reminded(branch_ruling))
+    spec.when(elapsed(hours=23)).then_nothing()
     refers(spec.when(elapsed(hours=1)), "neither the relationship manager nor the branch manager acted in time")
 
 
 def test_after_a_week_of_downtime_people_still_get_their_time() -> None:
     """The acknowledgement is over, and the branch manager's two days begin when the task is opened."""
     spec = assigned().when(elapsed(hours=24))
-    spec.when(elapsed(hours=47)).then_nothing()
+    spec.when(elapsed(hours=47)).then(reminded(branch_ruling))
     spec.when(decided(branch_ruling, ruling(), by="bruno")).then(asked(check()))
 
 

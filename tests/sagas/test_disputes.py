@@ -27,6 +27,7 @@ from orchestrator.testing import (
     escalated,
     given,
     opened,
+    reminded,
     replied,
 )
 from sagas.disputes.definition import DisputeState, dispute, rm_finding, senior_review
@@ -175,7 +176,7 @@ def test_a_review_that_nobody_makes_refers_the_case() -> None:
 def test_a_finding_that_never_comes_goes_to_review() -> None:
     """The complaints desk may find for the manager after two days; after three, a reviewer has the case, and after
     three more the Ombudsman, who hears that it was the review that nobody made."""
-    spec = with_manager().when(elapsed(hours=48)).then(escalated(rm_finding))
+    spec = with_manager().when(elapsed(hours=48)).then(reminded(rm_finding), escalated(rm_finding))
     spec.when(elapsed(hours=24)).then(
         entered(DisputeState.IN_REVIEW), opened(senior_review, shown("nobody decided the case in time"))
     )
@@ -186,7 +187,7 @@ def test_the_complaints_desk_finds_for_a_manager_who_is_away() -> None:
     """After the escalation, not before; and it is named."""
     vote = decided(rm_finding, finding(), by="cora", roles=("complaints-desk",))
     spec = with_manager().when(vote).then(denied("not_eligible"))
-    spec.when(elapsed(hours=48)).then(escalated(rm_finding))
+    spec.when(elapsed(hours=48)).then(reminded(rm_finding), escalated(rm_finding))
     spec.when(vote).then(asked(check()))
     spec.when(replied(check_finding, PASSED))
     closes(spec, "Resolved", "cora")
