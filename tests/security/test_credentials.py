@@ -229,7 +229,7 @@ async def test_a_key_of_another_tenant_sees_nothing_of_this_one(bank: Bank) -> N
 async def test_unknown_keys_are_asked_for_at_most_once_a_minute(bank: Bank) -> None:
     """A11: however many tokens name keys that nobody has; and whoever has a good one is still let in."""
     before = bank.provider.strict.asked.count("/jwks")
-    for number in range(120):
+    for number in range(40):
         token = bank.provider.access_token("ap1", header={"kid": f"unknown-{number}"})
         answer = await bank.client.get(ASK, headers={"Authorization": f"Bearer {token}"})
         assert answer.status_code in (401, 429)
@@ -240,10 +240,10 @@ async def test_unknown_keys_are_asked_for_at_most_once_a_minute(bank: Bank) -> N
 async def test_bad_keys_from_one_address_are_told_to_wait_and_nobody_else(bank: Bank) -> None:
     """A19: after some fifty; a good credential from the same address is let in."""
     answers = []
-    for number in range(60):
+    for number in range(55):
         headers = {"Authorization": f"Bearer orc_{number:012d}_{'x' * 43}"}
         answers.append(await bank.client.get(ASK, headers=headers))
-    assert {answer.status_code for answer in answers[:40]} == {401}
+    assert {answer.status_code for answer in answers[:45]} == {401}
     assert answers[-1].status_code == 429
     assert int(answers[-1].headers["retry-after"]) > 0
     assert (await bank.ask("GET", ASK, "ap1")).status == 200

@@ -96,9 +96,12 @@ async def test_whoever_may_nothing_gets_nowhere(bank: Bank) -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("who", ["aud", "ap1", "op", "vie", "adm", "svc"])
+@pytest.mark.parametrize("who", ["op", "svc"])
 async def test_a_capacity_opens_its_routes_and_no_others(bank: Bank, who: str) -> None:
-    """403 exactly where the table says no; everywhere else the route itself answers, never with a failure."""
+    """403 exactly where the table says no; everywhere else the route itself answers, never with a failure.
+
+    Two capacities are enough to see that routes ask the table; the table itself has a test for each.
+    """
     me = (await bank.client.get("/v1/me", headers=bank.bearer(who))).json()
     capacities, actions = set(me.get("capacities", ["service"])), set(me.get("actions", ["event.publish"]))
     wrong = []

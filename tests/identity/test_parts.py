@@ -1,0 +1,299 @@
+"""The small parts: addresses behind proxies, windows of attempts, names in claims, keys of the provider, the log."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import Request
+
+from orchestrator.identity import security_log
+from orchestrator.identity.addresses import client_address, host_is_allowed, is_local, networks
+from orchestrator.identity.claims import OIDC, OIDC_TOKEN, Mapped, person_of, read_capacities
+from orchestrator.identity.limits import Attempts, Window
+from orchestrator.identity.provider import KEYS_SECONDS_MIN, Provider, ProviderError
+from orchestrator.identity.security_log import Entry, SecurityLog, visible
+from orchestrator.identity.tokens import TokenError, import_keys
+from orchestrator.store.connections import ConnectionLimits, Pools
+from orchestrator.store.contract import StoreError
+from tests.databases import Database
+
+
+def request(peer: str = "127.0.0.1", host: str = "localhost:8080", **headers: str) -> Request:
+    """A request from a peer."""
+    named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    scope = {
+        "type": "http", "method": "GET", "path": "/", "query_string": b"", "scheme": "http", "server": ("x", 80),
+        "client": (peer, 1234), "headers": [(b"host", host.encode()), *named],
+    }  # fmt: skip
+    return Request(scope)
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "address"),
+    [
+        ("9.9.9.9", "", "9.9.9.9"),
+        ("9.9.9.9", "1.2.3.4", "9.9.9.9"),  # nobody's proxy
+        ("10.0.0.1", "1.2.3.4", "1.2.3.4"),
+        ("10.0.0.1", "6.6.6.6, 1.2.3.4", "1.2.3.4"),  # the left one was written by whoever asks
+        ("10.0.0.1", "1.2.3.4, 10.0.0.2", "1.2.3.4"),  # two proxies of ours
+        ("10.0.0.1", "nonsense", "10.0.0.1"),
+        ("10.0.0.1", "", "10.0.0.1"),
+        ("10.0.0.1", ",".join(["1.1.1.1"] * 500), "1.1.1.1"),
+    ],
+)
+def test_an_address_is_believed_only_from_our_own_proxy(peer: str, forwarded: str, address: str) -> None:
+    """The last hop that a trusted proxy names."""
+    headers = {"x_forwarded_for": forwarded} if forwarded else {}
+    assert client_address(request(peer, **headers), networks("10.0.0.0/8")) == address
+
+
+@pytest.mark.parametrize(
+    ("given", "local"),
+    [
+        (request(), True),
+        (request("::1", "[::1]:8080"), True),
+        (request("192.168.1.5"), False),
+        (request(host="evil.example"), False),
+        (request(x_forwarded_for="127.0.0.1"), False),
+        (request(forwarded="for=127.0.0.1"), False),
+        (request(x_real_ip="127.0.0.1"), False),
+    ],
+)
+def test_local_is_this_machine_without_anything_in_between(given: Request, local: bool) -> None:
+    """A proxy on this machine, or a name that a page has rebound, is not local."""
+    assert is_local(given) == local
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("bank.example", True),
+        ("BANK.example:443", True),
+        ("bank.example.evil.example", False),
+        ("evil.example", False),
+        ("bank.example@evil.example", False),
+        ("", False),
+        ("bank.example evil.example", False),
+        ("localhost", False),
+    ],
+)
+def test_only_our_own_names_are_answered(host: str, allowed: bool) -> None:
+    """The port does not count, capitals do not either; nothing else is close enough."""
+    assert host_is_allowed(host, frozenset({"bank.example"})) == allowed
+
+
+def test_a_window_runs_down_evenly_and_forgets_in_bounded_memory() -> None:
+    """No sleeping: the clock is given."""
+    clock = [0.0]
+    window = Window(5, 50, entries_max=100, now=lambda: clock[0])
+    for _ in range(5):
+        assert window.wait_seconds("a") == 0
+        window.add("a")
+    assert window.wait_seconds("a") == 10
+    clock[0] = 10
+    assert window.wait_seconds("a") == 0
+    for number in range(1_000):
+        window.add(str(number))
+    assert len(window) == 100
+
+
+def test_an_account_is_slowed_where_it_is_guessed_and_not_elsewhere() -> None:
+    """Somebody else's guesses do not lock the owner out at their own desk."""
+    attempts = Attempts(now=lambda: 0.0)
+    for _ in range(10):
+        attempts.failed("6.6.6.6", "asha")
+    assert attempts.wait_seconds("6.6.6.6", "asha") > 0
+    assert attempts.wait_seconds("6.6.6.6", "ravi") == 0
+    assert attempts.wait_seconds("9.9.9.9", "asha") == 0
+
+
+# --- claims -----------------------------------------------------------------------------------------------------------
+
+MAPPED = Mapped(capacities=read_capacities("approver=finance|risk, operator=sre, approver=treasury"))
+
+
+def claims(**changed: Any) -> dict[str, Any]:
+    """Claims of an ordinary person."""
+    return {"sub": "asha", "name": "Asha Rao", "groups": ["finance"], "client_id": "app", **changed}
+
+
+@pytest.mark.parametrize(
+    ("groups", "roles", "capacities"),
+    [
+        (["finance", "sre"], ("finance", "sre"), {"approver", "operator"}),
+        (["treasury"], ("treasury",), {"approver"}),
+        ("finance", ("finance",), {"approver"}),
+        ("finance,sre", ("finance,sre",), set()),
+        ("finance sre", ("finance sre",), set()),
+        (["Finance"], ("Finance",), set()),
+        (["approver", "operator"], ("approver", "operator"), set()),  # a group's own name gives nothing
+        ([], (), set()),
+        (None, (), set()),
+    ],
+)
+def test_groups_are_taken_whole(groups: Any, roles: tuple[str, ...], capacities: set[str]) -> None:
+    """B11: an array of texts, or one text; never split, folded or completed."""
+    actor = person_of(claims(groups=groups), MAPPED, authentication=OIDC)
+    assert (actor.roles, set(actor.capacities)) == (roles, capacities)
+
+
+@pytest.mark.parametrize("groups", [{"finance": True}, [["finance"]], 7, [None], ["x"] * 501], ids=str)
+def test_groups_of_another_form_let_nobody_in(groups: Any) -> None:
+    """Somebody meant something else by it."""
+    with pytest.raises(TokenError):
+        person_of(claims(groups=groups), MAPPED, authentication=OIDC)
+
+
+@pytest.mark.parametrize("sub", ["", " asha", "as\u202eha", "\uff41sha", "a\u200bsha", "a" * 201, None, 7, ["asha"]])
+def test_an_id_that_could_be_taken_for_another_one_is_refused(sub: Any) -> None:
+    """Four eyes are told apart by ids."""
+    with pytest.raises(TokenError):
+        person_of(claims(sub=sub), MAPPED, authentication=OIDC)
+
+
+def test_claims_may_lie_deeper_and_under_names_with_dots() -> None:
+    """As Keycloak has them, and as others write them."""
+    deep = Mapped(groups_claim="realm_access.roles", capacities=MAPPED.capacities)
+    found = person_of(claims(groups=None, realm_access={"roles": ["sre"]}), deep, authentication=OIDC)
+    assert found.capacities == {"operator"}
+    dotted = Mapped(groups_claim="https://bank.example/groups", capacities=MAPPED.capacities)
+    found = person_of({**claims(), "https://bank.example/groups": ["sre"]}, dotted, authentication=OIDC)
+    assert found.capacities == {"operator"}
+
+
+def test_a_program_with_a_token_of_its_own_is_no_person() -> None:
+    """Client credentials: its subject is itself."""
+    assert person_of(claims(sub="app"), MAPPED, authentication=OIDC_TOKEN).authentication == "oidc-client"
+    assert person_of(claims(), MAPPED, authentication=OIDC_TOKEN).authentication == "oidc-token"
+
+
+def test_a_display_name_cannot_turn_what_stands_beside_it() -> None:
+    """Directions and controls are left out of what pages show."""
+    assert person_of(claims(name="Asha\u202e\x00 Rao"), MAPPED, authentication=OIDC).name == "Asha Rao"
+
+
+# --- the provider -----------------------------------------------------------------------------------------------------
+
+
+def provider_with(answers: dict[str, Any], clock: list[float]) -> tuple[Provider, list[str]]:
+    """A provider whose server is a table, and what was asked of it."""
+    asked: list[str] = []
+
+    def handle(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.url.path)
+        found = answers.get(request.url.path)
+        return httpx2.Response(200, json=found) if found is not None else httpx2.Response(503)
+
+    provider = Provider("https://login.example", "c", "", "openid", now=lambda: clock[0])
+    provider._http = httpx2.AsyncClient(transport=httpx2.MockTransport(handle))
+    return provider, asked
+
+
+DISCOVERY = {
+    "issuer": "https://login.example",
+    "authorization_endpoint": "https://login.example/authorize",
+    "token_endpoint": "https://login.example/token",
+    "jwks_uri": "https://login.example/keys",
+}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"issuer": "https://evil.example"},
+        {"issuer": "https://login.example/"},
+        {"token_endpoint": "http://login.example/token"},
+        {"jwks_uri": "file:///etc/passwd"},
+        {"authorization_endpoint": None},
+    ],
+    ids=str,
+)
+async def test_a_discovery_document_of_another_issuer_is_not_believed(wrong: dict[str, Any]) -> None:
+    """Nor one that leads out of https."""
+    provider, _ = provider_with({"/.well-known/openid-configuration": {**DISCOVERY, **wrong}}, [0.0])
+    with pytest.raises(ProviderError):
+        await provider.discovered()
+    await provider.close()
+
+
+async def test_a_provider_that_is_away_is_not_asked_for_every_token() -> None:
+    """And its users are told to try again, not that they are nobody."""
+    clock = [100.0]
+    provider, asked = provider_with({}, clock)
+    for _ in range(20):
+        with pytest.raises(ProviderError):
+            await provider.verified("a.b.c")
+    assert len(asked) <= 1
+    clock[0] += KEYS_SECONDS_MIN
+    with pytest.raises(ProviderError):
+        await provider.verified("a.b.c")
+    assert len(asked) == 2
+    await provider.close()
+
+
+def test_keys_that_are_not_for_signatures_are_left_out() -> None:
+    """A shared secret above all: whoever can check with it could sign."""
+    assert (
+        import_keys({"keys": [{"kty": "oct", "k": "c2VjcmV0"}, {"kty": "RSA", "use": "enc"}, "x", {"kty": "XX"}]}) == []
+    )
+    assert import_keys(["x"]) == import_keys(None) == []
+
+
+# --- the security log -------------------------------------------------------------------------------------------------
+
+
+def entry(number: int, outcome: str = "refused") -> Entry:
+    """One entry."""
+    return Entry(
+        datetime.now(UTC), "main", f"p{number}", "oidc", "saga.read", "/x", outcome, 403, "c", "r", "127.0.0.1"
+    )
+
+
+async def test_a_normal_stop_loses_nothing(database: Database) -> None:
+    """What waits is written, however much it is."""
+    pools = Pools(database.url, ConnectionLimits(), "test")
+    log = SecurityLog(pools)
+    running = asyncio.create_task(log.run())
+    for number in range(2_500):
+        log.add(entry(number, "allowed" if number % 5 else "refused"))
+    await log.stop()
+    await running
+    rows = await log.read("main", limit=10_000)
+    refused = await log.read("main", outcome="refused", limit=10_000)
+    await pools.close()
+    assert (len(rows), len(refused), len(log)) == (2_500, 500, 0)
+    assert {row["actor"] for row in rows} == {f"p{number}" for number in range(2_500)}
+
+
+async def test_while_the_database_is_away_refusals_wait_and_the_rest_makes_room(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is bounded; what was lost is counted, and told once it can be."""
+    monkeypatch.setattr(security_log, "ROWS_MAX", 100)
+    away = Pools("postgresql://nobody@127.0.0.1:1/none", ConnectionLimits(acquire_timeout_ms=500), "test")
+    log = SecurityLog(away)
+    for number in range(60):
+        log.add(entry(number))
+        log.add(entry(1_000 + number, "allowed"))
+    assert len(log) == 100
+    with pytest.raises(StoreError):
+        await log.flush()
+    assert len(log) >= 100
+    log._pools = pools = Pools(database.url, ConnectionLimits(), "test")
+    await log.flush()
+    refused = await log.read("main", outcome="refused", limit=1_000)
+    (lost,) = await log.read("", outcome="failed")
+    await pools.close()
+    await away.close()
+    assert len(refused) == 60
+    assert "20 entries were lost" in lost["object"]
+
+
+def test_what_is_logged_cannot_write_lines_of_its_own() -> None:
+    """F5: no line breaks, no colours, no change of direction, and not without end."""
+    assert visible("/a\r\nadmin allowed\x1b[31m\u202e") == "/a\\u000d\\u000aadmin allowed\\u001b[31m\\u202e"
+    assert len(visible("x" * 10_000)) == 300
