@@ -53,6 +53,13 @@ class Filter:
         """True where some tasks of the tab may be left out."""
         return any((self.kind, self.due, self.text, self.currency, self.least, self.most))
 
+    @property
+    def wrong(self) -> Mapping[str, str]:
+        """Amounts that cannot be read without doubt, by field: nothing is looked for then, rather than too much."""
+        text = "write it like 1250.00: this can be read in two ways, or not at all"
+        given = {"least": self.least, "most": self.most}
+        return {name: text for name, typed in given.items() if typed.strip() and amount_typed(typed) is None}
+
     def query(self, **changes: str) -> dict[str, str]:
         """As parameters of a URL, with changes."""
         values = {
@@ -101,6 +108,8 @@ class Inbox:
         """A page of a tab. Raises ProblemError `bad_cursor`."""
         rows: list[Row] = []
         looked = 0
+        if wanted.wrong:
+            return Listing(())
         async for tasks, following in self._batches(actor, wanted):
             looked += len(tasks)
             rows += [row_of(task) for task in tasks if _fits(task, wanted, actor, now)]
@@ -238,14 +247,15 @@ def _has_amount(task: TaskView, wanted: Filter) -> bool:
     value = decimal_of(amount.value) if amount is not None else None
     if amount is None or value is None or (wanted.currency and amount.currency != wanted.currency):
         return False
-    least, most = _typed(wanted.least), _typed(wanted.most)
+    least, most = amount_typed(wanted.least), amount_typed(wanted.most)
     return (least is None or value >= least) and (most is None or value <= most)
 
 
-def _typed(text: str) -> Decimal | None:
+def amount_typed(text: str) -> Decimal | None:
     """A number as people type it: spaces and grouping commas are allowed, a comma as decimal sign is not guessed."""
     plain = text.replace(" ", "").replace("\u00a0", "")
-    return decimal_of(plain.replace(",", "") if "." in plain or plain.count(",") != 1 else plain)
+    has_groups = "." in plain or plain.count(",") != 1
+    return decimal_of(plain.replace(",", "") if has_groups else plain)
 
 
 def _with_twins(rows: Sequence[Row]) -> Sequence[Row]:
