@@ -84,6 +84,7 @@ class Identity:
         if session is not None:
             token = request.cookies[self.cookie]
             request.state.csrf_token = csrf_token(token)
+            request.state.cookie_of = session.actor  # for the log, should it be refused: whose cookie was sent along
             if request.method not in SAFE_METHODS:
                 await check(request, token, self.settings.public_url)
             return self._limited(session.actor)

@@ -26,7 +26,7 @@ ACTION_OF_INPUT = {
 }
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-SHOWN_VALUES_MAX = 1_000  # looked at for amounts
+SHOWN_VALUES_MAX = 20_000  # looked at for amounts; what is larger counts as large
 
 
 def guard_of(actor: Actor) -> Guard:
@@ -54,9 +54,10 @@ def _fresh_since(actor: Actor, given: Any, state: State | None) -> datetime | No
     if found is None or found.task is None or not actor.fresh_above:
         return None
     limits = dict(actor.fresh_above)
-    for currency, amount in amounts(found.task.shown):
+    measured = [found.task.amount] if found.task.amount else []  # what the definition says the amount is
+    for currency, amount in amounts([found.task.shown, *measured]):
         limit = limits.get(currency, limits.get("*"))
-        if limit is not None and amount >= limit:
+        if amount.is_infinite() or (limit is not None and amount >= limit):
             return EPOCH + timedelta(microseconds=given.received_at) - timedelta(seconds=FRESH_SECONDS)
     return None
 
@@ -75,6 +76,8 @@ def amounts(shown: Any) -> Iterator[tuple[str, Decimal]]:
                         yield str(value.get("currency") or ""), abs(amount)
         elif isinstance(value, list):
             waiting += value
+    if waiting:
+        yield "", Decimal("Infinity")
 
 
 def _decimal(value: Any) -> Decimal | None:

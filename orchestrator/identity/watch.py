@@ -83,7 +83,7 @@ class Watch:
         problem = getattr(state, "problem", "")
         if action in ("", PUBLIC) and (status < 400 or status >= 500):
             return
-        actor: Actor | None = getattr(state, "actor", None)
+        actor: Actor | None = getattr(state, "actor", None) or getattr(state, "cookie_of", None)
         self._identity.log.add(
             Entry(
                 datetime.now(UTC),

@@ -152,6 +152,7 @@ def test_every_action_of_an_input_is_in_the_table() -> None:
         ({"amount": "999", "currency": "INR"}, 6, ""),
         ({"amount": "1000", "currency": "INR"}, 6, "reauth"),
         ({"amount": "many", "currency": "EUR"}, 6, ""),
+        ({"lines": [{"text": "x"}] * 30_000}, 6, "reauth"),  # nobody hides an amount behind a heap of others
     ],
 )
 def test_a_large_amount_takes_a_recent_sign_in(shown: object, minutes: int, code: str) -> None:
@@ -159,6 +160,19 @@ def test_a_large_amount_takes_a_recent_sign_in(shown: object, minutes: int, code
     somebody = replace(actor("approver"), fresh_above=(("EUR", Decimal(100)), ("*", Decimal(1000))))
     refusal = guard_of(somebody)(vote(minutes), "s", "main", state(shown))
     assert (refusal.code if refusal is not None else "") == code
+
+
+def test_what_the_definition_measures_counts_too() -> None:
+    """Also where what is shown does not call it an amount."""
+    saga = state({"total": "5000 EUR"})
+    task = saga.activities["sign"].task
+    assert task is not None
+    somebody = replace(actor("approver"), fresh_above=(("EUR", Decimal(100)),))
+    assert guard_of(somebody)(vote(6), "s", "main", saga) is None
+    task.amount = {"amount": "5000", "currency": "EUR"}
+    refusal = guard_of(somebody)(vote(6), "s", "main", saga)
+    assert refusal is not None
+    assert refusal.code == "reauth"
 
 
 def test_who_cannot_say_when_they_signed_in_is_not_fresh() -> None:

@@ -72,7 +72,7 @@ async def test_a_page_of_another_site_decides_nothing(bank: Bank, case: str) -> 
     answer = await bank.ask("POST", f"/v1/tasks/{task['id']}/decide", headers=sent, **given)
     assert (answer.status, answer.code) == (403, "cross_site"), answer.response.text
     assert await bank.records() == before
-    assert [row["outcome"] for row in answer.logged] == ["refused"]
+    assert [(row["outcome"], row["actor"]) for row in answer.logged] == [("refused", "ap1")]
 
 
 @pytest.mark.parametrize("said", [{"Origin": "OWN"}, {"Sec-Fetch-Site": "same-origin"}])
