@@ -172,6 +172,11 @@ class Settings(IdentitySettings, NoticeSettings):
     ]
 
     # --- read models ---
+    records_topic: str = Field(
+        default="",
+        description="Topic that every record goes to, for live figures and whoever follows. It holds all that records "
+        "hold. Empty: none.",
+    )
     projection_records_max: Annotated[int, _number(1_000, 1, 20_000, "Records in one transaction of a read model.")]
     projection_poll_ms: Annotated[int, _number(200, 10, 60_000, "How often an idle read model looks for records.")]
     projection_percent_max: Annotated[

@@ -20,6 +20,7 @@ from orchestrator.cli import audit, letters, notices, people, projections, sagas
 from orchestrator.cli.bench import app as bench_app
 from orchestrator.cli.events import emit
 from orchestrator.cli.explain import explain
+from orchestrator.cli.live import live
 from orchestrator.cli.local import check, graph, init, version
 from orchestrator.cli.output import EXIT_CODES, CliError, ExitCode, Output
 from orchestrator.cli.run import demo, migrate, serve
@@ -33,7 +34,7 @@ app = typer.Typer(
     epilog=EXIT_CODES,
     help="Event-sourced saga orchestrator. Reading and writing verbs talk to the API at ORCHESTRATOR_API_URL.",
 )
-for verb in (demo, init, serve, migrate, check, graph, simulate, emit, explain, version):
+for verb in (demo, init, serve, live, migrate, check, graph, simulate, emit, explain, version):
     app.command()(verb)
 app.add_typer(sagas.app, name="saga")
 app.add_typer(tasks.app, name="task")

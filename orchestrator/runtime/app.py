@@ -228,6 +228,8 @@ class Runtime:
         if "projections" in self.roles:
             alone = self.roles == {"projections"}
             self.read_models = parts.read_models(self.settings, self.catalog, self.store, alone=alone)
+            if self.settings.records_topic:
+                self.read_models.append(parts.record_feed(self.settings, self.store, self.broker))
             for runner in self.read_models:
                 self._beating(f"read-model-{runner.projection.name}", runner.run)
         for attendant in self.attendants:

@@ -31,6 +31,7 @@ from orchestrator.store.maintenance import Kept, Maintenance
 from orchestrator.store.postgres import PostgresStore
 from orchestrator.store.queries import ReadQueries
 from projections.feed import Feed
+from projections.publishing import RecordFeed
 from projections.registry import customers, projections
 from projections.runner import Runner
 
@@ -234,9 +235,17 @@ def read_models(settings: Settings, catalog: Catalog, store: PostgresStore, *, a
     ]
 
 
+def record_feed(settings: Settings, store: PostgresStore, broker: Broker) -> Runner:
+    """What sends every record to a topic."""
+    made = RecordFeed(broker.producer("record-feed"), settings.records_topic)
+    return Runner(
+        store, Feed(store), made, batch_records=settings.projection_records_max, poll_ms=settings.projection_poll_ms
+    )
+
+
 def topics(settings: Settings, catalog: Catalog) -> list[TopicSpec]:
     """Every topic that the installed sagas and participants need."""
-    names = {*catalog.routes.consumed, *catalog.routes.produced}
+    names = {*catalog.routes.consumed, *catalog.routes.produced, *filter(None, [settings.records_topic])}
     for participant in catalog.participants:
         names.update(spec.name for spec in participant.topics())
     if settings.notice_events:
