@@ -93,6 +93,7 @@ async def test_a_customer_sees_few_fields_in_plain_words_and_only_their_own_case
     nowhere = await bank.get("/disputes/DSP-none", "CUST00099", "approver")
     assert theirs.status_code == nowhere.status_code == 404
     assert theirs.json()["detail"] == nowhere.json()["detail"]
+    assert (await bank.client.get("/disputes/DSP-B")).status_code == 401
     foreign = await bank.post("/disputes", "CUST00099", "approver", body=body("DSP-X"))
     assert foreign.status_code == 403
 

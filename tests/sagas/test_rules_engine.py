@@ -54,7 +54,7 @@ async def test_a_complaint_is_sorted_by_its_words(text: str, category: str) -> N
 
 
 async def test_the_classifier_is_better_than_guessing_on_what_it_has_not_seen() -> None:
-    """Each example held out in turn: at least half are found, where a guess would find one in seven."""
+    """Each example held out in turn: four of five are sorted right, where a guess would find one in seven."""
     examples = {Category(name): texts for name, texts in json.loads(EXAMPLES.read_text()).items()}
     right = total = 0
     for category, texts in examples.items():
@@ -66,7 +66,7 @@ async def test_the_classifier_is_better_than_guessing_on_what_it_has_not_seen() 
             likely = NaiveBayes(rest).likely(texts[place])
             right += max(likely, key=lambda name: likely[name]) is category
             total += 1
-    assert right / total > 0.5, f"{right} of {total}"
+    assert right / total > 0.8, f"{right} of {total}"
 
 
 @pytest.mark.parametrize("text", ["", "?", "zzz qqq", "数据", "\u202e\x00"])
