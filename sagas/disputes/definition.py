@@ -141,7 +141,7 @@ def told(outcome: Enum, rationale: str, checked: ComplianceChecked | None) -> st
     remind=[timedelta(hours=24)],
     escalate=[Escalate(after=timedelta(hours=48), to=COMPLAINTS_DESK)],
 )
-def rm_finding(
+def manager_decision(
     request: DisputeRaised,
     classified: CaseClassified,
     assigned: ManagerAssigned,
@@ -213,7 +213,7 @@ dispute = Saga(
         .then(
             enter(DisputeState.WITH_MANAGER),
             repeat(
-                rm_finding.otherwise().on_timeout(leave()),
+                manager_decision.otherwise().on_timeout(leave()),
                 check_finding.on_exhausted(leave()),
                 when(is_compliant, leave()),
                 at_most=FINDINGS_MAX,

@@ -47,7 +47,7 @@ from orchestrator.testing import (
     published,
     replied,
 )
-from sagas.disputes.definition import DisputeState, dispute, rm_finding
+from sagas.disputes.definition import DisputeState, dispute, manager_decision
 from sagas.disputes.steps import (
     assign_manager,
     check_finding,
@@ -144,7 +144,7 @@ def with_branch(*more: Any) -> Spec:
 
 def in_review() -> Spec:
     """Two findings have failed the check; the senior reviewer's word is waited for."""
-    once = (decided(rm_finding, finding(), by="rosa"), replied(check_finding, FAILED))
+    once = (decided(manager_decision, finding(), by="rosa"), replied(check_finding, FAILED))
     return with_manager(*once, *once)
 
 

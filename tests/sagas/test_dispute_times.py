@@ -27,7 +27,7 @@ from orchestrator.testing import (
     unanswered,
 )
 from orchestrator.testing.explore import explore
-from sagas.disputes.definition import DisputeState, branch_ruling, dispute, rm_finding, senior_review
+from sagas.disputes.definition import DisputeState, branch_ruling, dispute, manager_decision, senior_review
 from sagas.disputes.settings import dispute_settings
 from sagas.disputes.steps import (
     assign_manager,
@@ -131,7 +131,7 @@ def test_a_model_that_does_not_answer_delays_no_case() -> None:
 @pytest.mark.parametrize(
     ("start", "task", "step", "form", "by"),
     [
-        (with_manager, rm_finding, check_finding, finding(), "rosa"),
+        (with_manager, manager_decision, check_finding, finding(), "rosa"),
         (with_branch, branch_ruling, check_ruling, ruling(), "bruno"),
     ],
 )

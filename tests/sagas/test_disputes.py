@@ -30,7 +30,7 @@ from orchestrator.testing import (
     reminded,
     replied,
 )
-from sagas.disputes.definition import DisputeState, dispute, rm_finding, senior_review
+from sagas.disputes.definition import DisputeState, dispute, manager_decision, senior_review
 from sagas.disputes.steps import (
     check_finding,
 )
@@ -82,8 +82,8 @@ def test_a_case_is_classified_assigned_taken_on_decided_checked_and_closed() -> 
         )
     )
     spec.when(ASSIGN).then(entered(DisputeState.ASSIGNED), awaits(RmAcknowledged))
-    spec.when(ACKNOWLEDGED).then(entered(DisputeState.WITH_MANAGER), opened(rm_finding, shown()))
-    spec.when(decided(rm_finding, finding(), by="rosa")).then(asked(check()))
+    spec.when(ACKNOWLEDGED).then(entered(DisputeState.WITH_MANAGER), opened(manager_decision, shown()))
+    spec.when(decided(manager_decision, finding(), by="rosa")).then(asked(check()))
     spec.when(replied(check_finding, PASSED))
     closes(spec, "Resolved", "rosa")
 
@@ -98,19 +98,19 @@ def test_an_acknowledgement_that_comes_before_the_case_is_assigned_counts() -> N
     """Another topic, another speed: a manager who is quicker than the case table is not punished."""
     spec = given(dispute, request(), CLASSIFY, ACKNOWLEDGED).when(ASSIGN)
     assert [entered(DisputeState.WITH_MANAGER).fits(found) for found in spec.outputs].count(True) == 1
-    assert any(opened(rm_finding).fits(found) for found in spec.outputs)
+    assert any(opened(manager_decision).fits(found) for found in spec.outputs)
 
 
 def test_a_partial_refund_pays_the_share_that_was_decided() -> None:
     """A third of 4250.00, to the cent, and the check sees the amount."""
-    spec = with_manager().when(decided(rm_finding, finding(Finding.PARTIAL_REFUND, 33), by="rosa"))
+    spec = with_manager().when(decided(manager_decision, finding(Finding.PARTIAL_REFUND, 33), by="rosa"))
     spec.then(asked(check("Partial Refund", "1402.50"))).when(replied(check_finding, PASSED))
     closes(spec, "Partial Refund", "rosa", "1402.50")
 
 
 def test_a_share_counts_for_a_partial_refund_alone() -> None:
     """A resolved case pays nothing, whatever the form's other field says."""
-    spec = with_manager().when(decided(rm_finding, finding(Finding.RESOLVED, 99), by="rosa"))
+    spec = with_manager().when(decided(manager_decision, finding(Finding.RESOLVED, 99), by="rosa"))
     spec.then(asked(check())).when(replied(check_finding, PASSED))
     closes(spec, "Resolved", "rosa")
 
@@ -118,7 +118,7 @@ def test_a_share_counts_for_a_partial_refund_alone() -> None:
 @pytest.mark.parametrize("by", ["raj", "bruno", "CUST00012"])
 def test_only_the_assigned_manager_decides(by: str) -> None:
     """Not a colleague, not the branch manager, not the customer."""
-    with_manager().when(decided(rm_finding, finding(), by=by)).then(denied("not_eligible"))
+    with_manager().when(decided(manager_decision, finding(), by=by)).then(denied("not_eligible"))
 
 
 # --- the compliance check
@@ -126,10 +126,10 @@ def test_only_the_assigned_manager_decides(by: str) -> None:
 
 def test_a_rationale_that_fails_goes_back_once_with_the_feedback() -> None:
     """The second attempt shows the first one and what was wrong with it."""
-    spec = with_manager(decided(rm_finding, finding(), by="rosa")).when(replied(check_finding, FAILED))
+    spec = with_manager(decided(manager_decision, finding(), by="rosa")).when(replied(check_finding, FAILED))
     line = f"Resolved: {RATIONALE} | compliance check failed: Name what you looked at."
-    spec.then(opened(rm_finding, shown(line)))
-    spec.when(decided(rm_finding, finding(Finding.PARTIAL_REFUND, 50), by="rosa"))
+    spec.then(opened(manager_decision, shown(line)))
+    spec.when(decided(manager_decision, finding(Finding.PARTIAL_REFUND, 50), by="rosa"))
     spec.when(replied(check_finding, PASSED))
     closes(spec, "Partial Refund", "rosa", "2125")
 
@@ -137,7 +137,7 @@ def test_a_rationale_that_fails_goes_back_once_with_the_feedback() -> None:
 def test_after_two_failures_a_senior_reviewer_has_the_last_word() -> None:
     """There is no third attempt; the reviewer sees both, and is not checked again."""
     line = f"Resolved: {RATIONALE} | compliance check failed: Name what you looked at."
-    once = (decided(rm_finding, finding(), by="rosa"), replied(check_finding, FAILED))
+    once = (decided(manager_decision, finding(), by="rosa"), replied(check_finding, FAILED))
     spec = with_manager(*once, once[0]).when(once[1])
     spec.then(entered(DisputeState.IN_REVIEW), opened(senior_review, shown(line, line)))
     spec.when(decided(senior_review, review(Ruling.PARTIAL_REFUND, 10), by="silas"))
@@ -146,7 +146,9 @@ def test_after_two_failures_a_senior_reviewer_has_the_last_word() -> None:
 
 def test_an_escalated_case_is_reviewed_although_its_rationale_passes() -> None:
     """A manager who escalates closes nothing."""
-    spec = with_manager(decided(rm_finding, finding(Finding.ESCALATE), by="rosa")).when(replied(check_finding, PASSED))
+    spec = with_manager(decided(manager_decision, finding(Finding.ESCALATE), by="rosa")).when(
+        replied(check_finding, PASSED)
+    )
     spec.then(
         entered(DisputeState.IN_REVIEW),
         opened(senior_review, shown(f"Escalate: {RATIONALE} | compliance check passed")),
@@ -176,7 +178,7 @@ def test_a_review_that_nobody_makes_refers_the_case() -> None:
 def test_a_finding_that_never_comes_goes_to_review() -> None:
     """The complaints desk may find for the manager after two days; after three, a reviewer has the case, and after
     three more the Ombudsman, who hears that it was the review that nobody made."""
-    spec = with_manager().when(elapsed(hours=48)).then(reminded(rm_finding), escalated(rm_finding))
+    spec = with_manager().when(elapsed(hours=48)).then(reminded(manager_decision), escalated(manager_decision))
     spec.when(elapsed(hours=24)).then(
         entered(DisputeState.IN_REVIEW), opened(senior_review, shown("nobody decided the case in time"))
     )
@@ -185,9 +187,9 @@ def test_a_finding_that_never_comes_goes_to_review() -> None:
 
 def test_the_complaints_desk_finds_for_a_manager_who_is_away() -> None:
     """After the escalation, not before; and it is named."""
-    vote = decided(rm_finding, finding(), by="cora", roles=("complaints-desk",))
+    vote = decided(manager_decision, finding(), by="cora", roles=("complaints-desk",))
     spec = with_manager().when(vote).then(denied("not_eligible"))
-    spec.when(elapsed(hours=48)).then(reminded(rm_finding), escalated(rm_finding))
+    spec.when(elapsed(hours=48)).then(reminded(manager_decision), escalated(manager_decision))
     spec.when(vote).then(asked(check()))
     spec.when(replied(check_finding, PASSED))
     closes(spec, "Resolved", "cora")

@@ -65,7 +65,7 @@ async def taken_on(bank: Product, doc_id: str, **other: Any) -> dict[str, Any]:
     await tracked(bank, doc_id, "has your complaint")
     answer = await bank.post(f"/disputes/{doc_id}/acknowledge", "rosa", "approver")
     assert (answer.status_code, answer.json()["acknowledged"]) == (200, True), answer.text
-    return await bank.task(doc_id, "rm_finding")
+    return await bank.task(doc_id, "manager_decision")
 
 
 async def test_a_dispute_is_answered_with_a_number_and_a_place_to_follow_it(bank: Product) -> None:
@@ -172,7 +172,7 @@ async def test_only_the_assigned_manager_takes_a_case_on_and_twice_is_once(bank:
         assert (answer.status_code, answer.json()["acknowledged"]) == (200, True)
     await raised(bank, "DSP-F")
     await bank.say("disputes.rm_acknowledged", {"doc_id": "DSP-F", "acknowledged_by": "rosa"})
-    assert (await bank.task("DSP-F", "rm_finding"))["to"] == [{"person": "rosa"}]
+    assert (await bank.task("DSP-F", "manager_decision"))["to"] == [{"person": "rosa"}]
 
 
 async def test_a_case_that_nobody_takes_on_refers_itself_and_the_regulator_is_told(bank: Product) -> None:
