@@ -21,7 +21,7 @@ from orchestrator.api.views import Actor, RecordView, RefusedError
 from orchestrator.identity.rules import may as is_allowed
 from orchestrator.kernel.turn import subject_hash
 from orchestrator.pages.profile import Profile
-from orchestrator.pages.reading import ModelsOf, OfficeOf
+from orchestrator.pages.reading import ModelsOf, OfficeOf, own_cursor
 from orchestrator.pages.site import office_router, page, query_text
 from orchestrator.pages.when import field_of, instant_of
 from orchestrator.wording import in_words
@@ -67,7 +67,10 @@ async def audit(request: Request, models: ModelsOf, actor: Acting, cursor: Text 
     """Records, newest first, filtered."""
     zone = _zone(request)
     chosen, as_of, again = wanted(request.query_params, zone)
-    answer = await models.audit.search(actor.tenant, chosen, as_of=as_of, limit=ROWS, cursor=cursor, count=not cursor)
+    with own_cursor():
+        answer = await models.audit.search(
+            actor.tenant, chosen, as_of=as_of, limit=ROWS, cursor=cursor, count=not cursor
+        )
     return page(
         request,
         actor,
@@ -105,7 +108,8 @@ async def pending(request: Request, models: ModelsOf, actor: Acting, cursor: Tex
     """What was pending at an instant, with whom, and how it stood with its time."""
     zone = _zone(request)
     at = instant_of(request.query_params.get("as_of", ""), zone)
-    answer = await models.approvals.as_of(actor.tenant, at, name=name or None, limit=ROWS, cursor=cursor)
+    with own_cursor():
+        answer = await models.approvals.as_of(actor.tenant, at, name=name or None, limit=ROWS, cursor=cursor)
     here = {"as_of": at.isoformat() if at else "", "name": name}
     return page(
         request,

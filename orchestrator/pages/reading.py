@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -19,6 +20,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from orchestrator.api.engine import EngineOf
+from orchestrator.api.problems import ProblemError
 from orchestrator.api.reading import Reading
 from orchestrator.api.times import instant
 from orchestrator.api.views import Actor, SagaView
@@ -34,7 +36,7 @@ from orchestrator.runtime.app import Health, Runtime
 from orchestrator.store.chain import Flaw
 from orchestrator.store.contract import EarlyEvent
 from orchestrator.store.operations import STREAMS_MAX, Facet, LivePlace, OperationQueries, Waiting
-from orchestrator.store.queries import Backlog, ReadQueries, StoredDefinition
+from orchestrator.store.queries import Backlog, BadCursorError, ReadQueries, StoredDefinition
 from projections.models import Models
 
 STREAM_RECORDS_MAX = 1_000  # a longer one is grouped by its place alone
@@ -141,8 +143,9 @@ class Office:
         return await self._operations.live_by_place(actor.tenant, name)
 
     async def early(self, actor: Actor, cursor: str = "") -> tuple[Sequence[EarlyEvent], str]:
-        """Events that nobody waited for when they came, and the cursor of the next page. Raises BadCursorError."""
-        found = await self._queries.early_events(actor.tenant, limit=50, cursor=cursor)
+        """Events that nobody waited for when they came, and the cursor of the next page. Raises ProblemError."""
+        with own_cursor():
+            found = await self._queries.early_events(actor.tenant, limit=50, cursor=cursor)
         return found.items, found.next
 
     async def backlog(self) -> Backlog:
@@ -216,6 +219,15 @@ def held(start: Any) -> list[tuple[str, Decimal]]:
     currency = start.get("currency")
     amount = next((decimal_of(start[name]) for name in ("amount", "total", "dispute_amount") if name in start), None)
     return [(str(currency), amount)] if amount is not None and is_currency(currency) else []
+
+
+@contextmanager
+def own_cursor() -> Iterator[None]:
+    """Around a question with a cursor from an address: one that is not ours is a bad request, not a bug."""
+    try:
+        yield
+    except BadCursorError as error:
+        raise ProblemError("bad_cursor", str(error)) from error
 
 
 def models_of(engine: EngineOf) -> Models:

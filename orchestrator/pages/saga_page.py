@@ -9,6 +9,7 @@ Rules of this file
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,7 +32,7 @@ from orchestrator.pages.drawing.standing import Mark, marks
 from orchestrator.pages.drawing.svg import draw
 from orchestrator.pages.drawing.timeline import Timeline, timeline, why_waiting
 from orchestrator.pages.offers import Undoing, needs, undoing
-from orchestrator.pages.reading import Office, OfficeOf
+from orchestrator.pages.reading import ModelsOf, Office, OfficeOf
 from orchestrator.pages.saga_words import state_of
 from orchestrator.pages.site import office_router, page, query_text
 from orchestrator.runtime.identity import trace_id_of
@@ -45,6 +46,8 @@ TABS = {
 }  # fmt: skip
 RECORDS_PER_PAGE = 200
 NEXT_MAX = 4
+NEEDS_MAX = 20
+FOLDED_MAX = 2_000
 
 Number = Annotated[int, Query(ge=0, le=10_000_000)]
 Word = Annotated[str, Query(max_length=40)]
@@ -76,8 +79,11 @@ async def see(engine: Engine, office: Office, actor: Actor, reference: str, reco
     """Reads a saga. Raises RefusedError `not_found`."""
     saga = await engine.saga(reference, actor)
     records = await engine.records(saga.saga_id, actor)
-    whole = History.of(records)
-    history = History.of(records, record) if record and record < len(records) else whole
+    # A long stream is folded beside the event loop, which must go on answering others.
+    whole = History.of(records) if len(records) <= FOLDED_MAX else await asyncio.to_thread(History.of, records)
+    history = whole
+    if record and record < len(records):
+        history = await asyncio.to_thread(History.of, records, record)
     graph = await office.graph(saga.name, saga.version)
     trace = trace_id_of(records[0].traceparent, saga.saga_id) if records else ""
     at = datetime.now(UTC) if history is whole or not history.records else history.records[-1].recorded_at
@@ -89,6 +95,7 @@ async def saga(
     request: Request,
     engine: EngineOf,
     office: OfficeOf,
+    models: ModelsOf,
     actor: Acting,
     reference: str,
     tab: Word = "graph",
@@ -102,10 +109,11 @@ async def saga(
     seen = await see(engine, office, actor, reference, record)
     tab = tab if tab in TABS else "graph"
     facts = _head(office, actor, seen, tab)
+    facts["forecast"] = await models.timelines.of(actor.tenant, seen.saga.saga_id) if not seen.is_back else None
     if tab == "graph":
         facts |= _graph(seen)
     elif tab == "timeline":
-        shown = timeline(seen.history, seen.at, failed_only=failed, page=number)
+        shown = await asyncio.to_thread(timeline, seen.history, seen.at, failed_only=failed, page=number)
         facts |= {"timeline": shown, "failed": failed, "pages": _pages(seen, tab, shown, failed)}
     elif tab == "data":
         facts |= {
@@ -138,6 +146,7 @@ def _head(office: Office, actor: Actor, seen: Seen, tab: str) -> dict[str, Any]:
     """What stands on every tab."""
     state = seen.history.state
     template = office.settings.trace_url
+    found = needs(state, seen.graph, office.settings.acts_of_two_people)
     may_operate = is_allowed(actor, "saga.operate") and not seen.is_back
     return {
         "seen": seen,
@@ -153,7 +162,8 @@ def _head(office: Office, actor: Actor, seen: Seen, tab: str) -> dict[str, Any]:
             (label, query_text(tab=key, record=seen.record if seen.is_back else 0), key == tab, None)
             for key, label in TABS.items()
         ],
-        "needs": needs(state, seen.graph, office.settings.acts_of_two_people),
+        "needs": found[:NEEDS_MAX],
+        "needs_more": max(0, len(found) - NEEDS_MAX),
         "may_operate": may_operate,
         "may_cancel": is_allowed(actor, "saga.cancel") and not seen.is_back and state.phase == "forward",
         "undoing": undo_of(seen),

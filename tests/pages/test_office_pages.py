@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from html import unescape
 from typing import Any
 
@@ -26,7 +27,8 @@ STATES = {
     "compensated": "undone",
 }
 PAGES = [
-    "/office/sagas", "/office/sagas?q=nothing-has-this-key", "/office/sagas?state=stuck", "/office/operations",
+    "/office/sagas", "/office/sagas?state=due", "/office/sagas?customer=CUST00012",
+    "/office/sagas?q=nothing-has-this-key", "/office/sagas?state=stuck", "/office/operations",
     "/office/operations?tab=undo", "/office/operations?tab=letters", "/office/operations?tab=early", "/office/audit",
     "/office/audit?key=waiting-1&action=task.", "/office/audit?since=2099-01-01T00:00:00", "/office/audit/pending",
     "/office/audit/pending?as_of=2001-01-01T00:00:00", "/office/levels", "/office/levels?window=1d&name=wire",
@@ -56,6 +58,41 @@ async def test_every_other_page(office: OfficeProduct, path: str) -> None:
     answer = await office.get(path)
     assert answer.status_code == 200, answer.text
     assert not re.search(r"\sstyle=|\son[a-z]+=|<script(?! src=)", answer.text)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/office/sagas?cursor=x", "/office/sagas?state=due&cursor=x", "/office/audit?cursor=x",
+        "/office/audit/pending?cursor=x", "/office/operations?tab=letters&cursor=x",
+        "/office/operations?tab=early&cursor=x",
+    ],
+)  # fmt: skip
+async def test_an_address_with_a_place_that_is_not_there_is_a_bad_request(office: OfficeProduct, path: str) -> None:
+    """Never a bug of ours."""
+    assert (await office.get(path)).status_code == 400
+
+
+async def test_sagas_are_listed_by_customer_and_by_what_is_due_next(office: OfficeProduct) -> None:
+    """The read model knows both, and the list says how far it is complete."""
+    saga_id = office.sagas["waiting"]
+    assert await office.engine.models.wait_for(f"{saga_id}@7", seconds_max=20)
+    by_customer = await office.get("/office/sagas?customer=CUST00012")
+    assert saga_id in by_customer.text
+    assert "Complete up to record" in by_customer.text
+    assert saga_id not in (await office.get("/office/sagas?customer=CUST99999")).text
+    due = await office.get("/office/sagas?state=due")
+    assert saga_id in due.text
+    assert "left" in text(due.text)
+
+
+async def test_new_sagas_wait_for_the_reader(office: OfficeProduct) -> None:
+    """A list never moves by itself: it says how many are new."""
+    opened = datetime.now(UTC).isoformat().replace("+", "%2B")
+    before = await office.get(f"/office/sagas/fresh?since={opened}")
+    assert "new · show" not in before.text
+    await office.begin("auto", key="fresh-1")
+    assert "1 new · show" in text((await office.get(f"/office/sagas/fresh?since={opened}")).text)
 
 
 async def test_a_saga_is_found_by_what_somebody_has_in_hand(office: OfficeProduct) -> None:
