@@ -33,6 +33,14 @@ SELECT c.tenant, c.who, c.channel, c.address, c.language, c.zone, c.delivery, c.
 FROM unnest($1::text[], $2::text[]) AS wanted (tenant, who)
 JOIN notice_contacts c USING (tenant, who)
 
+-- name: substitutes_of
+SELECT s.tenant, s.person, s.substitute
+FROM unnest($1::text[], $2::text[]) AS wanted (tenant, person)
+JOIN substitutions s USING (tenant, person)
+WHERE s.since <= (SELECT clock_us()) AND s.until > (SELECT clock_us())
+  AND NOT EXISTS (SELECT FROM substitutions_ended e WHERE e.id = s.id)
+ORDER BY s.id
+
 -- name: plan
 -- A record tells a recipient once per channel: planned again after a crash, it is there already.
 INSERT INTO notice_outbox (planned_at, due, task_due, version, tenant, saga_id, activity, kind, who, channel, digest, address,

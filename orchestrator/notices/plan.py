@@ -5,12 +5,13 @@ Rules of this file
 - Those of an escalation level hear of it, and only they: the others were told before.
 - Those who voted hear that what they voted on has changed. Whoever started the saga hears what became of it.
 - A group is told as a group, at the address of its own; nobody looks into it.
+- Whoever stands in for a candidate who is away is told as well; the candidate too, who may be back sooner.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.messages.canonical import instant_text
@@ -57,6 +58,7 @@ class Planned:
     who: tuple[str, ...]
     due: int
     facts: Mapping[str, Any]
+    barred: frozenset[str] = frozenset()  # ids of people who may not decide, and so are not told for others either
 
 
 def planned(record: StoredRecord, beside: Beside, task_id: str) -> Planned:
@@ -75,7 +77,17 @@ def planned(record: StoredRecord, beside: Beside, task_id: str) -> Planned:
         "outcome": line(data.get("outcome", ""), 60) if kind == "decided" else "",
     }
     due = (beside.due or int(data.get("expires", 0))) if kind in OPEN_ONLY else 0
-    return Planned(kind, who, due, facts)
+    return Planned(kind, who, due, facts, frozenset(_barred(beside.task) | set(data.get("excluded", ()))))
+
+
+def with_substitutes(plan: Planned, of: Mapping[str, Sequence[str]]) -> Planned:
+    """Whoever stands in for somebody who is asked is told as well. of: substitutes by person, ids."""
+    if plan.kind not in OPEN_ONLY or plan.kind == "amended":
+        return plan
+    asked = [who.removeprefix("person:") for who in plan.who if who.startswith("person:")]
+    more = [f"person:{one}" for person in asked for one in of.get(person, ()) if one not in plan.barred]
+    who = tuple(dict.fromkeys((*plan.who, *more)))[:WHO_MAX]
+    return replace(plan, who=who, facts={**plan.facts, "to": list(who)})
 
 
 def _recipients(kind: Kind, data: Mapping[str, Any], beside: Beside) -> Iterable[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from orchestrator.notices.contract import Channel
-from orchestrator.notices.plan import KINDS, OPEN_ONLY, Planned, planned
+from orchestrator.notices.plan import KINDS, OPEN_ONLY, Planned, planned, with_substitutes
 from orchestrator.notices.preferences import Preferences, when
 from orchestrator.notices.store import Contact, NoticeStore, Row
 from orchestrator.notices.words import AddressError, mail_address
@@ -119,6 +119,8 @@ class Planner:
             if over and record.recorded_at < now - self._age_us_max:
                 plan = replace(plan, who=())
             found.append((record, plan))
+        away = await self._store.substitutes((record.tenant, who) for record, plan in found for who in plan.who)
+        found = [(record, with_substitutes(plan, away.get(record.tenant, {}))) for record, plan in found]
         book = await self._store.contacts((record.tenant, who) for record, plan in found for who in plan.who)
         return [row for record, plan in found for row in self._told(record, plan, book, now)]
 

@@ -7,6 +7,7 @@ Rules of this file
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
@@ -22,6 +23,7 @@ from orchestrator.notices.webhook import SecretError, secrets_of
 from orchestrator.notices.words import AddressError, mail_address
 
 FILES = "file"
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def _number(default: int, least: int, most: int, text: str) -> Any:
@@ -57,7 +59,8 @@ class NoticeSettings(BaseSettings):
         default=False, description="Tell everything on the broker too: orchestrator.notices.events."
     )
     notice_link_url: str = Field(
-        default="", description="Where people reach the pages: https://host. Empty: this process's own address."
+        default="",
+        description="Where links lead: https://host. Empty: ORCHESTRATOR_PUBLIC_URL, or this process's own address.",
     )
     notice_show_key: bool = Field(default=False, description="Business keys may stand in mails and webhooks.")
     notice_language: str = Field(default="en", description="Of who has chosen none, for example en-IN.")
@@ -127,3 +130,23 @@ class NoticeSettings(BaseSettings):
     def notices_wanted(self) -> bool:
         """A channel is configured."""
         return bool(self.notice_mail_url or self.notice_webhook_secret or self.notice_events)
+
+
+def production_flaws(settings: NoticeSettings, public_url: str) -> Iterator[tuple[str, str, str]]:
+    """What of this is only safe on a laptop: setting, what is wrong, what to do."""
+    if not settings.notices_wanted:
+        return
+    mail = urlsplit(settings.notice_mail_url)
+    if settings.mailbox_dir is not None:
+        yield "notice_mail_url", "writes mails into files: nobody is told", "name a mail server"
+    elif mail.scheme == "smtp" and mail.hostname not in _LOOPBACK:
+        yield "notice_mail_url", "sends mails in the clear", "use smtps:// or smtp+starttls://"
+    if settings.notice_mail_url and sender_of(settings.notice_mail_from).domain == "localhost":
+        yield "notice_mail_from", "is an address of this machine alone", "use one that people can recognise"
+    link = settings.notice_link_url or public_url
+    if urlsplit(link).scheme != "https":
+        yield (
+            "notice_link_url",
+            "leads people to a page without https, or nowhere",
+            "set it, or ORCHESTRATOR_PUBLIC_URL",
+        )

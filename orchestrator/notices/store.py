@@ -169,6 +169,17 @@ class NoticeStore:
                 found.setdefault((contact.tenant, contact.who), []).append(contact)
         return found
 
+    async def substitutes(self, wanted: Iterable[tuple[str, str]]) -> dict[str, dict[str, list[str]]]:
+        """Who stands in now for the people among (tenant, who): by tenant and person, ids."""
+        people = list(dict.fromkeys((tenant, who[7:]) for tenant, who in wanted if who.startswith("person:")))
+        found: dict[str, dict[str, list[str]]] = {}
+        if people:
+            columns = [[one[place] for one in people] for place in range(2)]
+            async with self._pools.connection("work") as connection:
+                for row in await connection.fetch(SQL["substitutes_of"], *columns):
+                    found.setdefault(row["tenant"], {}).setdefault(row["person"], []).append(row["substitute"])
+        return found
+
     # --- sending ------------------------------------------------------------------------------------------------------
 
     async def claim(self, limit: int, lease_us: int, channels: Iterable[str]) -> list[Claimed]:

@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 
 from orchestrator.notices.contract import NotSentError
+from orchestrator.notices.desk import NoticeDesk
+from orchestrator.notices.guard import Guard
+from orchestrator.notices.planner import Reach
 from orchestrator.notices.preferences import Preferences
 from orchestrator.notices.sender import Sender, Sending
 from orchestrator.notices.store import Settled
@@ -53,6 +56,16 @@ class TestPlanning:
         assert not await office.store.plan(before, before + 5, [])
         assert await office.store.position() == before + 1
 
+    async def test_a_position_that_was_set_back_tells_nobody_twice(self, office: Office) -> None:
+        """An operator did, or a backup: what was told stands in the outbox under its record."""
+        await office.ask("k")
+        await until_planned(office.planner())
+        await office.sender().send()
+        await office.change("UPDATE notice_position SET position = 0")
+        await until_planned(office.planner())
+        await office.sender().send()
+        assert office.mail.to() == ALL
+
     async def test_a_task_that_is_closed_when_it_is_read_is_told_to_nobody_but_the_log(self, office: Office) -> None:
         """The event is history and stays; people are spared."""
         saga_id = await office.ask("k")
@@ -80,6 +93,56 @@ class TestPlanning:
             assert planner._by_id(f"person:{id_}") == ""
         assert planner._by_id("person:anna@other.example") == "anna@other.example"
         assert planner._by_id("role:anna@other.example") == ""
+
+    async def test_whoever_stands_in_is_told_as_well_and_an_excluded_one_is_not(self, office: Office) -> None:
+        """Maria is away until tomorrow: zoe stands in. Noel's substitute is the requester, who may not decide."""
+        now, day = await office.store.now(), 86_400_000_000
+        for person, substitute, since, until in (
+            ("maria", "zoe", now - day, now + day),
+            ("maria", "old", now - 2 * day, now - day),
+            ("noel", "ravi", now - day, now + day),
+        ):
+            await office.change(
+                "INSERT INTO substitutions (tenant, person, substitute, roles, since, until, reason, made_at, made_by) "
+                "VALUES ('main', $1, $2, '{}', $3, $4, 'away', 0, 'test')",
+                person, substitute, since, until,
+            )  # fmt: skip
+        await office.ask("k")
+        await until_planned(office.planner())
+        told = sorted(row["who"] for row in await office.rows())
+        assert told == ["person:maria", "person:noel", "person:zoe", "role:manager"]
+        await office.sender().send()
+        assert len(office.mail.sent) == 4
+
+    async def test_a_substitution_that_was_taken_back_counts_no_more(self, office: Office) -> None:
+        """She is back early."""
+        now, day = await office.store.now(), 86_400_000_000
+        await office.change(
+            "WITH s AS (INSERT INTO substitutions "
+            "(tenant, person, substitute, roles, since, until, reason, made_at, made_by) "
+            "VALUES ('main', 'maria', 'zoe', '{}', $1, $2, 'away', 0, 'test') RETURNING id) "
+            "INSERT INTO substitutions_ended SELECT id, 'main', 0, 'maria' FROM s",
+            now - day, now + day,
+        )  # fmt: skip
+        await office.ask("k")
+        await until_planned(office.planner())
+        assert "person:zoe" not in await office.states()
+
+    async def test_another_tenant_sees_and_changes_nothing_of_this_one(self, office: Office) -> None:
+        """In the statement, and in the session."""
+        await office.wish("person:maria", Preferences(), "maria@bank.example")
+        await office.ask("k")
+        await until_planned(office.planner())
+        desk = NoticeDesk(office.store._pools, Guard(), Reach(mail=True))
+        (first, *_), _ = await desk.notices("main", state=None, who=None, saga_id=None, limit=9, cursor="")
+        assert await desk.notices("other", state=None, who=None, saga_id=None, limit=9, cursor="") == ([], "")
+        assert await desk.contacts("other", who=None, limit=9, cursor="") == ([], "")
+        assert await desk.notice("other", first.id) is None
+        await office.change("UPDATE notice_outbox SET state = 'failed'")
+        assert not await desk.again("other", first.id, "eve")
+        assert not await desk.drop("other", "person:maria", "mail")
+        assert await desk.again("main", first.id, "op")
+        assert await desk.drop("main", "person:maria", "mail")
 
     async def test_wishes_decide_when(self, office: Office) -> None:
         """A digest waits for its hour; who wants escalations alone hears nothing of the rest."""

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from orchestrator.config import SettingsError, load_settings
+from orchestrator.identity.production import flaws
+from orchestrator.notices.settings import production_flaws
 from orchestrator.notices.wiring import channels, limits, reach
 from tests.simulation.fake_broker import FakeBroker
 from tests.simulation.fake_log import Log
@@ -76,3 +78,31 @@ def test_settings_reach_what_they_are_for() -> None:
     assert delays[0] >= 70_000
     assert delays[-1] <= made.retry_ms_max * 1_200
     assert load_settings(notice_mail_url="file:///a/b%20c").mailbox_dir == Path("/a/b c")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, []),
+        ({"notice_mail_url": "file:///tmp/mails"}, ["notice_mail_url", "notice_mail_from", "notice_link_url"]),
+        ({"notice_mail_url": "smtp://mail.example"}, ["notice_mail_url", "notice_mail_from", "notice_link_url"]),
+        ({"notice_mail_url": "smtp://127.0.0.1", "notice_mail_from": "a@bank.example"}, ["notice_link_url"]),
+        ({"notice_events": True, "notice_link_url": "http://office.example"}, ["notice_link_url"]),
+        (
+            {
+                "notice_mail_url": "smtps://mail.example",
+                "notice_mail_from": "a@bank.example",
+                "notice_link_url": "https://office.example",
+            },
+            [],
+        ),
+    ],
+)
+def test_what_is_only_safe_on_a_laptop_is_named(given: dict[str, Any], expected: list[str]) -> None:
+    """A production process does not start with it."""
+    settings = load_settings(**given)
+    assert [name for name, _, _ in production_flaws(settings, "")] == expected
+    if not settings.notice_link_url:
+        assert "notice_link_url" not in {name for name, _, _ in production_flaws(settings, "https://office.example")}
+    named = "\n".join(flaws(load_settings(**given), {}))
+    assert all(f"ORCHESTRATOR_{name.upper()} " in named for name in expected)
