@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, cast
 
-from orchestrator.kernel.inputs import Cancel, Operate, Vote
+from orchestrator.kernel.inputs import Cancel, Operate, TaskAct, Vote
 from orchestrator.runtime.work import Cause, SagaInput
-from orchestrator.testing.exploring import people
+from orchestrator.testing.exploring import desk, people
 from orchestrator.testing.exploring.checker import demand
 from tests.simulation.process import Process
 from tests.simulation.world import World
@@ -40,6 +40,14 @@ class Crowd:
         tasks = self.open_tasks()
         if tasks:
             people.vote(self._eyes, *self.world.random.choice(tasks), honest=honest)
+            self._ask()
+
+    def work(self) -> None:
+        """Somebody works on a task beside deciding it, or decides by another's right."""
+        tasks = self.open_tasks()
+        if tasks:
+            does = self.world.random.choice([desk.act, desk.act, desk.vote])
+            does(self._eyes, *self.world.random.choice(tasks))
             self._ask()
 
     def vote_all(self) -> None:
@@ -95,7 +103,7 @@ class Crowd:
                 world.loop.create_task(self._one(process, saga_id, copy(given), random))
 
     async def _one(self, process: Process, saga_id: str, given: Any, random: Random) -> None:
-        person = given.by if isinstance(given, (Vote, Operate, Cancel)) else "system"
+        person = given.by if isinstance(given, (Vote, TaskAct, Operate, Cancel)) else "system"
         item = SagaInput(saga_id, given, Cause("main", actor=f"person:{person}", causation_id=f"act:{person}"))
         outcome = await process.submit(item)
         self.asking -= 1

@@ -14,7 +14,13 @@ from orchestrator.testing.exploring.world import Aim
 from tests.simulation.faults import Weather
 
 STEPS_MAX = 40
+FLOWS_PER_SEED = 8  # seeds that share a flow: making one costs as much as several schedules
 AIMED = (*AIMED_ACTS, "crash", "crash", "freeze", "pause", "settle", "take_over")
+
+
+def of_the_desk(seed: int) -> bool:
+    """Every eighth flow is one of little else than tasks, with people who work on them; others stay what they were."""
+    return seed // FLOWS_PER_SEED % 8 == 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,7 @@ class Plan:
     garbage: float = 0.0
     freezes: float = 0.0
     two_people: bool = False  # for dangerous acts of operators
+    desk: float = 0.0  # people claim, stand in for others, reassign, comment
 
     @classmethod
     def of(cls, seed: int) -> Plan:
@@ -70,6 +77,7 @@ class Plan:
             garbage=some(0.1),
             freezes=some(0.1),
             two_people=random.random() < 0.4,
+            desk=1.0 if of_the_desk(seed) else 0.0,
         )
 
     @classmethod
@@ -92,7 +100,7 @@ class Plan:
             for one in fields(part):
                 if getattr(part, one.name):
                     found.append(replace(self, **{name: replace(part, **{one.name: 0.0})}))
-        for name in ("crashes", "jumps", "duplicates", "garbage", "freezes", "events"):
+        for name in ("crashes", "jumps", "duplicates", "garbage", "freezes", "events", "desk"):
             if getattr(self, name):
                 found.append(replace(self, **{name: 0.0}))  # type: ignore[arg-type]
         if self.aim.record:

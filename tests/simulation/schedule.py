@@ -26,7 +26,7 @@ from tests.simulation.crowd import Crowd
 from tests.simulation.ending import finish, meet
 from tests.simulation.faults import Weather
 from tests.simulation.outside import Outside
-from tests.simulation.plan import Plan
+from tests.simulation.plan import FLOWS_PER_SEED, Plan, of_the_desk
 from tests.simulation.process import Process
 from tests.simulation.sent import Sent
 from tests.simulation.services import Services
@@ -34,7 +34,6 @@ from tests.simulation.virtual import VirtualLoop, virtual_time
 from tests.simulation.watch import Watch, watching
 from tests.simulation.world import SECOND, World
 
-FLOWS_PER_SEED = 8  # seeds that share a flow: making one costs as much as several schedules
 QUIET_S_MAX = 60.0  # virtual seconds in which a healthy world comes to rest
 HEALING_ROUNDS_MAX = 1_000
 PAUSES = (0.0, 0.0, 0.01, 0.05, 0.3, 1.0)
@@ -64,7 +63,8 @@ class Result:
 def flow_of(seed: int) -> tuple[Scenario, Any]:
     """The flow of a seed: drawn until it is a legal one."""
     number = seed // FLOWS_PER_SEED * 1_000
-    while (found := draw(Random(number))) is None:
+    theme = "desk" if of_the_desk(seed) else ""
+    while (found := draw(Random(number), theme)) is None:
         number += 1
     return staged(found), found.parent
 
@@ -160,6 +160,7 @@ class Schedule:
             return
         acts: list[tuple[float, Callable[[], None]]] = [
             (0.3, lambda: crowd.vote(honest=False)),
+            (plan.desk, crowd.work),
             (rates.operator, crowd.operate),
             (rates.cancel, crowd.cancel),
             (plan.events, self.outside.event),

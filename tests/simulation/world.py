@@ -186,11 +186,11 @@ class World:
         def wrap(key: str, call: Callable[..., Any]) -> Callable[..., Any]:
             salt = crc32(key.encode())
 
-            def called(**arguments: Any) -> Any:
+            def called(*given: Any, **arguments: Any) -> Any:
                 piece = int(self.loop.time() * 1000) // NAME_PIECE_MS
                 if self.faults.rates.raises and (salt ^ piece * 2654435761) % 997 < self.faults.rates.raises * 997:
                     raise SimulatedError(f"{key} at {piece}")
-                return call(**arguments)
+                return call(*given, **arguments)
 
             return called
 

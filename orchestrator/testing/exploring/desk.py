@@ -39,8 +39,11 @@ def act(world: World, saga: str, activity: str) -> None:
         entries = [{"person": random.choice(EVERYBODY)}, {"role": "boss"}, {"role": "chief"}, {"person": "p2"}]
         facts |= {"to": tuple(random.sample(entries, random.choice([0, 1, 2, 2])))}
     elif verb == "comment":
-        said = [one["id"] for one in row.get("comments", ())]
-        facts |= {"text": random.choice(["hm", "well", "no"]), "replaces": random.choice([0, *said, 3])}
+        said = row.get("comments", ())
+        facts |= {"text": random.choice(["hm", "well", "no"]), "replaces": random.choice([0, 3])}
+        if said and random.random() < 0.7:
+            chosen = random.choice(said)
+            by, facts["replaces"] = random.choice([chosen["by"], chosen["by"], by]), chosen["id"]
     elif verb == "attach":
         facts |= {"url": random.choice(LINKS), "text": "the case"}
     given = TaskAct(

@@ -232,6 +232,10 @@ def acted(seen: Seen, record: Record) -> None:
     seen.demand(record.data["by"] == act.by, f"{record.type} {record.activity}: done by {act.by}")
     why = why_not_act(seen, act, seen.story.facts[record.activity])
     seen.demand(not why, f"{act.by} may not {act.act} {act.activity}: {why}")
+    if record.type == "task.delegated" and record.data["to"]:
+        lent = record.data["roles"], record.data["until"]
+        may = list(act.roles), act.until or seen.story.facts[record.activity].task["expires"]
+        seen.demand(lent == may, f"{act.by} lends {lent} on {act.activity}, must lend {may}")
 
 
 def acts_counted(seen: Seen, before: dict[str, Fact]) -> None:

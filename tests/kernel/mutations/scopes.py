@@ -226,13 +226,6 @@ BUGS: tuple[Mutation, ...] = (
         theme="voting",
     ),
     mutation(
-        "excluded person votes through another",
-        "voices",
-        "for name in (voice.by, voice.right_of) if name in task.excluded",
-        "for name in (voice.by,) if name in task.excluded",
-        theme="voting",
-    ),
-    mutation(
         "same person votes twice",
         "voices",
         "        if again:\n",
