@@ -15,7 +15,7 @@ from sagas.payments.definition import payment_approval
 from sagas.payments.participants import SQL as CLEARING
 from sagas.payments.participants import clearing
 from tests.databases import Database
-from tests.sagas.product import SECONDS_MAX, Product, running_product
+from tests.sagas.product import Product, running_product
 
 PACKAGES = "sagas.payments,sagas.disputes"
 SAGAS, WORKERS = [payment_approval, dispute], [clearing, case_ai, case_desk]
@@ -44,11 +44,8 @@ async def begin(bank: Product) -> tuple[dict[str, object], str]:
     }
     raised = await bank.post("/disputes", "CUST1", "approver", body=case)
     assert raised.status_code == 201, raised.text
-    async with asyncio.timeout(SECONDS_MAX):
-        while (
-            await bank.engine.find("PAY-2") is None
-        ):  # whether it expires before the stop or after makes no difference
-            await asyncio.sleep(0.02)
+    # Whether it expires before the stop or after it makes no difference; but it must be there.
+    await bank.until(lambda: bank.get("/v1/sagas/PAY-2", "test"), lambda _: True)
     waiting = await bank.task("PAY-1", "first_approval")
     await bank.until(lambda: bank.get("/disputes/DSP1", "CUST1"), lambda shown: "received" not in shown["status"])
     return waiting, str(raised.json()["workflowId"])
