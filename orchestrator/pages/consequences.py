@@ -21,6 +21,7 @@ from orchestrator.kernel.state import State
 from orchestrator.pages.subject import Fact, facts_of, title
 
 AFTERWARDS_MAX = 6
+FOR_GOOD = ", which cannot be undone"
 REFUSING = ("reject", "deny", "decline", "refuse")
 
 
@@ -148,7 +149,7 @@ def read(outcome: str, graph: Graph, activity: str) -> Consequence:
             break
         pivot = isinstance(step, StepNode) and step.pivot
         kind = "turns" if step is not None and step.kind == "fail" else "asks"
-        effects.append(Effect(kind, f"{_first(text)}.", irrevocable=pivot))
+        effects.append(Effect(kind, f"{_first(text.removesuffix(FOR_GOOD))}.", irrevocable=pivot))
     return Consequence(outcome, tuple(effects), exact=False)
 
 
@@ -166,7 +167,7 @@ def _walk(graph: Graph, node: Node | None) -> Iterator[tuple[Node | None, str]]:
         match node.kind:
             case "step":
                 assert isinstance(node, StepNode)
-                yield node, f"{name}, by {node.participant}" + (", which cannot be undone" if node.pivot else "")
+                yield node, f"{name}, by {node.participant}" + (FOR_GOOD if node.pivot else "")
             case "publish":
                 yield node, f"others are told: {title(getattr(node, 'event', name))}"
             case "enter":

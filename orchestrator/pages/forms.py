@@ -68,11 +68,11 @@ class Wrong:
 
 
 def fields_of(schema: object) -> tuple[Field, ...]:
-    """The fields beside outcome and reason, which every task's page asks for itself."""
+    """The fields beside outcome and reason, which every task's page asks for itself; what is needed comes first."""
     if not isinstance(schema, Mapping):
         return ()
     found = [field for field in _fields(schema, schema, "", "", 0) if field.path not in (OUTCOME, REASON)]
-    return tuple(found[:FIELDS_MAX])
+    return tuple(sorted(found, key=lambda field: not field.required)[:FIELDS_MAX])
 
 
 def has_reason(schema: object) -> bool:

@@ -109,20 +109,21 @@ def shell_of(request: Request, actor: Actor, position: int = 0) -> Shell:
     known: frozenset[str] = app.state.office_paths
     live = app.state.live
     query = request.url.query
+    somebody = bool(actor.id)  # a stranger learns nothing of what is here
     return Shell(
         environment=app.state.environment,
-        tenant=actor.tenant,
+        tenant=actor.tenant if somebody else "",
         actor=actor,
         name=actor.name or actor.id,
         capacities=actor.capacities,
-        places=places_for(actor, known),
+        places=places_for(actor, known) if somebody else (),
         path=request.url.path,
         here=request.url.path + (f"?{query}" if query else ""),
         profile=getattr(request.state, "profile", Profile()),
         as_of=datetime.now(UTC),
-        position=max(position, live.position),
+        position=max(position, live.position) if somebody else 0,
         csrf_token=getattr(request.state, "csrf_token", ""),
-        search="/office/find" if "/office/find" in known else "",
+        search="/office/find" if somebody and "/office/find" in known else "",
     )
 
 

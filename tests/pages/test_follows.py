@@ -114,7 +114,7 @@ def test_without_installed_code_the_definition_speaks() -> None:
     assert not found["approve"].exact
     assert found["approve"].irrevocable
     assert [effect.text for effect in found["approve"].effects] == [
-        "Pay grant, by grants-desk, which cannot be undone.", "Others are told: grant paid.", "It ends: completed.",
+        "Pay grant, by grants-desk.", "Others are told: grant paid.", "It ends: completed.",
     ]  # fmt: skip
     assert found["reject"].turns_back
     assert asked(state, view, case=Case(state, None, None)) == {}

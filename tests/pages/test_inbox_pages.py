@@ -230,3 +230,11 @@ async def test_without_what_was_shown_nothing_is_decided(office: OfficeProduct) 
         answer = await office.post(f"/office/tasks/{task.id}/decide", form, "maria", MANAGER)
         assert answer.status_code in (409, 422)
     assert "task.voted" not in [record.type for record in await office.engine.records(saga_id)]
+
+
+async def test_a_stranger_learns_nothing_but_that_there_is_a_sign_in(office: OfficeProduct) -> None:
+    """No tenant, no place, no count of records."""
+    text = (await office.client.get("/office/login", headers=HTML)).text
+    assert "Sign in" in text
+    for word in ("Tenant", "tenant", "record ", "/office/inbox", 'name="q"', "Sign out"):
+        assert word not in text, word
