@@ -26,7 +26,7 @@ from events.orders import (
     ReserveInventory,
     ShipOrder,
 )
-from orchestrator import Failure, Retry, Saga, fail, pivot, publish, scope, step
+from orchestrator import CustomerView, Failure, Retry, Saga, fail, pivot, publish, scope, step
 
 PATIENT = Retry(attempts=5)
 FIRM = Retry(attempts=20)  # what is owed to a customer is asked for longer
@@ -94,4 +94,17 @@ order_fulfilment = Saga(
         publish(order_confirmed),
     ],
     on_failed=publish(order_failed),
+)
+
+customer_view = CustomerView(
+    "order-fulfilment",
+    title="Your order",
+    fields={"currency": "Currency"},
+    steps={
+        "reserve_inventory": "Your items are set aside",
+        "charge_payment": "Paid",
+        "ship_order": "Handed to the carrier",
+        "confirm_shipment": "On its way",
+    },
+    endings={"completed": "On its way", "returned": "Cancelled; what you paid is paid back"},
 )

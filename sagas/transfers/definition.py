@@ -26,6 +26,7 @@ from events.transfers import (
     ValidateTransfer,
 )
 from orchestrator import (
+    CustomerView,
     Decision,
     Failure,
     Person,
@@ -156,4 +157,17 @@ transfer = Saga(
         publish(transfer_completed),
     ],
     on_failed=publish(transfer_failed),
+)
+
+customer_view = CustomerView(
+    "transfer",
+    title="Your transfer",
+    customer="user_id",
+    fields={"amount": "Amount", "currency": "Currency", "recipient": "To"},
+    steps={
+        "hold_funds": "Money set aside",
+        "manager_approval": "Checked by a colleague",
+        "execute_transfer": "Sent",
+    },
+    endings={"completed": "Sent", "returned": "Not sent; nothing was taken from your account"},
 )

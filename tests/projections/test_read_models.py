@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestrator.api.views import task_id_of
+from orchestrator.runtime.catalog import Catalog
 from orchestrator.store.queries import BadCursorError
 from projections.answers import AuditFilter, PendingApproval, Timeline
 from projections.models import token_of
@@ -294,3 +295,16 @@ async def test_a_page_after_an_act_waits_for_what_it_wrote(told: Told) -> None:
     assert not await told.models.wait_for(token_of(saga, 1), tenant="elsewhere", seconds_max=0.05)
     with pytest.raises(ValueError, match="write <saga id>@<record>"):
         await told.models.wait_for("yesterday")
+
+
+async def test_every_customer_view_of_the_product_names_what_is_there() -> None:
+    """A field that the start message has not got, a step that the flow has not got, would say nothing for ever."""
+    catalog = Catalog.load(["sagas"])
+    assert {"transfer", "order-fulfilment"} <= set(catalog.views)
+    for name, view in catalog.views.items():
+        graph = catalog.newest[name].graph
+        names = {node.path.rpartition("/")[2] for node in graph.nodes.values()}
+        assert set(view.steps) <= names, name
+        starts = [catalog.registry.get(wire) for wire in graph.starts_on]
+        for start in starts:
+            assert {view.customer, *view.fields} <= set(start.model_fields), name
