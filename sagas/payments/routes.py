@@ -25,10 +25,9 @@ from sagas.payments.definition import PaymentState
 SAGA = "payment-approval"
 ANSWER_SECONDS_MAX = 3.0  # how long a withdrawal waits for what comes of it
 POLL_SECONDS = 0.05
-# Groups and capacities whose holders see every payment.
-OVERSEERS = frozenset(
-    {"payments-approver", "payments-senior", "payments-supervisor", "treasury-committee", "auditor", "operator"}
-)
+# Groups that work on payments, and capacities that may look at anybody's; their holders see every payment.
+GROUPS = frozenset({"payments-approver", "payments-senior", "payments-supervisor", "treasury-committee"})
+STAFF = frozenset({"viewer", "operator", "auditor"})
 _WORDS = {
     PaymentState.PENDING.value: "waits for the first approval",
     PaymentState.FIRST_APPROVED.value: "waits for the second approval",
@@ -88,7 +87,7 @@ async def _own(
     if saga is not None:
         records = await engine.records(saga.saga_id, actor)
         request = ApprovalRequired.from_plain(records[0].data["data"])
-        if actor.id == request.requested_by or OVERSEERS & set(actor.roles):
+        if actor.id == request.requested_by or GROUPS & set(actor.roles) or STAFF & actor.capacities:
             return saga, request, records
     raise RefusedError("not_found", "There is no such payment.")
 
