@@ -103,8 +103,9 @@ FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::bigint[], $6::i
 WHERE o.id = s.id AND o.attempts = s.attempts AND o.state = 'waiting'
 
 -- name: trim
+-- The subquery is there to read the clock once: it is no index condition otherwise.
 DELETE FROM notice_outbox WHERE id IN (
-    SELECT id FROM notice_outbox WHERE closed_at < clock_us() - $1 ORDER BY closed_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+    SELECT id FROM notice_outbox WHERE closed_at < (SELECT clock_us()) - $1 ORDER BY closed_at LIMIT $2 FOR UPDATE SKIP LOCKED)
 
 -- --- for people ------------------------------------------------------------------------------------------------------
 

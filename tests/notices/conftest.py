@@ -18,6 +18,7 @@ from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.catalog import Catalog
 from tests.api.conftest import Product
 from tests.databases import Database
+from tests.notices.desk import Office, at_office
 from tests.notices.product import SECRET
 from tests.notices.purchase import purchase
 
@@ -57,3 +58,10 @@ async def telling(module_database: Database, mailbox: Path) -> AsyncIterator[Pro
             await server.stop()
             runtime.stop()
             await running
+
+
+@pytest_asyncio.fixture
+async def office(database: Database) -> AsyncIterator[Office]:
+    """Planner, outbox and sender on a database of their own."""
+    async with at_office(database.url, database.admin_url) as found:
+        yield found

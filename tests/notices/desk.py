@@ -22,6 +22,7 @@ from tests.notices.purchase import PurchaseAsked, purchase
 from tests.runtime.desk import Desk, Eyes, at_desk, event
 
 BUY = "slow/otherwise/buy"
+ALL = ["opened manager@bank.example", "opened maria@bank.example", "opened noel@bank.example"]  # of one purchase
 QUICK = Sending(
     batch_rows=20, poll_ms=20, lease_ms=2_000, attempt_ms=1_000, attempts_max=3, retry_ms=50, retry_ms_max=50
 )

@@ -6,23 +6,14 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from tests.databases import Database
-from tests.notices.desk import Office, at_office
+from tests.notices.desk import Office
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest_asyncio.fixture
-async def office(database: Database) -> AsyncIterator[Office]:
-    """An office on a database of its own."""
-    async with at_office(database.url, database.admin_url) as found:
-        yield found
 
 
 async def run(database: Database, directory: Path, point: str) -> int:

@@ -1,162 +1,19 @@
-"""Planner, outbox and sender on PostgreSQL: planned once, sent at least once, never too late, nothing out of sight."""
+"""The sender on PostgreSQL: at least once, never too late, nothing out of sight."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from typing import Any
 
-import pytest_asyncio
+import pytest
 
 from orchestrator.notices.contract import NotSentError
-from orchestrator.notices.desk import NoticeDesk
-from orchestrator.notices.guard import Guard
-from orchestrator.notices.planner import Reach
 from orchestrator.notices.preferences import Preferences
 from orchestrator.notices.sender import Sender, Sending
 from orchestrator.notices.store import Settled
-from orchestrator.runtime.supervisor import Stopping
-from tests.databases import Database
-from tests.notices.desk import QUICK, Office, Recorder, at_office, ids, until_planned
-
-ALL = ["opened manager@bank.example", "opened maria@bank.example", "opened noel@bank.example"]
-
-
-@pytest_asyncio.fixture
-async def office(database: Database) -> AsyncIterator[Office]:
-    """An office on a database of its own."""
-    async with at_office(database.url, database.admin_url) as found:
-        yield found
-
-
-class TestPlanning:
-    async def test_what_happened_before_notices_were_switched_on_is_told_to_nobody(self, database: Database) -> None:
-        """Old tasks would be thousands of mails on the first day."""
-        async with at_office(database.url, database.admin_url) as office:
-            await office.change("DELETE FROM notice_position")
-            await office.ask("old")
-            await office.planner().plan()
-            await office.ask("new")
-            await until_planned(office.planner())
-            assert len({row["saga_id"] for row in await office.rows()}) == 1
-
-    async def test_a_record_is_planned_once_however_many_look_at_it(self, office: Office) -> None:
-        """Four planners at once, and one more afterwards."""
-        for n in range(5):
-            await office.ask(f"k-{n}")
-        await asyncio.gather(*(until_planned(office.planner()) for _ in range(4)))
-        await until_planned(office.planner())
-        rows = await office.rows()
-        assert len(rows) == len({(row["saga_id"], row["who"]) for row in rows}) == 15
-
-    async def test_whoever_is_slower_throws_away_what_it_read(self, office: Office) -> None:
-        """The position is compared, not trusted."""
-        await office.ask("k")
-        before = await office.store.position() or 0
-        assert await office.store.plan(before, before + 1, [])
-        assert not await office.store.plan(before, before + 5, [])
-        assert await office.store.position() == before + 1
-
-    async def test_a_position_that_was_set_back_tells_nobody_twice(self, office: Office) -> None:
-        """An operator did, or a backup: what was told stands in the outbox under its record."""
-        await office.ask("k")
-        await until_planned(office.planner())
-        await office.sender().send()
-        await office.change("UPDATE notice_position SET position = 0")
-        await until_planned(office.planner())
-        await office.sender().send()
-        assert office.mail.to() == ALL
-
-    async def test_a_task_that_is_closed_when_it_is_read_is_told_to_nobody_but_the_log(self, office: Office) -> None:
-        """The event is history and stays; people are spared."""
-        saga_id = await office.ask("k")
-        for who in ("maria", "noel"):
-            await office.vote(saga_id, who)
-        await until_planned(office.planner(events=True))
-        assert [(row["kind"], row["who"]) for row in await office.rows()] == [
-            ("opened", "system"),
-            ("decided", "system"),
-        ]
-
-    async def test_who_has_no_address_is_counted_and_the_others_are_told(self, office: Office) -> None:
-        """No domain by which everybody has one; maria is in the book."""
-        await office.wish("person:maria", Preferences(), "maria.b@bank.example")
-        planner = office.planner(mail_domain="")
-        await office.ask("k")
-        await until_planned(planner)
-        assert [row["who"] for row in await office.rows()] == ["person:maria"]
-        assert planner.unreachable == 2
-
-    async def test_an_id_that_is_no_part_of_an_address_gets_no_mail(self, office: Office) -> None:
-        """Nothing of an id may become a second recipient or a header."""
-        planner = office.planner()
-        for id_ in ("eve@evil.example,maria", "a\r\nBcc: x", "two words", 'q"uote'):
-            assert planner._by_id(f"person:{id_}") == ""
-        assert planner._by_id("person:anna@other.example") == "anna@other.example"
-        assert planner._by_id("role:anna@other.example") == ""
-
-    async def test_whoever_stands_in_is_told_as_well_and_an_excluded_one_is_not(self, office: Office) -> None:
-        """Maria is away until tomorrow: zoe stands in. Noel's substitute is the requester, who may not decide."""
-        now, day = await office.store.now(), 86_400_000_000
-        for person, substitute, since, until in (
-            ("maria", "zoe", now - day, now + day),
-            ("maria", "old", now - 2 * day, now - day),
-            ("noel", "ravi", now - day, now + day),
-        ):
-            await office.change(
-                "INSERT INTO substitutions (tenant, person, substitute, roles, since, until, reason, made_at, made_by) "
-                "VALUES ('main', $1, $2, '{}', $3, $4, 'away', 0, 'test')",
-                person, substitute, since, until,
-            )  # fmt: skip
-        await office.ask("k")
-        await until_planned(office.planner())
-        told = sorted(row["who"] for row in await office.rows())
-        assert told == ["person:maria", "person:noel", "person:zoe", "role:manager"]
-        await office.sender().send()
-        assert len(office.mail.sent) == 4
-
-    async def test_a_substitution_that_was_taken_back_counts_no_more(self, office: Office) -> None:
-        """She is back early."""
-        now, day = await office.store.now(), 86_400_000_000
-        await office.change(
-            "WITH s AS (INSERT INTO substitutions "
-            "(tenant, person, substitute, roles, since, until, reason, made_at, made_by) "
-            "VALUES ('main', 'maria', 'zoe', '{}', $1, $2, 'away', 0, 'test') RETURNING id) "
-            "INSERT INTO substitutions_ended SELECT id, 'main', 0, 'maria' FROM s",
-            now - day, now + day,
-        )  # fmt: skip
-        await office.ask("k")
-        await until_planned(office.planner())
-        assert "person:zoe" not in await office.states()
-
-    async def test_another_tenant_sees_and_changes_nothing_of_this_one(self, office: Office) -> None:
-        """In the statement, and in the session."""
-        await office.wish("person:maria", Preferences(), "maria@bank.example")
-        await office.ask("k")
-        await until_planned(office.planner())
-        desk = NoticeDesk(office.store._pools, Guard(), Reach(mail=True))
-        (first, *_), _ = await desk.notices("main", state=None, who=None, saga_id=None, limit=9, cursor="")
-        assert await desk.notices("other", state=None, who=None, saga_id=None, limit=9, cursor="") == ([], "")
-        assert await desk.contacts("other", who=None, limit=9, cursor="") == ([], "")
-        assert await desk.notice("other", first.id) is None
-        await office.change("UPDATE notice_outbox SET state = 'failed'")
-        assert not await desk.again("other", first.id, "eve")
-        assert not await desk.drop("other", "person:maria", "mail")
-        assert await desk.again("main", first.id, "op")
-        assert await desk.drop("main", "person:maria", "mail")
-
-    async def test_wishes_decide_when(self, office: Office) -> None:
-        """A digest waits for its hour; who wants escalations alone hears nothing of the rest."""
-        now = await office.store.now()
-        soon = (now // 60_000_000 + 30) % 1440  # in half an hour, before the task is due
-        await office.wish("person:maria", Preferences(delivery="digest", digest_at=soon))
-        await office.wish("person:noel", Preferences(delivery="escalations"))
-        await office.ask("k")
-        await until_planned(office.planner())
-        maria, manager = sorted(await office.rows(), key=lambda row: str(row["who"]))
-        assert (maria["who"], manager["who"]) == ("person:maria", "role:manager")
-        assert maria["digest"]
-        assert now < maria["due"] <= now + 31 * 60_000_000
-        assert manager["due"] <= await office.store.now()
+from orchestrator.runtime.supervisor import Pulse, Stopping
+from orchestrator.store.contract import StoreError, StoreUnavailableError
+from tests.notices.desk import ALL, QUICK, Office, Recorder, ids, until_planned
 
 
 class TestSending:
@@ -371,8 +228,6 @@ class TestDigests:
 
 async def test_the_loops_run_until_they_are_asked_to_stop(office: Office) -> None:
     """Planner and sender as a process runs them."""
-    from orchestrator.runtime.supervisor import Pulse
-
     stopping = Stopping()
     planner, sender = office.planner(), office.sender(QUICK)
     pulses = [Pulse("plan", 5_000), Pulse("send", 5_000)]
@@ -387,3 +242,29 @@ async def test_the_loops_run_until_they_are_asked_to_stop(office: Office) -> Non
     assert all(pulse.begun for pulse in pulses)
     assert office.mail.rests > 0
     assert (planner.planned, sender.counts["sent"]) == (3, 3)
+
+
+async def test_a_database_that_is_away_for_a_moment_stops_neither_loop(office: Office) -> None:
+    """They say so and go on when it is back; what only a person can mend ends the loop."""
+    for loop, method in ((office.planner(), "position"), (office.sender(), "claim")):
+        asked = getattr(office.store, method)
+        troubles: list[StoreError] = [StoreUnavailableError("away")]
+        stopping, pulse = Stopping(), Pulse("loop", 5_000)
+
+        async def troubled(*args: object, asked: Any = asked, troubles: Any = troubles) -> Any:
+            if troubles:
+                raise troubles.pop()
+            return await asked(*args)
+
+        setattr(office.store, method, troubled)
+        running = asyncio.create_task(loop.run(stopping, pulse))
+        async with asyncio.timeout(20):
+            while True:
+                if pulse.begun:
+                    break
+                assert pulse.detail in ("has not come round yet", "store: away")
+                await asyncio.sleep(0.01)
+        troubles.append(StoreError("the schema is older than the code"))
+        with pytest.raises(StoreError, match="older"):
+            await asyncio.wait_for(running, 20)
+        setattr(office.store, method, asked)
