@@ -9,11 +9,14 @@ from typing import Any, assert_type
 from orchestrator import (
     Context,
     Escalate,
+    Limit,
+    Money,
     Person,
     Retry,
     Role,
     Saga,
     Verdict,
+    WorkingTime,
     call,
     choose,
     compute,
@@ -114,6 +117,23 @@ def look_up(order: OrderPlaced) -> Reserve:
 )
 def marking(order: OrderPlaced) -> Shown:
     """Good or bad?"""
+    return Shown(total=order.total)
+
+
+def total(shown: Shown) -> Money:
+    return Money(shown.total, "INR")
+
+
+@task(
+    to=Role("clerk"),
+    within=WorkingTime(hours=8, calendar="IN-Mumbai"),
+    amount=total,
+    limits=[Limit(Role("clerk"), Money("100.50", "INR")), Limit(Person("omar"))],
+    remind=[DAY, WorkingTime(minutes=30, calendar="always")],
+    escalate=[Escalate(WorkingTime(hours=4, calendar="IN-Mumbai"), [Role("chief")], reset_sla=True)],
+    catch_up="last",
+)
+def limited_approval(order: OrderPlaced) -> Shown:
     return Shown(total=order.total)
 
 

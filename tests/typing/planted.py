@@ -105,6 +105,26 @@ def misaddressed(order: OrderPlaced) -> Shown:
     return Shown(total=order.total)
 
 
+@task(to=Role("manager"), within=DAY, limits=["manager"])  # planted: a text where a Limit is meant
+def misjudged(order: OrderPlaced) -> Shown:
+    return Shown(total=order.total)
+
+
+@task(to=Role("manager"), within=DAY, amount=len)  # planted: an amount that is no Money
+def unmeasured(order: OrderPlaced) -> Shown:
+    return Shown(total=order.total)
+
+
+@task(to=Role("manager"), within=DAY, remind=[2])  # planted: a number where a duration is meant
+def reminded(order: OrderPlaced) -> Shown:
+    return Shown(total=order.total)
+
+
+@task(to=Role("manager"), within=DAY, catch_up="first")  # planted: a policy that there is not
+def uncaught(order: OrderPlaced) -> Shown:
+    return Shown(total=order.total)
+
+
 @task(to=Role("manager"), within=DAY)  # planted: what is shown is no model
 def shows_text(order: OrderPlaced) -> str:
     return order.order_id

@@ -67,14 +67,14 @@ def _limits(draft: Draft, node: Placed, word: Task[..., Any, Any]) -> None:
         do = "write both: amount= reads out of what is shown what limits= are held against"
         draft.report("ORC406", word.place, f"{node.label} has {has}, but no {lacks}", do=do)
         return
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str, str]] = set()
     for limit in word.limits:
         [entry] = people(limit.to)
-        who, currency = next(iter(entry.values())), limit.up_to.currency if limit.up_to is not None else ""
-        if (who, currency) in seen:
-            text = f"{node.label} has two limits of {who}" + (f" in {currency}" if currency else "")
+        [(kind, who)], currency = entry.items(), limit.up_to.currency if limit.up_to is not None else ""
+        if (kind, who, currency) in seen:
+            text = f"{node.label} has two limits of {kind} {who}" + (f" in {currency}" if currency else "")
             draft.report("ORC406", word.place, text, do="keep the one that is meant")
-        seen.add((who, currency))
+        seen.add((kind, who, currency))
     if word.amount is not None:
         _amount(draft, node, word)
 
