@@ -28,7 +28,7 @@ from orchestrator.pages.drawing.fields import changes, fields
 from orchestrator.pages.drawing.history import History
 from orchestrator.pages.drawing.messages import messages
 from orchestrator.pages.drawing.spans import span
-from orchestrator.pages.drawing.standing import Mark, marks
+from orchestrator.pages.drawing.standing import Mark, marks, standing_at
 from orchestrator.pages.drawing.svg import draw
 from orchestrator.pages.drawing.timeline import Timeline, timeline, why_waiting
 from orchestrator.pages.offers import Undoing, needs, undoing
@@ -182,6 +182,7 @@ def _graph(seen: Seen) -> dict[str, Any]:
     found = marks(seen.graph, seen.history, seen.at) if seen.graph is not None else {}
     return {
         "marks": list(found.values()),
+        "stands": standing_at(found),
         "picture": draw(seen.graph, found) if seen.graph is not None else "",
     }
 

@@ -242,6 +242,13 @@ def _open(activity: str, found: Activity, history: History) -> tuple[str, str]:
     return "running", "under way"
 
 
+def standing_at(found: Mapping[str, Mark]) -> str:
+    """The node where the saga stands: what needs a person most, groups last; "" where it stands nowhere."""
+    live = [mark for mark in found.values() if mark.look in ("stuck", "running", "waiting", "undoing")]
+    live.sort(key=lambda mark: (mark.kind.replace(" ", "_") in _GROUPS, LOOKS.index(mark.look)))
+    return live[0].path if live else ""
+
+
 # --- which ways were gone ---------------------------------------------------------------------------------------------
 
 _NOT_BEGUN = frozenset({"next", "maybe", "untaken"})

@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.kernel import graph as g
 from orchestrator.pages.drawing.arrange import Box, Label, Line, arrange
-from orchestrator.pages.drawing.standing import Mark, follows, ways
+from orchestrator.pages.drawing.standing import Mark, follows, standing_at, ways
 from orchestrator.pages.odd_text import Html
 
 _MARGIN = 12
@@ -24,7 +24,7 @@ _SVG = (
     '<svg class="graph" viewBox="{x} {x} {width} {height}" width="{width}" height="{height}" role="group"'
     ' aria-labelledby="{name}-title"><title id="{name}-title">Graph of {title}</title>'
 )
-_NODE = '<a class="node look-{look}{pivot}" href="{base}#{anchor}"><title>{spoken}</title>{inside}</a>'
+_NODE = '<a{id} class="node look-{look}{pivot}" href="{base}#{anchor}"><title>{spoken}</title>{inside}</a>'
 # One sign per look, drawn in a square of 12: a tick, a dot, a ring, a triangle and so on; colour only repeats it.
 _SIGNS = {
     "done": "M1.5 6.5 4.5 9.5 10.5 2.5",
@@ -48,10 +48,10 @@ def draw(graph: g.Graph, marks: Mapping[str, Mark], *, base: str = "", name: str
     width, height = layout.width + 2 * _MARGIN, layout.height + 2 * _MARGIN
     picture = _fill(_SVG, x=-_MARGIN, width=width, height=height, name=name, title=f"{graph.name} v{graph.version}")
     parts = [_frame(frame, marks) for frame in layout.frames]
-    gone = ways(graph, marks)
+    gone, here = ways(graph, marks), standing_at(marks)
     parts += [_line(line, graph, marks, gone) for line in layout.lines]
     parts += [_label(label) for label in layout.labels]
-    parts += [_box(box, graph, marks, base) for box in layout.boxes]
+    parts += [_box(box, graph, marks, base, f"{name}-here" if box.path == here else "") for box in layout.boxes]
     return Html(picture + "".join(parts) + "</svg>")
 
 
@@ -119,7 +119,7 @@ def _label(label: Label) -> Html:
     return _text("when", label.x, label.y, _cut(label.text, _LABEL_CHARACTERS_MAX))
 
 
-def _box(box: Box, graph: g.Graph, marks: Mapping[str, Mark], base: str) -> Html:
+def _box(box: Box, graph: g.Graph, marks: Mapping[str, Mark], base: str, id_: str) -> Html:
     if box.path in ("", ".", "!"):
         return _pill(box, graph)
     mark = marks[box.path]
@@ -131,10 +131,16 @@ def _box(box: Box, graph: g.Graph, marks: Mapping[str, Mark], base: str) -> Html
         _text("state", box.x + 30, box.y + 37, _cut(state, _WORDS_CHARACTERS_MAX)),
         _pivot(box) if mark.pivot else Html(),
     ]
-    return _fill(_NODE,
-        look=mark.look, pivot=" pivot" if mark.pivot else "", base=base, anchor=mark.anchor, spoken=mark.spoken,
+    return _fill(
+        _NODE,
+        id=_fill(' id="{}"', id_) if id_ else Html(),
+        look=mark.look,
+        pivot=" pivot" if mark.pivot else "",
+        base=base,
+        anchor=mark.anchor,
+        spoken=mark.spoken,
         inside=Html("".join(inside)),
-    )  # fmt: skip
+    )
 
 
 def _pivot(box: Box) -> Html:
