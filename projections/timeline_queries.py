@@ -48,7 +48,7 @@ class TimelineQueries:
 
     async def risky(self, tenant: str, *, limit: int = 50, cursor: str = "") -> Answer[Journey]:
         """Sagas that something is due in, the next due first: those overdue lead. Raises BadCursorError."""
-        after = cursor_of(cursor, (int, str)) or (-1, "")
+        after = cursor_of(cursor, (int, str)) or (1, "")  # ended sagas are kept with 0: nothing is due
 
         async def question(asked: Asked) -> Answer[Journey]:
             rows = await asked.fetch(SQL["risky"], tenant, *after, rows_wanted(limit))

@@ -84,6 +84,7 @@ async def test_sagas_are_listed_by_customer_and_by_what_is_due_next(office: Offi
     due = await office.get("/office/sagas?state=due")
     assert saga_id in due.text
     assert "left" in text(due.text)
+    assert office.sagas["completed"] not in due.text
 
 
 async def test_new_sagas_wait_for_the_reader(office: OfficeProduct) -> None:
