@@ -89,19 +89,20 @@ class TaskDesk:
         message_id: str = "",
     ) -> Voted:
         """Votes on a task; see `Engine.vote`."""
-        received_at = acts.received_at(self._runtime)
-        task = await self._loaded(task_id, actor)
+        viewer = await self._viewer(actor)
+        task = await self._loaded(task_id, viewer)
         vote = Vote(
             activity=task.activity,
             by=actor.id,
             roles=actor.roles,
             answer=dict(answer),
             subject_hash=subject_hash,
-            received_at=received_at,
+            received_at=viewer.now,
             reason=reason,
             on_behalf_of=actor.on_behalf_of,
             authentication=actor.authentication,
-            stands_in=await self._stands_in(actor, received_at),
+            stands_in=tuple(viewer.stands_in),
+            barred=await self._barred(task, actor),
         )
         request = f"vote/{task.activity}/{message_id}" if message_id else acts.new_id()
         cause = acts.cause_of(actor, f"/api/{actor.id}/{request}", traceparent)
@@ -124,7 +125,7 @@ class TaskDesk:
 
     async def release(self, task_id: str, actor: Actor, *, reason: str = "", message_id: str = "") -> TaskView:
         """Ends a claim: one's own, or an operator anybody's. Raises RefusedError: not_claimed, not_holder."""
-        task = await self._loaded(task_id, actor)
+        task = await self._loaded(task_id, await self._viewer(actor))
         steers = task.claimed_by not in ("", actor.id) and self.steers(actor)
         return await self._act(task_id, actor, "release", message_id, reason=reason, steers=steers)
 
@@ -245,21 +246,26 @@ class TaskDesk:
         return may(actor, "task.reassign")
 
     async def _act(self, task_id: str, actor: Actor, verb: TaskVerb, message_id: str, **facts: Any) -> TaskView:
-        received_at = acts.received_at(self._runtime)
-        task = await self._loaded(task_id, actor)
+        viewer = await self._viewer(actor)
+        task = await self._loaded(task_id, viewer)
         given = TaskAct(
-            task.activity, verb, actor.id, actor.roles, received_at, authentication=actor.authentication,
-            stands_in=await self._stands_in(actor, received_at), **facts,
+            task.activity, verb, actor.id, actor.roles, viewer.now, authentication=actor.authentication,
+            stands_in=tuple(viewer.stands_in), barred=await self._barred(task, actor), **facts,
         )  # fmt: skip
         request = f"{verb}/{task.activity}/{message_id}" if message_id else acts.new_id()
         cause = acts.cause_of(actor, f"/api/{actor.id}/{request}", "")
         if not (message_id and await self._done(actor.tenant, task.saga_id, cause.causation_id)):
             await acts.act(self._runtime, task.saga_id, given, cause, self._read if message_id else None)
-        return await self._loaded(task_id, actor)
+        return await self._loaded(task_id, viewer)
 
-    async def _loaded(self, task_id: str, actor: Actor) -> TaskView:
+    async def _barred(self, task: TaskView, actor: Actor) -> tuple[str, ...]:
+        """Who has lent this actor a right on this task, and may not come in any more."""
+        lenders = [str(one["by"]) for one in task.delegated if one["to"] == actor.id]
+        return await self._kept.barred(actor.tenant, lenders)
+
+    async def _loaded(self, task_id: str, viewer: Viewer) -> TaskView:
         """As `view`, for an act: whoever may not do it is told so by the rule that keeps them from it."""
-        found = await self.find(task_id, await self._viewer(actor))
+        found = await self.find(task_id, viewer)
         if found is None:
             raise RefusedError("not_found", f"There is no task {task_id[:80]!r}.")
         return found

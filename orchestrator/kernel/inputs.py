@@ -108,6 +108,7 @@ class Vote:
     on_behalf_of: str = ""
     authentication: str = ""
     stands_in: tuple[StandIn, ...] = ()
+    barred: tuple[str, ...] = ()  # lenders of a right on this task who may not come in any more
 
 
 TaskVerb = Literal["claim", "release", "delegate", "reassign", "comment", "attach"]
@@ -135,6 +136,7 @@ class TaskAct:
     steers: bool = False
     authentication: str = ""
     stands_in: tuple[StandIn, ...] = ()
+    barred: tuple[str, ...] = ()  # lenders of a right on this task who may not come in any more
 
 
 @value

@@ -50,10 +50,15 @@ def speaks(turn: Turn, given: Vote, task: TaskState, node: TaskNode) -> Voice | 
 
 
 def voices(given: Vote | TaskAct, task: TaskState, on_behalf_of: str = "") -> Iterator[Voice]:
-    """Every voice that this person could act with, their own first. `on_behalf_of`: only that of this person."""
+    """Every voice that this person could act with, their own first. `on_behalf_of`: only that of this person.
+
+    Whoever is barred from the product lends nothing, whatever was arranged before.
+    """
     if not on_behalf_of:
         yield Voice(given.by, "", given.roles)
     for known in task.delegations:
+        if known["by"] in given.barred:
+            continue
         if known["to"] == given.by and given.received_at < known["until"] and on_behalf_of in ("", known["by"]):
             yield Voice(given.by, known["by"], tuple(known["roles"]), "delegated")
     for absent in given.stands_in:

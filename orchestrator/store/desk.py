@@ -76,8 +76,9 @@ class Desk:
         return StoredDraft(rows[0][0], orjson.loads(rows[0][1]), rows[0][2]) if rows else None
 
     async def drop_draft(self, tenant: str, task: tuple[str, str], person: str) -> None:
-        """It was sent, or is not wanted any more."""
-        await self._fetch(tenant, "drop_draft", *task, person)
+        """It was sent, or is not wanted any more. One statement: every vote waits for it."""
+        async with self._pools.connection("read") as connection:
+            await connection.execute(self._sql["drop_draft"], tenant, *task, person)
 
     async def substitute(
         self,
@@ -111,6 +112,11 @@ class Desk:
         """For whom this person stands in now."""
         rows = await self._fetch(tenant, "stands_in", substitute, now)
         return [StoredStandIn(**{**row, "roles": tuple(row["roles"])}) for row in rows]
+
+    async def barred(self, tenant: str, people: Sequence[str]) -> tuple[str, ...]:
+        """Those among them who may not come in any more."""
+        rows = await self._fetch(tenant, "barred", list(people)) if people else []
+        return tuple(str(row[0]) for row in rows)
 
     async def _fetch(self, tenant: str, name: str, *arguments: Any) -> list[Any]:
         async with self._session(tenant) as connection:

@@ -48,10 +48,15 @@ WHERE s.tenant = $1 AND ($2::text IS NULL OR s.person = $2 OR s.substitute = $2)
 ORDER BY s.id DESC
 LIMIT $3
 
+-- name: barred
+SELECT person FROM barred_people WHERE tenant = $1 AND person = ANY ($2::text[])
+
 -- name: stands_in
+-- Not for somebody who may not come in any more: whoever is barred lends nothing.
 SELECT s.id, s.person, s.roles, s.since, s.until
 FROM substitutions s
 WHERE s.tenant = $1 AND s.substitute = $2 AND s.since <= $3 AND s.until > $3
   AND NOT EXISTS (SELECT FROM substitutions_ended e WHERE e.id = s.id)
+  AND NOT EXISTS (SELECT FROM barred_people b WHERE b.tenant = s.tenant AND b.person = s.person)
 ORDER BY s.id
 LIMIT 100

@@ -10,6 +10,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from orchestrator import Limit, Money, Person, Role, Saga, task
+from orchestrator.kernel.api import advance
+from orchestrator.kernel.inputs import Vote
 from orchestrator.testing import (
     APPROVE,
     REJECT,
@@ -139,6 +141,18 @@ def test_two_votes_are_two_people_however_they_are_cast() -> None:
     spec = given(BOTH, WANTED, *(delegated(agree, by=by, to="eve") for by in ("max", "mia")))
     spec.when(decided(agree, APPROVE, by="eve", roles=(), on_behalf_of="max")).then_nothing()
     spec.when(decided(agree, APPROVE, by="eve", roles=(), on_behalf_of="mia")).then(denied("voted_already"))
+
+
+def test_whoever_is_barred_lends_nothing_whatever_was_arranged_before() -> None:
+    """Somebody left the bank in anger: their substitutes stop at once."""
+    spec = given(BOTH, WANTED, delegated(agree, by="max", to="eve"))
+    [row] = spec.world.main.tasks.values()
+    facts = "agree", "eve", (), {"outcome": "approve"}, row.data["hash"], spec.world.clock + 1
+    barred = advance(BOTH.program, spec.state, Vote(*facts, barred=("max",)), spec.world.clock + 1)
+    assert barred.refusal is not None
+    assert (barred.refusal.code, barred.records) == ("not_eligible", [])
+    others = advance(BOTH.program, spec.state, Vote(*facts, barred=("mia",)), spec.world.clock + 1)
+    assert others.refusal is None
 
 
 def test_an_absence_gives_the_right_of_the_absent_and_no_more() -> None:

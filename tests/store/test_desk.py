@@ -93,6 +93,19 @@ async def test_somebody_stands_in_within_the_time_and_until_it_is_taken_back(des
     assert await arrange(desk, 100, far), "the time is free again"
 
 
+async def test_whoever_is_barred_lends_nothing(database: Database, desk: Desk) -> None:
+    """Until they are let in again."""
+    assert await arrange(desk, 100, 1 << 60)
+    connection = await asyncpg.connect(database.url)
+    try:
+        await connection.execute("INSERT INTO barred_people VALUES ('main', 'maria', 'left', 'person:adm')")
+        assert await desk.stands_in("main", "lee", 100) == []
+        assert await desk.barred("main", ["maria", "omar"]) == ("maria",)
+        assert await desk.barred("other", ["maria"]) == await desk.barred("main", []) == ()
+    finally:
+        await connection.close()
+
+
 async def test_the_application_cannot_change_who_stood_in(database: Database, desk: Desk) -> None:
     """Append-only by privilege, and a session of one tenant sees its own rows."""
     assert await arrange(desk, 100, 200)

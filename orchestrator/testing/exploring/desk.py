@@ -71,9 +71,10 @@ def vote(world: World, saga: str, activity: str) -> None:
     assert isinstance(node, TaskNode)
     outcome = random.choice([*node.outcomes, node.outcomes[0]])
     form = world.form_data(node.form) if world.form_data is not None else {}
+    barred = tuple(one["by"] for one in delegations if random.random() < 0.1)
     cast = Vote(
         activity, by, roles, dict(form, outcome=outcome), row["hash"], _received(world, row), on_behalf_of=behalf,
-        stands_in=stands_in,
+        stands_in=stands_in, barred=barred,
     )  # fmt: skip
     world.past.append(Delivery(saga, given=cast))
     world.give(saga, cast)

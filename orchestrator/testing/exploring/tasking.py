@@ -61,7 +61,8 @@ def _rights(given: Vote | TaskAct, fact: Fact) -> Iterator[Right]:
     if not named:
         yield "", given.roles
     for person, known in fact.delegations.items():
-        if known["to"] == given.by and given.received_at < known["until"] and named in ("", person):
+        lends = known["to"] == given.by and given.received_at < known["until"] and person not in given.barred
+        if lends and named in ("", person):
             yield person, tuple(known["roles"])
     for absent in given.stands_in:
         if absent.since <= given.received_at < absent.until and named in ("", absent.person):

@@ -24,6 +24,7 @@ BUGS: tuple[Mutation, ...] = (
         "absent.since <= given.received_at < absent.until",
         "absent.since <= given.received_at",
     ),
+    _bug("barred lender lends", "voices", '        if known["by"] in given.barred:\n            continue\n', ""),
     _bug("delegation is for everybody", "voices", 'if known["to"] == given.by and given', "if given"),
     _bug(
         "one may say for whom one votes",
