@@ -2,6 +2,7 @@
 
 Rules of this file
 - Instants are microseconds of the database's clock. No two machines' clocks are compared.
+- Connections are those of readers: a burst of notices must not take the relay's.
 - A claim is a lease with a number (`attempts`): who was too slow, or died, changes nothing of what the next one did.
 """
 
@@ -99,20 +100,20 @@ class NoticeStore:
 
     async def position(self) -> int | None:
         """Up to which global position records were looked at; None before the first start."""
-        async with self._pools.connection("work") as connection:
+        async with self._pools.connection("read") as connection:
             rows = await connection.fetch(SQL["position"], READER)
         return int(rows[0]["position"]) if rows else None
 
     async def begin(self) -> int:
         """The first start: all records that have a position now count as looked at. Gives the position."""
-        async with self._pools.connection("work") as connection:
+        async with self._pools.connection("read") as connection:
             await connection.execute(SQL["begin_here"], READER)
             return int((await connection.fetchrow(SQL["position"], READER))["position"])
 
     async def plan(self, before: int, after: int, rows: Sequence[Row]) -> bool:
         """Keeps rows and moves the position from `before` to `after`, both or nothing. False: another was faster."""
         columns = _columns(rows)
-        async with self._pools.connection("work") as connection:
+        async with self._pools.connection("read") as connection:
             await connection.begin()
             try:
                 moved = await connection.execute(SQL["move_on"], READER, before, after)
@@ -126,14 +127,14 @@ class NoticeStore:
 
     async def now(self) -> int:
         """The database's clock."""
-        async with self._pools.connection("work") as connection:
+        async with self._pools.connection("read") as connection:
             return int((await connection.fetchrow(SQL["now"]))["now"])
 
     async def beside(self, records: Sequence[StoredRecord]) -> dict[tuple[str, int], Beside]:
         """What is known beside each of these records, by saga id and version."""
         sagas = list({record.saga_id for record in records})
         tasks = list({(record.saga_id, record.activity) for record in records})
-        async with self._pools.connection("work") as connection:
+        async with self._pools.connection("read") as connection:
             heads = {row["saga_id"]: row for row in await connection.fetch(SQL["sagas_beside"], sagas)}
             columns = [[task[place] for task in tasks] for place in range(2)]
             found = await connection.fetch(SQL["tasks_beside"], *columns)
@@ -162,7 +163,7 @@ class NoticeStore:
         names = list(dict.fromkeys(wanted))
         columns = [[name[place] for name in names] for place in range(2)]
         found: dict[tuple[str, str], list[Contact]] = {}
-        async with self._pools.connection("work") as connection:
+        async with self._pools.connection("read") as connection:
             for row in await connection.fetch(SQL["contacts_of"], *columns):
                 wishes = Preferences(*(row[name] for name in Preferences.__slots__))
                 contact = Contact(row["tenant"], row["who"], cast("Channel", row["channel"]), row["address"], wishes)
@@ -175,7 +176,7 @@ class NoticeStore:
         found: dict[str, dict[str, list[str]]] = {}
         if people:
             columns = [[one[place] for one in people] for place in range(2)]
-            async with self._pools.connection("work") as connection:
+            async with self._pools.connection("read") as connection:
                 for row in await connection.fetch(SQL["substitutes_of"], *columns):
                     found.setdefault(row["tenant"], {}).setdefault(row["person"], []).append(row["substitute"])
         return found
@@ -184,7 +185,7 @@ class NoticeStore:
 
     async def claim(self, limit: int, lease_us: int, channels: Iterable[str]) -> list[Claimed]:
         """Rows that are due, for lease_us; of a digest all that belongs to it."""
-        async with self._pools.connection("work") as connection:
+        async with self._pools.connection("read") as connection:
             rows = await connection.fetch(SQL["claim"], limit, lease_us, list(channels), DIGEST_ROWS_MAX)
         return [_claimed(row) for row in rows]
 
@@ -200,12 +201,12 @@ class NoticeStore:
             [item.delay_us for item in settled],
             [int(item.given_back) for item in settled],
         ]
-        async with self._pools.connection("work") as connection:
+        async with self._pools.connection("read") as connection:
             return await connection.execute(SQL["settle"], *columns)
 
     async def trim(self, older_us: int) -> int:
         """Deletes rows that were closed longer ago than this; how many."""
-        async with self._pools.connection("work") as connection:
+        async with self._pools.connection("read") as connection:
             return await connection.execute(SQL["trim"], older_us, TRIM_ROWS_MAX)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -184,3 +185,14 @@ class TestMistakes:
         assert not london.is_open(datetime(2026, 11, 18, 8, 59, tzinfo=LONDON))
         assert london.is_holiday(date(2026, 12, 25))
         assert not london.is_holiday(date(2026, 11, 21)), "a Saturday is free anyway"
+
+
+def test_the_guides_example_is_a_calendar() -> None:
+    """What people copy must work."""
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "business-calendars.md").read_text()
+    block = "\n".join(line[4:] for line in guide.splitlines() if line.startswith("    "))
+    names: dict[str, object] = {}
+    exec(compile(block, "guide", "exec"), names)
+    frankfurt = calendar("DE-Frankfurt")
+    assert frankfurt.add(at("2026-12-23 16:00", "Europe/Berlin"), HOUR * 2) == at("2026-12-28 09:30", "Europe/Berlin")
+    assert frankfurt.add(at("2026-11-11 11:00", "Europe/Berlin"), HOUR) == at("2026-11-12 09:19", "Europe/Berlin")
