@@ -101,8 +101,8 @@ def those_before(
     assigned: ManagerAssigned, finding: Decision[FindingForm] | None, ruling: Decision[RulingForm] | None
 ) -> list[Person]:
     """Whoever had the case before a review: nobody reviews their own decision."""
-    deciders = [decision.by for decision in (finding, ruling) if decision is not None]
-    return [Person(assigned.manager), Person(assigned.branch_manager), *deciders]
+    deciders = [decision.by.id for decision in (finding, ruling) if decision is not None]
+    return [Person(id_) for id_ in dict.fromkeys([assigned.manager, assigned.branch_manager, *deciders])]
 
 
 def case_file(

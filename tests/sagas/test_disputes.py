@@ -159,8 +159,19 @@ def test_an_escalated_case_is_reviewed_although_its_rationale_passes() -> None:
 
 @pytest.mark.parametrize("by", ["rosa", "bruno"])
 def test_nobody_reviews_their_own_case(by: str) -> None:
-    """Neither the manager nor the branch manager, whatever their roles."""
-    in_review().when(decided(senior_review, review(), by=by)).then(denied("excluded"))
+    """Neither the manager nor the branch manager, whatever their roles; each is named once."""
+    spec = in_review()
+    spec.when(decided(senior_review, review(), by=by)).then(denied("excluded"))
+    [task] = [record.data for record in spec.records if record.activity.endswith("senior_review")]
+    assert task["excluded"] == ["rosa", "bruno"]
+
+
+def test_whoever_found_for_the_manager_does_not_review_it_either() -> None:
+    """Somebody of the complaints desk who is a senior reviewer, too."""
+    spec = with_manager(elapsed(hours=48))
+    spec.when(decided(manager_decision, finding(Finding.ESCALATE), by="cora", roles=("complaints-desk",)))
+    spec.when(replied(check_finding, PASSED))
+    spec.when(decided(senior_review, review(), by="cora")).then(denied("excluded"))
 
 
 def test_a_reviewer_may_refer_the_case() -> None:
