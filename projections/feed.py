@@ -9,6 +9,7 @@ Rules of this file
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -41,23 +42,32 @@ def usual_customer(_: str, start: Mapping[str, Any]) -> str:
 
 
 class Feed:
-    """The records of a store in safe global order."""
+    """The records of a store in safe global order.
 
-    def __init__(self, store: PostgresStore, customer_of: CustomerOf = usual_customer) -> None:
+    `quiet_ms`: where nothing followed a position, nobody asks the database again for so long.
+    """
+
+    def __init__(self, store: PostgresStore, customer_of: CustomerOf = usual_customer, *, quiet_ms: int = 0) -> None:
         self._store = store
         self._customer_of = customer_of
         self._pages: OrderedDict[int, list[FeedRecord]] = OrderedDict()
         self._reading = asyncio.Lock()
+        self._quiet_seconds = quiet_ms / 1000
+        self._end: tuple[int, float] = (-1, 0.0)  # a position after which there was nothing, and when that was
         self._facts: dict[str, Facts] = {}
 
     async def after(self, position: int, limit: int) -> list[FeedRecord]:
         """At most `limit` records from `position` + 1 on; none where nothing follows now. Raises GapError."""
         async with self._reading:
+            if self._end[0] == position and time.monotonic() - self._end[1] < self._quiet_seconds:
+                return []
             page = self._pages.get(position)
             if page is None or len(page) > limit:
                 await self._store.seal()
                 page = await self._read(position, limit)
-                if page:
+                if not page:
+                    self._end = (position, time.monotonic())
+                else:
                     self._pages[position] = page
                     while len(self._pages) > PAGES_KEPT:
                         self._pages.popitem(last=False)
@@ -85,7 +95,11 @@ class Feed:
     async def _read(self, position: int, limit: int) -> list[FeedRecord]:
         async with self._store.pools.connection("read") as connection:
             rows = await connection.fetch(STORE_SQL["records_after"], position, limit)
-        records = parsed(rows)
+        return self.checked(position, parsed(rows))
+
+    @staticmethod
+    def checked(position: int, records: list[FeedRecord]) -> list[FeedRecord]:
+        """The same records. Raises GapError where they do not follow a position without gaps."""
         if records and (records[0].position, records[-1].position) != (position + 1, position + len(records)):
             raise GapError(
                 f"the feed goes on at position {records[0].position} instead of {position + 1}, or has gaps up to "

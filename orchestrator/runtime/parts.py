@@ -220,7 +220,7 @@ def reconciler(settings: Settings, store: PostgresStore, coordinator: Coordinato
 
 def read_models(settings: Settings, catalog: Catalog, store: PostgresStore, *, alone: bool) -> list[Runner]:
     """What keeps the read models up to date. `alone`: this process does nothing else that anybody waits for."""
-    feed = Feed(store, customers(catalog.views))
+    feed = Feed(store, customers(catalog.views), quiet_ms=settings.projection_poll_ms // 2)
     return [
         Runner(
             store,
