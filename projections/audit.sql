@@ -1,18 +1,19 @@
 -- Questions about the audit trail. Newest first; a filter that is null does not count. $5: nothing beyond this position, so
--- that what comes in while somebody reads on changes no page.
+-- that what comes in while somebody reads on changes no page. The end of a span of time is where the list begins ($2, $3):
+-- as a condition beside the row comparison, an index would be read from its own end all the way to there.
 
 -- name: search
 SELECT a.*, r.body, r.hash
 FROM (
     SELECT * FROM audit_{slot}
-    WHERE tenant = $1 AND (recorded_at, position) < ($2, $3) AND position <= $5 AND recorded_at >= $6 AND recorded_at < $7
-      AND ($8::text IS NULL OR saga_id = $8)
-      AND ($9::text IS NULL OR business_key = $9)
-      AND ($10::text IS NULL OR actor = $10)
-      AND ($11::text IS NULL OR customer = $11)
-      AND ($12::text IS NULL OR outcome = $12)
-      AND ($13::text IS NULL OR name = $13)
-      AND ($14::text IS NULL OR type = $14)
+    WHERE tenant = $1 AND (recorded_at, position) < ($2, $3) AND position <= $5 AND recorded_at >= $6
+      AND ($7::text IS NULL OR saga_id = $7)
+      AND ($8::text IS NULL OR business_key = $8)
+      AND ($9::text IS NULL OR actor = $9)
+      AND ($10::text IS NULL OR customer = $10)
+      AND ($11::text IS NULL OR outcome = $11)
+      AND ($12::text IS NULL OR name = $12)
+      AND ($13::text IS NULL OR type = $13)
     ORDER BY recorded_at DESC, position DESC
     LIMIT $4
 ) AS a
@@ -24,17 +25,17 @@ ORDER BY a.recorded_at DESC, a.position DESC
 SELECT a.*, r.body, r.hash
 FROM (
     SELECT found.*
-    FROM unnest($14::text[]) AS wanted (type)
+    FROM unnest($13::text[]) AS wanted (type)
     CROSS JOIN LATERAL (
         SELECT * FROM audit_{slot} c
         WHERE c.tenant = $1 AND c.type = wanted.type AND (c.recorded_at, c.position) < ($2, $3) AND c.position <= $5
-          AND c.recorded_at >= $6 AND c.recorded_at < $7
-          AND ($8::text IS NULL OR c.saga_id = $8)
-          AND ($9::text IS NULL OR c.business_key = $9)
-          AND ($10::text IS NULL OR c.actor = $10)
-          AND ($11::text IS NULL OR c.customer = $11)
-          AND ($12::text IS NULL OR c.outcome = $12)
-          AND ($13::text IS NULL OR c.name = $13)
+          AND c.recorded_at >= $6
+          AND ($7::text IS NULL OR c.saga_id = $7)
+          AND ($8::text IS NULL OR c.business_key = $8)
+          AND ($9::text IS NULL OR c.actor = $9)
+          AND ($10::text IS NULL OR c.customer = $10)
+          AND ($11::text IS NULL OR c.outcome = $11)
+          AND ($12::text IS NULL OR c.name = $12)
         ORDER BY c.recorded_at DESC, c.position DESC
         LIMIT $4
     ) AS found

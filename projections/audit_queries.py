@@ -75,7 +75,9 @@ class AuditQueries:
             types = await self._types(asked, tenant, chosen.action)
             since, until = _span(chosen, seen)
             filters = _filters(chosen)
-            place = (tenant, seen.before_at, seen.before, rows_wanted(limit), seen.up_to, since, until)
+            # Before an instant is the same as before its first position.
+            begins = (seen.before_at, seen.before) if held else (until, 0)
+            place = (tenant, *begins, rows_wanted(limit), seen.up_to, since)
             if types is not None and len(types) > 1:
                 rows = await asked.fetch(SQL["search_types"], *place, *filters, types)
             else:

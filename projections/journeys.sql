@@ -53,7 +53,7 @@ CROSS JOIN LATERAL (
 GROUP BY w.node
 
 -- name: search
--- Newest first; a filter that is null does not count.
+-- Newest first; a filter that is null does not count. The list begins at the end of a span of time ($2, $3).
 SELECT * FROM journeys_{slot}
 WHERE tenant = $1 AND (started_at, saga_id) < ($2::bigint, $3::text)
   AND ($5::text IS NULL OR name = $5)
@@ -65,7 +65,6 @@ WHERE tenant = $1 AND (started_at, saga_id) < ($2::bigint, $3::text)
   AND ($11::text IS NULL OR place = $11)
   AND ($12::bool IS NULL OR (stuck > 0) = $12)
   AND ($13::bigint IS NULL OR started_at >= $13)
-  AND ($14::bigint IS NULL OR started_at < $14)
 ORDER BY started_at DESC, saga_id DESC
 LIMIT $4
 

@@ -78,10 +78,10 @@ class TimelineQueries:
 
         Raises BadCursorError.
         """
-        before = cursor_of(cursor, (int, str)) or (_LAST, "")
+        last = microseconds(until) if until is not None else _LAST
+        before = cursor_of(cursor, (int, str)) or (last, "")
         first = microseconds(since) if since is not None else None
-        last = microseconds(until) if until is not None else None
-        filters = (name, version, business_key, customer, phase, outcome, place, stuck, first, last)
+        filters = (name, version, business_key, customer, phase, outcome, place, stuck, first)
 
         async def question(asked: Asked) -> Answer[Journey]:
             rows = await asked.fetch(SQL["search"], tenant, *before, rows_wanted(limit), *filters)

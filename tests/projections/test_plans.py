@@ -20,7 +20,7 @@ from tests.projections.conftest import Told
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LAST = 2**63 - 1
-PAGE = ("main", LAST, LAST, 51, 10**9, 0, LAST)
+PAGE = ("main", LAST, LAST, 51, 10**9, 0)
 NONE6: tuple[Any, ...] = (None,) * 6
 JOURNEY: tuple[Any, ...] = ("main", LAST, "", 51)
 
@@ -35,7 +35,7 @@ def audit(place: int = -1, value: Any = None, action: Any = None) -> tuple[Any, 
 
 def journeys(place: int = -1, value: Any = None) -> tuple[Any, ...]:
     """The arguments of a search with one filter."""
-    filters: list[Any] = [None] * 10
+    filters: list[Any] = [None] * 9
     if place >= 0:
         filters[place] = value
     return (*JOURNEY, *filters)
