@@ -37,6 +37,8 @@ ACTOR_HEADER = "X-Actor"
 ROLES_HEADER = "X-Actor-Roles"
 HEADER = "header-on-loopback"
 ROLES_MAX = 50
+STREAM = "/office/live"
+BY_ITSELF = ("X-Background", "HX-Request")  # with parts that pages fetch again when a hint comes
 
 _NAME = re.compile(r"[^\s,;\x00-\x1f\x7f][^,;\x00-\x1f\x7f]{0,199}")
 
@@ -95,7 +97,11 @@ class Identity:
         token = request.cookies.get(self.cookie, "")
         if not token:
             return None
-        return await self.kept.session(token, idle_seconds=self.settings.session_idle_ms / 1000)
+        # What a page asks for by itself, again and again, does not mean that somebody still sits there.
+        by_itself = request.method == "GET" and (
+            request.url.path == STREAM or any(name in request.headers for name in BY_ITSELF)
+        )
+        return await self.kept.session(token, idle_seconds=self.settings.session_idle_ms / 1000, used=not by_itself)
 
     async def signed_in(self, id_token: str, *, nonce: str, fresh: bool) -> Actor:
         """The person of an ID token that the provider gave for a code. Raises TokenError, ProviderError."""

@@ -8,10 +8,10 @@ INSERT INTO sessions (key, tenant, person, name, roles, capacities, authenticati
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() + make_interval(secs => $9))
 
 -- name: session
--- Using a session keeps it from going idle; that is noted at most twice a minute.
+-- Using a session ($3) keeps it from going idle; that is noted at most twice a minute.
 WITH used AS (
     UPDATE sessions SET seen_at = clock_timestamp()
-     WHERE key = $1 AND ends_at > clock_timestamp()
+     WHERE $3 AND key = $1 AND ends_at > clock_timestamp()
        AND seen_at BETWEEN clock_timestamp() - make_interval(secs => $2) AND clock_timestamp() - interval '30 seconds'
 )
 SELECT s.tenant, s.person, s.name, s.roles, s.capacities, s.authentication, s.authenticated_at, s.ends_at

@@ -106,9 +106,12 @@ class Kept:
         )  # fmt: skip
         return token
 
-    async def session(self, token: str, *, idle_seconds: float) -> Session | None:
-        """The session of a token, unless it is over, idle for too long, or its person is barred."""
-        rows = await self._fetch("session", digest(token), idle_seconds)
+    async def session(self, token: str, *, idle_seconds: float, used: bool = True) -> Session | None:
+        """The session of a token, unless it is over, idle for too long, or its person is barred.
+
+        `used`: somebody is there; else it is looked at, and goes idle as if nobody had asked.
+        """
+        rows = await self._fetch("session", digest(token), idle_seconds, used)
         if not rows:
             return None
         row = rows[0]

@@ -29,6 +29,7 @@ PAUSE_SECONDS = 0.25
 AGAIN_SECONDS = 2.0
 STOP_SECONDS_MAX = 5.0
 OBJECT_CHARACTERS_MAX = 300
+LOUD = frozenset({401, 403, 429})  # also told to the process's log: somebody is not who or what they should be
 
 log = structlog.get_logger("orchestrator.security")
 
@@ -66,7 +67,7 @@ class SecurityLog:
 
     def add(self, entry: Entry) -> None:
         """Takes an entry; never waits, never fails."""
-        if entry.outcome != "allowed":
+        if entry.outcome == "failed" or entry.status in LOUD:
             log.warning(
                 "refused" if entry.outcome == "refused" else "failed",
                 actor=entry.actor or "nobody",
