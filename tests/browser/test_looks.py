@@ -76,7 +76,7 @@ async def test_a_page_weighs_little(office: Office) -> None:
     for address in ("/office/inbox?tab=groups", f"/office/tasks/{task.id}"):
         page = await office.page()
         answers: list[Response] = []
-        page.on("response", lambda answer, kept=answers: kept.append(answer))
+        page.on("response", answers.append)
         await page.goto(address)
         await expect(page.locator("#asof")).to_have_attribute("data-live", "on")
         sizes = {}

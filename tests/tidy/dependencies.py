@@ -62,8 +62,14 @@ LAYERS = (
     # Read models know records and where they lie, never the runtime or HTTP, which both know them.
     Layer(
         "projections",
-        ["projections", "orchestrator.messages", "orchestrator.kernel", "orchestrator.definition"]
-        + ["orchestrator.store", "orchestrator.broker"],
+        [
+            "projections",
+            "orchestrator.messages",
+            "orchestrator.kernel",
+            "orchestrator.definition",
+            "orchestrator.store",
+            "orchestrator.broker",
+        ],
         frozenset({"orjson", "structlog", "faust"}),
     ),
 )
