@@ -1,7 +1,9 @@
 """Where one can go: the places of the back office, and for whom each is.
 
-A place that the application has no route for is left out, so navigation never ends in nothing. What somebody may do at
-a place is decided by the route (`orchestrator.identity`), never by its absence here.
+Rules of this file
+- A place names the action that its route states, so nobody is shown a way that ends in a refusal; `whose` leaves out
+  what somebody could open, but has no work at.
+- A place that the application has no route for is left out, so navigation never ends in nothing.
 """
 
 from __future__ import annotations
@@ -10,39 +12,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.api.views import Actor
+from orchestrator.identity.rules import ADMIN, APPROVER, AUDITOR, OPERATOR, VIEWER, may
 
-EVERYBODY = frozenset({"viewer", "approver", "operator", "auditor", "admin", "service"})
-LOOKERS = frozenset({"viewer", "operator", "auditor", "admin"})
+HELP = "/office/help"
+_WORKERS = frozenset({VIEWER, APPROVER, OPERATOR})
+_LOOKERS = frozenset({VIEWER, OPERATOR, AUDITOR})
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One entry of the navigation. `within`: paths below it that belong to it."""
+    """One entry of the navigation. `action`: what its route asks; `whose`: capacities that have work there."""
 
     label: str
     path: str
     icon: str
-    capacities: frozenset[str]
+    action: str
+    whose: frozenset[str]
 
 
 NAVIGATION: Sequence[Place] = (
-    Place("Inbox", "/office/inbox", "inbox", EVERYBODY - {"auditor", "service"}),
-    Place("My decisions", "/office/decisions", "list-checks", EVERYBODY - {"auditor", "service"}),
-    Place("Sagas", "/office/sagas", "workflow", LOOKERS),
-    Place("Operations", "/office/operations", "wrench", frozenset({"operator", "admin"})),
-    Place("Audit", "/office/audit", "scroll-text", frozenset({"auditor", "admin"})),
-    Place("Service levels", "/office/levels", "gauge", LOOKERS),
-    Place("Definitions", "/office/definitions", "book-open", LOOKERS),
-    Place("System", "/office/system", "server", frozenset({"operator", "admin"})),
-    Place("Help", "/office/help", "circle-help", EVERYBODY),
+    Place("Inbox", "/office/inbox", "inbox", "task.read", _WORKERS),
+    Place("My decisions", "/office/decisions", "list-checks", "own", _WORKERS),
+    Place("Sagas", "/office/sagas", "workflow", "saga.read", _LOOKERS),
+    Place("Operations", "/office/operations", "wrench", "letter.read", frozenset({OPERATOR})),
+    Place("Audit", "/office/audit", "scroll-text", "audit.read", frozenset({AUDITOR})),
+    Place("Service levels", "/office/levels", "gauge", "levels.read", _LOOKERS),
+    Place("Definitions", "/office/definitions", "book-open", "definition.read", _LOOKERS | {ADMIN}),
+    Place("System", "/office/system", "server", "audit.verify", frozenset({OPERATOR, AUDITOR})),
+    Place("Help", HELP, "circle-help", "office.use", frozenset({VIEWER, APPROVER, OPERATOR, AUDITOR, ADMIN})),
 )
 
 
 def places_for(actor: Actor, known: frozenset[str]) -> Sequence[Place]:
-    """The places for this actor, of those that exist. An actor without any capacity still finds help."""
-    mine = actor.capacities
+    """The places for this actor, of those that exist."""
     return tuple(
         place
         for place in NAVIGATION
-        if place.path in known and (mine & place.capacities or place.path == "/office/help")
+        if place.path in known and actor.capacities & place.whose and may(actor, place.action)
     )

@@ -34,10 +34,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from orchestrator.api.engine import Acting
 from orchestrator.api.views import Actor
+from orchestrator.identity.rules import may
 from orchestrator.pages.assets import asset_url
 from orchestrator.pages.formats import Reader
 from orchestrator.pages.keeping import Keeping
-from orchestrator.pages.odd_text import marked
+from orchestrator.pages.odd_text import is_odd, marked
 from orchestrator.pages.profile import Profile
 from orchestrator.pages.shell import Place, places_for
 
@@ -69,7 +70,8 @@ class Shell:
     as_of: datetime
     position: int  # of the last record that readers may see; 0: not known yet
     csrf_token: str
-    search: str = "/office/find"
+    search: str = ""  # where the search box leads, and the name of its field
+    search_field: str = "q"
     request_id: str = ""
 
 
@@ -123,8 +125,15 @@ def shell_of(request: Request, actor: Actor, position: int = 0) -> Shell:
         as_of=datetime.now(UTC),
         position=max(position, live.position) if somebody else 0,
         csrf_token=getattr(request.state, "csrf_token", ""),
-        search="/office/find" if somebody and "/office/find" in known else "",
+        **_search(actor, known),
     )
+
+
+def _search(actor: Actor, known: frozenset[str]) -> dict[str, str]:
+    """Whoever may see sagas looks for anything; who may not, for tasks; a stranger for nothing."""
+    if actor.id and may(actor, "saga.read") and "/office/find" in known:
+        return {"search": "/office/find"}
+    return {"search": "/office/inbox", "search_field": "text"} if actor.id and may(actor, "task.read") else {}
 
 
 def paths_of(app: FastAPI) -> frozenset[str]:
@@ -143,6 +152,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(asset=asset_url, query=query_text, pairs_of=pairs_of, dict_of=dict_of)
+    environment.tests.update(odd=is_odd)
     environment.filters.update(odd=marked, plain_json=plain_json)
     return environment
 

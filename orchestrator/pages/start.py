@@ -8,6 +8,8 @@ from fastapi.responses import RedirectResponse
 from orchestrator.api.engine import Acting, may
 from orchestrator.pages.shell import places_for
 
+FIRST = ("/office/inbox", "/office/operations", "/office/audit")
+
 router = APIRouter(tags=["pages"], include_in_schema=False)
 
 
@@ -19,5 +21,6 @@ async def from_the_root() -> RedirectResponse:
 
 @router.get("/office", dependencies=[may("office.use")])
 async def start(request: Request, actor: Acting) -> RedirectResponse:
-    """An approver begins with the inbox, an auditor with the audit trail."""
-    return RedirectResponse(places_for(actor, request.app.state.office_paths)[0].path, 303)
+    """An approver begins with the inbox, an operator with what needs work, an auditor with the audit trail."""
+    mine = [place.path for place in places_for(actor, request.app.state.office_paths)]
+    return RedirectResponse(next((path for path in FIRST if path in mine), mine[0]), 303)

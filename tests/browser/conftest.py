@@ -18,7 +18,7 @@ from typing import Any
 import httpx2
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from orchestrator.api.app import create_app
 from orchestrator.api.engine import Actor, Engine
@@ -37,6 +37,7 @@ SEE_MS_MAX = 20_000  # how long a page may take to show what it must
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text(encoding="utf-8")
 AXE_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+expect.set_options(timeout=SEE_MS_MAX)
 # A page that was asked for and is not there, or is refused, says so in its status; the browser notes that as an error.
 EXPECTED = "the server responded with a status of 4"
 
@@ -73,12 +74,12 @@ class Office:
         scheme: str = "light",
         scripts: bool = True,
     ) -> Page:
-        """A new browser window of somebody. `roles`: groups and capacities."""
+        """A new browser window of somebody, of a stranger where `actor` is "". `roles`: groups and capacities."""
         context = await self.browser.new_context(
             viewport={"width": width, "height": 900},
             color_scheme="dark" if scheme == "dark" else "light",
             java_script_enabled=scripts,
-            extra_http_headers={"X-Actor": actor, "X-Actor-Roles": roles},
+            extra_http_headers={"X-Actor": actor, "X-Actor-Roles": roles} if actor else {},
             base_url=self.url,
             reduced_motion="reduce",
         )

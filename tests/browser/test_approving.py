@@ -8,6 +8,7 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
+from orchestrator.identity.local import local_user, seed
 from tests.browser.conftest import Office
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
@@ -246,3 +247,31 @@ async def test_looking_records_nothing(office: Office) -> None:
     await page.goto(task_url(task.id))
     await expect(page.get_by_role("heading", name="Your decision")).to_be_visible()
     assert await office.types(saga_id) == before
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+async def test_somebody_signs_in_decides_and_signs_out(office: Office, scripts: bool) -> None:
+    """With a session's cookie, its token in every form, and nothing left behind; scripts or none."""
+    await seed(
+        office.runtime.store.pools,
+        [local_user("asha", "Asha Rao", capacities={"approver"}, roles=["manager"], about="Decides grants")],
+    )
+    saga_id = await office.start()
+    task = await office.task_of(saga_id)
+    page = await office.page("", scripts=scripts)
+    await page.goto(task_url(task.id))
+    await page.get_by_role("button", name="Sign in as Asha Rao").click()
+    await expect(page.get_by_role("heading", name="Your decision")).to_be_visible()
+    await page.get_by_label("Add a comment").fill("signed in")
+    await page.get_by_role("button", name="Comment").click()
+    await expect(page.locator("#comments-title + article")).to_contain_text("signed in")
+    await choose(page, "Reject", "not now")
+    await expect(page.get_by_role("status").filter(has_text="Your decision is recorded")).to_be_visible()
+    await office.until(saga_id, "compensated")
+    (voted,) = [record for record in await office.engine.records(saga_id) if record.type == "task.voted"]
+    assert (voted.actor, voted.data["vote"]["authentication"]) == ("person:asha", "local-user")
+    await page.locator("details.who > summary").click()
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_role("heading", name="Sign in", exact=True)).to_be_visible()
+    await page.goto(task_url(task.id))
+    await expect(page.get_by_role("heading", name="Sign in", exact=True)).to_be_visible()

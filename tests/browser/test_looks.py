@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.async_api import Response, expect
+from playwright.async_api import Page, Response, expect
 
 from orchestrator.api.engine import Actor
 from tests.browser.conftest import Office
@@ -70,13 +70,23 @@ async def test_what_opens_is_accessible_too(office: Office) -> None:
     await office.assert_accessible(wide)
 
 
+def kept(page: Page) -> list[Response]:
+    """What the page is sent from now on."""
+    answers: list[Response] = []
+
+    def on_response(answer: Response) -> None:  # the driver cannot take a method of a list
+        answers.append(answer)
+
+    page.on("response", on_response)
+    return answers
+
+
 async def test_a_page_weighs_little(office: Office) -> None:
     """With all its assets, over the wire, for somebody who was never here."""
     task = await office.task_of(await office.start())
     for address in ("/office/inbox?tab=groups", f"/office/tasks/{task.id}"):
         page = await office.page()
-        answers: list[Response] = []
-        page.on("response", answers.append)
+        answers = kept(page)
         await page.goto(address)
         await expect(page.locator("#asof")).to_have_attribute("data-live", "on")
         sizes = {}

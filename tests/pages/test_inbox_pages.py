@@ -10,7 +10,10 @@ from html import unescape
 import pytest
 
 from orchestrator.api.views import TaskView
+from orchestrator.pages.formats import Reader
+from orchestrator.pages.site import templates
 from tests.pages.office import OfficeProduct
+from tests.pages.rendered import shell
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -238,3 +241,33 @@ async def test_a_stranger_learns_nothing_but_that_there_is_a_sign_in(office: Off
     assert "Sign in" in text
     for word in ("Tenant", "tenant", "record ", "/office/inbox", 'name="q"', "Sign out"):
         assert word not in text, word
+
+
+@pytest.mark.parametrize("capacity", ["viewer", "approver", "operator", "auditor", "admin"])
+async def test_nobody_is_shown_a_way_that_ends_in_a_refusal(office: OfficeProduct, capacity: str) -> None:
+    """The start, every place of the navigation, and the search box."""
+    start = await office.get("/office", "pat", capacity)
+    assert start.status_code == 303
+    page = await office.get(start.headers["location"], "pat", capacity)
+    assert page.status_code == 200, start.headers["location"]
+    places = set(re.findall(r'<nav class="nav nav-row".*?</nav>', page.text, re.DOTALL)[0].split('href="')[1:])
+    assert places
+    for place in places:
+        answer = await office.get(place.partition('"')[0], "pat", capacity)
+        assert answer.status_code == 200, place
+    searches = re.findall(r'<form class="find" action="([^"]+)".*?name="([^"]+)"', page.text, re.DOTALL)
+    for address, field in searches:
+        answer = await office.get(f"{address}?{field}=nothing-like-this", "pat", capacity)
+        assert answer.status_code in (200, 303), address
+        if answer.status_code == 303:
+            assert (await office.get(answer.headers["location"], "pat", capacity)).status_code == 200
+
+
+async def test_a_name_that_could_mislead_is_not_in_the_button() -> None:
+    """The words of the final button are never turned around by what somebody was called."""
+    around = {"amount": None, "outcome": "approve"}
+    source = '{% import "tasks/parts.html" as parts with context %}{{ parts.act_words(outcome, amount, about) }}'
+    made = templates().from_string(source)
+    facts = {"shell": shell(), "fmt": Reader(), "request": None}
+    assert made.render(**around, **facts, about="Kiran").strip() == "Approve: Kiran"
+    assert made.render(**around, **facts, about="Kir\u202ean").strip() == "Approve"
