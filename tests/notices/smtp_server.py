@@ -62,7 +62,7 @@ class SmtpServer:
         self.tasks.add(task)
         try:
             await _Talk(self, reader, writer).run()
-        except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ssl.SSLError):
             pass
         finally:
             self.tasks.discard(task)
