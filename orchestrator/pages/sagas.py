@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import Query, Request
 from fastapi.responses import RedirectResponse, Response
@@ -177,7 +178,7 @@ async def find(request: Request, engine: EngineOf, models: ModelsOf, actor: Acti
     if saga is None and activity:
         owner = await engine.find(saga_id, tenant=actor.tenant)
         if owner is not None:
-            return RedirectResponse(f"/office/tasks/{wanted}", 303)
+            return RedirectResponse(f"/office/tasks/{quote(wanted, safe=':~')}", 303)
     if saga is not None:
         return RedirectResponse(f"/office/sagas/{saga.saga_id}", 303)
     by_customer = await models.timelines.search(actor.tenant, customer=wanted, limit=1) if wanted else None

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from orchestrator import Saga, for_each
 from orchestrator.pages.drawing.fields import changes, fields
 from orchestrator.pages.drawing.history import History
 from orchestrator.pages.drawing.spans import span
+from orchestrator.pages.drawing.standing import marks
 from orchestrator.pages.drawing.timeline import Pause, timeline
-from orchestrator.testing import REJECT, Spec, decided, elapsed, errored, given
+from orchestrator.testing import REJECT, Spec, decided, elapsed, errored, given, replied
 from sagas.transfers.definition import hold_funds, manager_approval, transfer
+from tests.kernel.test_forks import stops, tell_stop
+from tests.kernel.trips import Noted, TripWanted
 from tests.pages.stories import NOW, START, STEP, history, views
 from tests.sagas.test_transfers_spec import HELD, VALID, request
 
@@ -114,3 +118,20 @@ def test_a_length_is_said_in_at_most_two_units() -> None:
 def test_an_empty_history_is_no_error() -> None:
     """A page of a saga that is being written for the first time."""
     assert timeline(History.of([]), NOW).rows == ()
+
+
+def test_a_long_history_is_shown_two_hundred_rows_at_a_time() -> None:
+    """Every row is on exactly one page, the newest on the last; loops are one box of the picture, with counts."""
+    many = 450
+    saga = Saga("pages_many", version=1, starts_on=TripWanted, flow=[for_each(stops, tell_stop, at_once=many)])
+    spec = given(saga, TripWanted(trip="t-1", stops=many))
+    spec.when(*(replied(tell_stop, Noted(), at=number) for number in range(20)))
+    seen = history(spec)
+    pages = [timeline(seen, NOW, page=number) for number in (1, 2, 3)]
+    assert [len(page.rows) for page in pages] == [200, 200, many + 2 - 400]
+    assert {page.pages for page in pages} == {3}
+    titles = [row.words for page in pages for row in page.rows if row.title == "tell_stop"]
+    assert (titles.count("done"), titles.count("running")) == (20, many - 20)
+    mark = marks(saga.graph, seen, NOW)["stops/tell_stop"]
+    assert mark.words == f"20 done, {many - 20} running"
+    assert timeline(seen, NOW, page=99).page == 3
