@@ -35,7 +35,7 @@ ASSETS: Mapping[str, Sequence[str]] = {
     "office.css": (
         "tokens.css", "base.css", "shell.css", "components.css", "tasks.css", "office.css", "print.css",
     ),
-    "office.js": ("office.js", "live.js", "keys.js"),
+    "office.js": ("office.js", "live.js", "keys.js", "session.js"),
     "htmx.js": ("vendor/htmx.min.js", "vendor/hx-sse.min.js"),
     "icons.svg": ("icons.svg",),
     "mark.svg": ("mark.svg",),

@@ -72,6 +72,7 @@ class Shell:
     csrf_token: str
     search: str = ""  # where the search box leads, and the name of its field
     search_field: str = "q"
+    idle_ms: int = 0  # after which an unused session ends; 0: nobody has one
     request_id: str = ""
 
 
@@ -126,6 +127,7 @@ def shell_of(request: Request, actor: Actor, position: int = 0) -> Shell:
         position=max(position, live.position) if somebody else 0,
         csrf_token=getattr(request.state, "csrf_token", ""),
         **_search(actor, known),
+        idle_ms=app.state.identity.settings.session_idle_ms if getattr(request.state, "csrf_token", "") else 0,
     )
 
 

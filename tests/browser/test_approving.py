@@ -275,3 +275,24 @@ async def test_somebody_signs_in_decides_and_signs_out(office: Office, scripts: 
     await expect(page.get_by_role("heading", name="Sign in", exact=True)).to_be_visible()
     await page.goto(task_url(task.id))
     await expect(page.get_by_role("heading", name="Sign in", exact=True)).to_be_visible()
+
+
+async def test_a_session_warns_before_it_ends_and_can_be_kept(office: Office) -> None:
+    """Two minutes before, with a way to stay; afterwards it says that it is over."""
+    await seed(office.runtime.store.pools, [local_user("asha", "Asha Rao", capacities={"approver"}, roles=["manager"])])
+    page = await office.page("")
+    await page.clock.install()
+    await page.goto("/office/inbox")
+    await page.get_by_role("button", name="Sign in as Asha Rao").click()
+    await expect(page.get_by_role("heading", name="Inbox")).to_be_visible()
+    idle = int(await page.locator("body").get_attribute("data-idle") or 0)
+    warning = page.locator("#session")
+    await expect(warning).to_be_hidden()
+    await page.clock.fast_forward(idle - 110_000)
+    await expect(warning).to_contain_text("You will be signed out in 2 min")
+    await office.assert_accessible(page)
+    await warning.get_by_role("button", name="Stay signed in").click()
+    await expect(warning).to_be_hidden()
+    await page.clock.fast_forward(idle + 1_000)
+    await expect(warning).to_contain_text("You are signed out.")
+    office.complaints.clear()  # the fast clock tears the stream, and the browser says so
