@@ -21,6 +21,8 @@ from orchestrator.identity.tokens import TokenError, instant_of
 
 ID_CHARACTERS_MAX = 200
 GROUPS_MAX = 500
+# How records name who acted where it is no person: nobody may come in under such a name.
+RESERVED = ("service:", "person:", "participant:", "saga:", "cli:")
 OIDC, OIDC_TOKEN = "oidc", "oidc-token"  # signed in with a browser; a token that a program brings
 _ODD = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
@@ -40,6 +42,8 @@ class Mapped:
 def person_of(claims: Mapping[str, Any], mapped: Mapped, *, authentication: str) -> Actor:
     """The person (or program) that these claims are of. Raises TokenError where they do not say it clearly."""
     id_ = clear_name(_claim(claims, mapped.person_claim), mapped.person_claim)
+    if id_.startswith(RESERVED) or id_ == "system":
+        raise TokenError(f"claim {mapped.person_claim} is a name that records use for what is no person")
     groups = groups_of(_claim(claims, mapped.groups_claim))
     tenant = mapped.tenant
     if mapped.tenant_claim:
@@ -47,7 +51,7 @@ def person_of(claims: Mapping[str, Any], mapped: Mapped, *, authentication: str)
         if tenant not in mapped.tenants:
             raise TokenError(f"tenant {tenant!r:.80} is not served here")
     if authentication == OIDC_TOKEN and claims.get("sub") in (claims.get("client_id"), claims.get("azp")):
-        authentication = OIDC_CLIENT  # a program that asked for a token of its own: no person
+        authentication, id_ = OIDC_CLIENT, f"service:{id_}"  # a program with a token of its own: no person
     name = claims.get("name")
     since = instant_of(claims, "auth_time")
     return Actor(

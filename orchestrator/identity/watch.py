@@ -27,6 +27,7 @@ from orchestrator.identity.security_log import Entry, visible
 # Names under which credentials are put into addresses.
 _SECRETS = frozenset({"access_token", "id_token", "refresh_token", "token", "api_key", "apikey", "authorization"})
 _PARAMETERS_MAX = 200
+PROBES = frozenset({"/healthz", "/readyz"})
 
 
 class Watch:
@@ -64,7 +65,9 @@ class Watch:
 
     def _refusal(self, request: Request) -> ProblemError | None:
         hosts = request.headers.getlist("host")
-        if len(hosts) > 1 or not host_is_allowed("".join(hosts), self._identity.settings.host_names):
+        # Whoever watches over processes asks each of them by its address, and learns nothing but that it lives.
+        names = frozenset[str]() if request.url.path in PROBES else self._identity.settings.host_names
+        if len(hosts) > 1 or not host_is_allowed("".join(hosts), names):
             return ProblemError("bad_request", "This is not a name by which this product may be called.")
         if "content-length" in request.headers and "transfer-encoding" in request.headers:
             return ProblemError("bad_request", "The request says twice, and differently, how long it is.")

@@ -10,13 +10,16 @@ import httpx2
 import pytest
 from fastapi import Request
 
+from orchestrator.config import load_settings
 from orchestrator.identity import security_log
 from orchestrator.identity.addresses import client_address, host_is_allowed, is_local, networks
 from orchestrator.identity.claims import OIDC, OIDC_TOKEN, Mapped, person_of, read_capacities
+from orchestrator.identity.gate import Identity
 from orchestrator.identity.limits import Attempts, Window
 from orchestrator.identity.provider import KEYS_SECONDS_MIN, Provider, ProviderError
 from orchestrator.identity.security_log import Entry, SecurityLog, visible
 from orchestrator.identity.tokens import TokenError, import_keys
+from orchestrator.identity.watch import Watch
 from orchestrator.store.connections import ConnectionLimits, Pools
 from orchestrator.store.contract import StoreError
 from tests.databases import Database
@@ -148,7 +151,10 @@ def test_groups_of_another_form_let_nobody_in(groups: Any) -> None:
         person_of(claims(groups=groups), MAPPED, authentication=OIDC)
 
 
-@pytest.mark.parametrize("sub", ["", " asha", "as\u202eha", "\uff41sha", "a\u200bsha", "a" * 201, None, 7, ["asha"]])
+@pytest.mark.parametrize(
+    "sub",
+    ["", " asha", "as\u202eha", "\uff41sha", "a\u200bsha", "a" * 201, "service:billing", "system", None, 7, ["asha"]],
+)
 def test_an_id_that_could_be_taken_for_another_one_is_refused(sub: Any) -> None:
     """Four eyes are told apart by ids."""
     with pytest.raises(TokenError):
@@ -167,7 +173,8 @@ def test_claims_may_lie_deeper_and_under_names_with_dots() -> None:
 
 def test_a_program_with_a_token_of_its_own_is_no_person() -> None:
     """Client credentials: its subject is itself."""
-    assert person_of(claims(sub="app"), MAPPED, authentication=OIDC_TOKEN).authentication == "oidc-client"
+    program = person_of(claims(sub="app"), MAPPED, authentication=OIDC_TOKEN)
+    assert (program.id, program.authentication) == ("service:app", "oidc-client")
     assert person_of(claims(), MAPPED, authentication=OIDC_TOKEN).authentication == "oidc-token"
 
 
@@ -297,3 +304,32 @@ def test_what_is_logged_cannot_write_lines_of_its_own() -> None:
     """F5: no line breaks, no colours, no change of direction, and not without end."""
     assert visible("/a\r\nadmin allowed\x1b[31m\u202e") == "/a\\u000d\\u000aadmin allowed\\u001b[31m\\u202e"
     assert len(visible("x" * 10_000)) == 300
+
+
+# --- names that reach us ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "host", "status"),
+    [
+        ("/v1/me", "bank.example", 200),
+        ("/v1/me", "10.1.2.3:8080", 400),
+        ("/v1/me", "evil.example", 400),
+        ("/healthz", "10.1.2.3:8080", 200),
+        ("/readyz", "10.1.2.3:8080", 200),
+        ("/healthz/x", "10.1.2.3:8080", 400),
+    ],
+)
+async def test_a_name_that_is_not_ours_is_refused_but_for_probes(path: str, host: str, status: int) -> None:
+    """A rebound name, or another site's; an orchestrator of containers asks each process by its address."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    settings = load_settings(allowed_hosts="api.bank.internal", public_url="https://bank.example")
+    pools = Pools("postgresql://nowhere", ConnectionLimits(), "test")  # nothing here asks the database
+    identity = Identity(settings, pools, tenant="main", tenants=frozenset({"main"}))
+    transport = httpx2.ASGITransport(app=Watch(application, identity, {}))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        assert (await client.get(path, headers={"Host": host})).status_code == status
