@@ -90,6 +90,7 @@ def test_every_limit_is_documented_and_has_its_unit_in_the_name() -> None:
         "_shard",
         "_shards",
         "_blocks",
+        "_amount",
     )
     for name, field in Settings.model_fields.items():
         if field.annotation is int:
