@@ -9,12 +9,14 @@ import pytest
 
 from orchestrator import Escalate, Person, Role, Saga, WorkingTime, task
 from orchestrator.calendars import calendar
-from orchestrator.kernel.api import Turn, advance
+from orchestrator.kernel.api import Turn, advance, fold
 from orchestrator.kernel.inject import instant
 from orchestrator.kernel.inputs import Arrived, TimerDue, Vote
+from orchestrator.kernel.records import Record
 from orchestrator.testing import (
     APPROVE,
     Spec,
+    arrived,
     asked,
     compensated,
     decided,
@@ -213,3 +215,29 @@ def test_a_graph_keeps_the_ladder_and_old_graphs_keep_their_hash() -> None:
     assert again.hash == full.graph.hash != plain.graph.hash
     assert again.nodes["climb"].remind == full.graph.nodes["climb"].remind  # type: ignore[attr-defined]
     assert again.nodes["climb"].escalate == full.graph.nodes["climb"].escalate  # type: ignore[attr-defined]
+
+
+# --- records of earlier releases --------------------------------------------------------------------------------------
+
+NEW = {
+    "task.opened": {"earlier", "reminders", "amount", "limits", "chain", "catch_up"},
+    "task.escalated": {"at", "expires", "missed"},
+    "task.amended": {"at", "excluded", "amount"},
+}
+
+
+def test_records_that_an_earlier_release_wrote_fold_as_they_did() -> None:
+    """A field that they lack has its default: nobody is excluded, reminded or limited after the fact."""
+    saga, _ = laddered(escalate=[Escalate(4 * HOUR, Role("lead"))])
+    changed = arrived(TripChanged(trip="t-1", note="x"))
+    spec = given(saga, WANTED, elapsed(hours=5), changed)
+    old = [
+        Record(one.type, one.activity, {name: one.data[name] for name in one.data if name not in NEW.get(one.type, ())})
+        for one in spec.world.main.records
+    ]
+    task_ = fold(old).activities["climb"].task
+    assert task_ is not None
+    assert (task_.level, task_.levels, task_.round, task_.votes, task_.reminders) == (1, [], 2, [], [])
+    assert (task_.claim, task_.delegations, task_.limits, task_.catch_up) == (None, [], [], "each")
+    assert task_.to == [{"role": "desk"}, {"role": "lead"}]
+    assert task_.expires == spec.world.main.tasks["climb"].due
