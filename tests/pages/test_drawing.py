@@ -18,7 +18,7 @@ from orchestrator.kernel.graph import Graph
 from orchestrator.pages.drawing.arrange import Box, Layout, arrange
 from orchestrator.pages.drawing.standing import LOOKS, marks
 from orchestrator.pages.drawing.svg import draw
-from orchestrator.testing import REJECT, Spec, cancelled, decided, given
+from orchestrator.testing import REJECT, Spec, cancelled, claimed, decided, given
 from sagas.transfers.definition import manager_approval, transfer
 from tests.definition.claims import claims
 from tests.definition.orders import order
@@ -83,6 +83,12 @@ def test_a_saga_that_completed_has_nothing_ahead() -> None:
     assert seen["manager_approval"] == ("untaken", "not taken")
     assert seen["execute_transfer"] == ("done", "done")
     assert not {look for look, _ in seen.values()} & {"next", "maybe", "running", "waiting"}
+
+
+def test_a_claimed_task_says_with_whom_it_is() -> None:
+    """So that nobody asks the whole group."""
+    seen = looks(waiting().when(claimed(manager_approval, by="maria")))
+    assert seen["manager_approval"] == ("waiting", "waiting, 0 of 1 votes, with maria")
 
 
 def test_an_undo_under_way_is_seen() -> None:

@@ -229,7 +229,8 @@ def undo_words(activity: str, history: History) -> tuple[str, str]:
 
 def _open(activity: str, found: Activity, history: History) -> tuple[str, str]:
     if found.kind == "task" and found.task is not None:
-        return "waiting", f"waiting, {len(found.task.votes)} of {found.task.votes_needed} votes"
+        holder = f", with {found.task.claim['by']}" if found.task.claim else ""
+        return "waiting", f"waiting, {len(found.task.votes)} of {found.task.votes_needed} votes{holder}"
     if found.kind == "wait":
         return "waiting", "waiting for an event"
     if found.kind == "delay":
