@@ -24,7 +24,7 @@ from orchestrator.api.times import instant
 from orchestrator.api.views import Actor, LetterView, RefusedError
 from orchestrator.identity.rules import may as is_allowed
 from orchestrator.pages.drawing.spans import span
-from orchestrator.pages.reading import Office, OfficeOf
+from orchestrator.pages.reading import Cause, Office, OfficeOf
 from orchestrator.pages.saga_words import state_of
 from orchestrator.pages.site import office_router, page, query_text
 from orchestrator.store.operations import COUNTED_MAX
@@ -55,12 +55,6 @@ async def operations(
     """The work of operators."""
     tab = tab if tab in TABS else "stuck"
     causes, is_all = await office.causes(actor)
-    waiting = await office.waiting(actor)
-    undos = sum(len(cause.sagas) for cause in causes if cause.is_undo)
-    counts = {
-        "stuck": sum(len(cause.sagas) for cause in causes if not cause.is_undo), "undo": undos,
-        "letters": waiting.letters, "early": waiting.early,
-    }  # fmt: skip
     facts: dict[str, Any] = {"next": ""}
     if tab in ("stuck", "undo"):
         facts["causes"] = [cause for cause in causes if cause.is_undo == (tab == "undo")]
@@ -73,22 +67,40 @@ async def operations(
         lapse = timedelta(milliseconds=office.settings.early_age_ms)
         facts["events"] = [(event, office.waiters(event.type)) for event in events]
         facts |= {"lapse": lapse, "at": instant, "next": query_text(tab=tab, cursor=following) if following else ""}
-    tabs = [
-        (label, query_text(tab=key), key == tab, f"{counts[key]:,}{'+' if counts[key] >= COUNTED_MAX else ''}")
-        for key, label in TABS.items()
-    ]
     return page(
         request,
         actor,
         "operations/page.html",
         tab=tab,
-        tabs=tabs,
+        tabs=await _tabs(office, actor, causes, tab),
         is_all=is_all,
         first=query_text(tab=tab) if cursor else "",
         may_operate=is_allowed(actor, "saga.operate"),
         span=span,
         **facts,
     )
+
+
+@router.get("/operations/tabs", dependencies=[may("letter.read")])
+async def tabs(request: Request, office: OfficeOf, actor: Acting, tab: Word = "stuck") -> Response:
+    """The tabs with their counts, as they are now: the part of the page that follows what happens."""
+    causes, _ = await office.causes(actor)
+    tab = tab if tab in TABS else "stuck"
+    return page(request, actor, "operations/_tabs.html", tab=tab, tabs=await _tabs(office, actor, causes, tab))
+
+
+async def _tabs(office: Office, actor: Actor, causes: Sequence[Cause], tab: str) -> list[tuple[str, str, bool, str]]:
+    waiting = await office.waiting(actor)
+    counts = {
+        "stuck": sum(len(cause.sagas) for cause in causes if not cause.is_undo),
+        "undo": sum(len(cause.sagas) for cause in causes if cause.is_undo),
+        "letters": waiting.letters,
+        "early": waiting.early,
+    }
+    return [
+        (label, query_text(tab=key), key == tab, f"{counts[key]:,}{'+' if counts[key] >= COUNTED_MAX else ''}")
+        for key, label in TABS.items()
+    ]
 
 
 # --- one cause, many sagas --------------------------------------------------------------------------------------------

@@ -73,6 +73,18 @@ async def test_an_operator_un_sticks_a_saga_and_sees_it_move(office: Operating) 
     await expect(page.locator("h1 + .pill")).to_contain_text("undone")  # by a hint: nobody has reloaded the page
 
 
+async def test_work_that_comes_up_is_counted_while_somebody_looks(office: Operating) -> None:
+    """The number of stuck sagas follows; the table waits until it is asked for."""
+    page = await office.operator()
+    await page.goto("/office/operations")
+    count = page.locator("#operations-tabs a[aria-current] .count")
+    before = int(await count.inner_text())
+    rows = await page.locator("tbody tr").count()
+    await office.work.begin("bug", key="browser-counted")
+    await expect(count).to_have_text(str(before + 1))
+    assert await page.locator("tbody tr").count() == rows
+
+
 async def test_an_unknown_outcome_is_settled_by_two_people(office: Operating) -> None:
     """Each in a window of their own; who proposed it cannot confirm it."""
     saga_id = await office.work.begin("lost", key="browser-2")
