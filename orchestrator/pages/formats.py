@@ -56,10 +56,10 @@ class Reader:
         text: str = pattern.apply(abs(found), _locale(self.locale), decimal_quantization=False)
         return f"−{text} (debit)" if found < 0 else text
 
-    def words(self, value: object, currency: str = "") -> str:
+    def words(self, value: object) -> str:
         """An amount in words, "" where it is none."""
         found = decimal_of(value)
-        return "" if found is None else amount_in_words(found, currency)
+        return "" if found is None else amount_in_words(found, _locale(self.locale).territory or "")
 
     def local(self, at: datetime) -> datetime:
         """The instant in the reader's zone."""

@@ -1,6 +1,7 @@
 """Numbers in words: what an approver reads beside the digits, so that a zero too many is heard.
 
-English, in the scale that the currency's country counts in: thousand and million, or lakh and crore.
+English, in the scale that the reader's country counts in, as the grouping of the digits beside it does: thousand and
+million, or lakh and crore.
 """
 
 from __future__ import annotations
@@ -34,15 +35,15 @@ _SMALL = [
 _TENS = ["zero", "ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _WESTERN = ((10**12, "trillion"), (10**9, "billion"), (10**6, "million"), (10**3, "thousand"))
 _INDIAN = ((10**7, "crore"), (10**5, "lakh"), (10**3, "thousand"))
-_COUNTS_IN_LAKH = frozenset({"INR", "PKR", "BDT", "NPR", "LKR"})
+_COUNT_IN_LAKH = frozenset({"IN", "PK", "BD", "NP", "LK"})
 
 
-def amount_in_words(value: Decimal, currency: str = "") -> str:
-    """6000.5 as "six thousand and 50/100"; "" for what is too long to be read as words."""
+def amount_in_words(value: Decimal, territory: str = "") -> str:
+    """6000.5 as "six thousand and 50/100"; "" for what is too long to be read. `territory`: IN, GB."""
     if abs(value) >= WORDS_MAX:
         return ""
     whole, rest = divmod(abs(value), 1)
-    text = _whole(int(whole), _INDIAN if currency in _COUNTS_IN_LAKH else _WESTERN)
+    text = _whole(int(whole), _INDIAN if territory in _COUNT_IN_LAKH else _WESTERN)
     if rest:
         digits = f"{rest.normalize():f}"[2:].ljust(2, "0")
         text += f" and {digits}/1{'0' * len(digits)}"

@@ -53,21 +53,29 @@ def test_no_amount_is_ever_rounded(value: Decimal) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "currency", "words"),
+    ("value", "territory", "words"),
     [
-        ("6000", "EUR", "six thousand"),
-        ("100000", "INR", "one lakh"),
-        ("12345678", "INR", "one crore twenty-three lakh forty-five thousand six hundred and seventy-eight"),
-        ("1000001", "USD", "one million and one"),
-        ("0.05", "USD", "zero and 05/100"),
-        ("12.345", "USD", "twelve and 345/1000"),
-        ("-21", "USD", "minus twenty-one"),
-        ("1e20", "USD", ""),
+        ("6000", "DE", "six thousand"),
+        ("100000", "IN", "one lakh"),
+        ("12345678", "IN", "one crore twenty-three lakh forty-five thousand six hundred and seventy-eight"),
+        ("1000001", "US", "one million and one"),
+        ("0.05", "US", "zero and 05/100"),
+        ("12.345", "US", "twelve and 345/1000"),
+        ("-21", "US", "minus twenty-one"),
+        ("1e20", "US", ""),
     ],
 )
-def test_amounts_in_words(value: str, currency: str, words: str) -> None:
+def test_amounts_in_words(value: str, territory: str, words: str) -> None:
     """A zero too many is heard."""
-    assert amount_in_words(Decimal(value), currency) == words
+    assert amount_in_words(Decimal(value), territory) == words
+
+
+def test_words_count_as_the_digits_beside_them_are_grouped() -> None:
+    """12,50,000 is twelve lakh fifty thousand; 1,250,000 is one million two hundred and fifty thousand."""
+    indian, british = Reader("en_IN"), Reader("en_GB")
+    assert (indian.amount("1250000", "INR"), indian.words("1250000")) == ("12,50,000.00", "twelve lakh fifty thousand")
+    assert british.amount("1250000", "INR") == "1,250,000.00"
+    assert british.words("1250000") == "one million two hundred and fifty thousand"
 
 
 def test_times_are_told_in_the_readers_zone() -> None:
