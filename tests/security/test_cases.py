@@ -15,7 +15,10 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from orchestrator.api import acts
+from orchestrator.api.views import Actor, RefusedError
 from orchestrator.identity.limits import Attempts
+from orchestrator.kernel.inputs import Cancel, Vote
 from tests.identity.bank import CANARY, LEAKS, Bank
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -253,6 +256,29 @@ async def test_whoever_has_just_signed_in_decides_on_a_large_amount(bank: Bank, 
     records = await bank.engine.records(objects.p5["id"].partition(":")[0])
     (vote,) = [record.data["vote"] for record in records if record.type == "task.voted"]
     assert (vote["by"], vote["authentication"], vote["roles"]) == ("ap1", "oidc-token", ["finance", "manager"])
+
+
+@pytest.mark.parametrize(
+    ("actor", "code"),
+    [
+        (Actor("ap1", ("manager",), "oidc"), "not_allowed"),
+        (Actor("ap1", ("manager",), "api-key", capacities=frozenset({"approver"})), "not_allowed"),
+        (Actor("ap1", ("manager",), "oidc", capacities=frozenset({"approver"}), tenant="t2"), "not_found"),
+    ],
+    ids=["no capacity", "a key", "another tenant"],
+)
+async def test_past_every_route_the_write_itself_refuses(bank: Bank, objects: Objects, actor: Actor, code: str) -> None:
+    """Pitfall 9: the rules are asked again in the transaction, for the saga that is loaded there."""
+    before = await bank.records()
+    vote = Vote("approve", actor.id, actor.roles, {"outcome": "approve"}, objects.p1["subjectHash"], 2**50)
+    saga_id = objects.s1
+    with pytest.raises(RefusedError) as refused:
+        await acts.act(bank.runtime, saga_id, vote, acts.cause_of(actor, "/test", ""))
+    assert refused.value.code == code
+    with pytest.raises(RefusedError) as refused:
+        await acts.act(bank.runtime, saga_id, Cancel(actor.id, "no"), acts.cause_of(actor, "/test", ""))
+    assert refused.value.code == code
+    assert await bank.records() == before
 
 
 async def test_the_clock_of_a_client_counts_for_nothing(bank: Bank) -> None:
