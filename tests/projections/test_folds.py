@@ -256,3 +256,24 @@ def test_a_level_without_figures_is_neither_good_nor_bad() -> None:
 def test_the_customer_of_a_start_is_found_in_the_usual_fields(fields: dict[str, Any], customer: str) -> None:
     """A text or a number, of a length that an index can hold."""
     assert usual_customer("any", fields) == customer
+
+
+async def test_an_open_task_whose_time_is_over_is_a_breach_already(database: Database) -> None:
+    """Before its timer has fired, and before anybody closes it; escalated or not."""
+    async with PostgresStore(database.url) as store:
+        opened = {**OPENED, "expires": 1_000, "due": 500, "at": 1}
+        later = {**OPENED, "levels": []}
+        await written(
+            store,
+            append(SAGA, 0, records=[
+                NewRecord("saga.started", "", {"name": "payment", "version": 1, "at": 1}, "system", "c"),
+                NewRecord("task.opened", "late", opened, "system", "c"),
+                NewRecord("task.opened", "early", later, "system", "c"),
+            ]),
+        )  # fmt: skip
+        runner = Runner(store, Feed(store), ApprovalsProjection(), batch_records=10, poll_ms=1)
+        assert await runner.step() == 3
+        adherence = {level.key: level for level in (await Models(store).levels.tiles("main")).levels}["adherence"]
+        assert (adherence.part, adherence.whole) == (0, 1)
+        other = {level.key: level for level in (await Models(store).levels.tiles("main", name="x")).levels}["adherence"]
+        assert (other.part, other.whole) == (0, 0)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from orchestrator.broker.contract import OutgoingMessage, SendError, TopicSpec, open_broker
+from orchestrator.runtime import parts
 from projections.contract import FeedRecord
 from projections.feed import Feed
 from projections.live_fold import Ended, LiveSagas, added, alerts, outdated, window_of
@@ -220,3 +221,32 @@ async def test_faust_over_kafka_counts_what_postgres_counts_and_raises_the_alarm
     finally:
         await consumer.stop()
         await broker.close()
+
+
+async def test_the_feed_goes_to_the_log_in_postgres_too_as_the_settings_say(told: Told) -> None:
+    """Wired as in a process: every record once, each saga in order, under the record's own id."""
+    settings = told.runtime.settings.model_copy(update={"records_topic": "records"})
+    assert "records" in {spec.name for spec in parts.topics(settings, told.runtime.catalog)}
+    await told.runtime.broker.ensure_topics([TopicSpec("records", partitions=PARTITIONS)])
+    runner = parts.record_feed(settings, told.store, told.runtime.broker)
+    taken = 0
+    while step := await runner.step():
+        taken += step
+
+    async def from_the_start(wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int | None]:
+        return dict.fromkeys(wanted, 0)
+
+    consumer = told.runtime.broker.consumer("readers", ["records"], from_the_start)
+    await consumer.start()
+    try:
+        versions: dict[str, list[int]] = {}
+        async with asyncio.timeout(APPEAR_SECONDS_MAX):
+            while sum(map(len, versions.values())) < taken:
+                for found in await consumer.fetch(1_000, 200):
+                    sent = orjson.loads(found.value or b"")
+                    assert dict(found.headers)["ce_id"] == f"{sent['saga']}/{sent['version']}".encode()
+                    versions.setdefault(sent["saga"], []).append(sent["version"])
+    finally:
+        await consumer.stop()
+    assert all(seen == list(range(1, len(seen) + 1)) for seen in versions.values())
+    assert set(told.sagas.values()) <= set(versions)
