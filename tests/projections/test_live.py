@@ -105,6 +105,12 @@ async def test_an_alert_is_said_when_a_level_begins_to_miss_and_when_it_meets_ag
     assert said[1:] == [("adherence", "met", 99, 100)]
 
 
+async def nothing_sent(told: Told) -> None:
+    """The feed begins anew: each test sends it to a topic of its own."""
+    async with told.store.pools.connection("projection") as connection:
+        await connection.execute("DELETE FROM projection_slots WHERE projection = 'records'")
+
+
 class Grumpy:
     """A producer whose broker refuses."""
 
@@ -126,6 +132,7 @@ class Grumpy:
 
 async def test_the_feed_waits_for_its_broker_and_passes_what_no_topic_can_hold(told: Told) -> None:
     """Unsent records hold the checkpoint; one that is too large is said and left out."""
+    await nothing_sent(told)
     grumpy = Grumpy("unavailable")
     runner = told.runner(RecordFeed(grumpy, "records"))
     with pytest.raises(NotSentError, match="waits for the broker"):
@@ -137,8 +144,6 @@ async def test_the_feed_waits_for_its_broker_and_passes_what_no_topic_can_hold(t
     taken = await runner.step()
     assert taken == len(grumpy.sent) > 0
     assert [dict(one.headers)["ce_id"] for one in grumpy.sent[:1]] == [f"{told.sagas['approved']}/1".encode()]
-    async with told.store.pools.connection("projection") as connection:
-        await connection.execute("DELETE FROM projection_slots WHERE projection = 'records'")
 
 
 async def test_what_is_old_is_forgotten_in_its_own_partition() -> None:
@@ -192,6 +197,7 @@ async def test_faust_over_kafka_counts_what_postgres_counts_and_raises_the_alarm
 ) -> None:
     """The whole way: records to Kafka, folded and added up by the live application, figures and alert on its topics."""
     pytest.importorskip("faust")
+    await nothing_sent(told)
     topic, logs = f"records.{uuid.uuid4().hex[:8]}", tmp_path / "live.log"
     broker = open_broker(f"kafka://{kafka}")
     wanted = await kept_in_postgres(told)
@@ -225,6 +231,7 @@ async def test_faust_over_kafka_counts_what_postgres_counts_and_raises_the_alarm
 
 async def test_the_feed_goes_to_the_log_in_postgres_too_as_the_settings_say(told: Told) -> None:
     """Wired as in a process: every record once, each saga in order, under the record's own id."""
+    await nothing_sent(told)
     settings = told.runtime.settings.model_copy(update={"records_topic": "records"})
     assert "records" in {spec.name for spec in parts.topics(settings, told.runtime.catalog)}
     await told.runtime.broker.ensure_topics([TopicSpec("records", partitions=PARTITIONS)])
