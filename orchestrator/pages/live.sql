@@ -13,11 +13,11 @@ FROM (
     FROM feed_sealed s
     CROSS JOIN LATERAL (
         SELECT tenant, saga_id, seq, body LIKE '%"type":"task.%'::bytea AS of_task FROM records
-        WHERE seq BETWEEN s.first_seq + greatest($1 + 1 - s.first_position, 0) AND s.last_seq
+        WHERE seq BETWEEN s.first_seq + greatest($1::bigint + 1 - s.first_position, 0) AND s.last_seq
         ORDER BY seq
         LIMIT $2
     ) r
-    WHERE s.first_position >= coalesce((SELECT max(first_position) FROM feed_sealed WHERE first_position <= $1 + 1), 0)
+    WHERE s.first_position >= coalesce((SELECT max(first_position) FROM feed_sealed WHERE first_position <= $1::bigint + 1), 0)
     ORDER BY s.first_position, r.seq
     LIMIT $2
 ) AS found

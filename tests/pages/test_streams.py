@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import httpx2
 import pytest
 from fastapi import FastAPI, Request
@@ -15,6 +16,8 @@ from orchestrator.api.server import ApiServer
 from orchestrator.pages import stream_pages
 from orchestrator.pages.live import Live
 from orchestrator.pages.stream_pages import HintStream
+from orchestrator.store.sql import load_queries
+from tests.databases import Database
 
 TOPICS = frozenset({"tasks", "saga:s-1"})
 
@@ -122,3 +125,13 @@ async def test_the_server_stops_with_streams_open() -> None:
         await stopped
     assert asyncio.get_running_loop().time() - begun < 4, "within the time that a stop gives, not after it"
     assert "event: beat" in rest
+
+
+async def test_a_feed_may_grow_past_what_32_bits_count(database: Database) -> None:
+    """A number written into a query is a small one to the database, unless it is told otherwise."""
+    sql = load_queries("orchestrator.pages", "live.sql")
+    connection = await asyncpg.connect(database.url)
+    try:
+        assert await connection.fetch(sql["changed_since"], 2**40, 10) == []
+    finally:
+        await connection.close()
