@@ -4,12 +4,14 @@ Rules of this file
 - Rows are written in batches beside the requests, to a table that the application can add to and read, and no more.
 - A normal stop writes what waits. Where the database is away, rows wait, up to ROWS_MAX; beyond it those of allowed
   requests make room first, and how many were lost is a row of its own.
+- Strangers cannot fill the disk: beyond STRANGERS_MAX a minute an address gets rows that only count.
 - What was sent is never in it: no query string, no body, no header. Texts are made visible and cut.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 import unicodedata
 from collections import deque
 from collections.abc import Sequence
@@ -20,6 +22,7 @@ from typing import Any
 import structlog
 
 from orchestrator.identity.keeping import SQL
+from orchestrator.identity.limits import Window
 from orchestrator.store.connections import Pools
 from orchestrator.store.contract import StoreError
 
@@ -29,6 +32,8 @@ PAUSE_SECONDS = 0.25
 AGAIN_SECONDS = 2.0
 STOP_SECONDS_MAX = 5.0
 OBJECT_CHARACTERS_MAX = 300
+STRANGERS_MAX = 1_000  # refusals of one address, of people nobody knows, that are listed one by one in a minute
+FLOODING_MAX, FLOOD_SECONDS = 1_000, 10.0
 LOUD = frozenset({401, 403, 429})  # also told to the process's log: somebody is not who or what they should be
 
 log = structlog.get_logger("orchestrator.security")
@@ -59,6 +64,9 @@ class SecurityLog:
         self._waiting: deque[Entry] = deque()
         self._refused: deque[Entry] = deque()
         self._lost = 0
+        self._strangers = Window(STRANGERS_MAX, 60)
+        self._flood: dict[str, int] = {}  # address to refusals since the last row about it
+        self._flood_told_at = 0.0
         self._flushing = asyncio.Lock()
         self._stopping = asyncio.Event()
 
@@ -67,6 +75,13 @@ class SecurityLog:
 
     def add(self, entry: Entry) -> None:
         """Takes an entry; never waits, never fails."""
+        if not entry.actor and entry.outcome == "refused":
+            if self._strangers.wait_seconds(entry.address):
+                known = entry.address in self._flood or len(self._flood) < FLOODING_MAX
+                name = entry.address if known else "other addresses"
+                self._flood[name] = self._flood.get(name, 0) + 1
+                return
+            self._strangers.add(entry.address)
         if entry.outcome == "failed" or entry.status in LOUD:
             log.warning(
                 "refused" if entry.outcome == "refused" else "failed",
@@ -109,6 +124,7 @@ class SecurityLog:
     async def flush(self) -> None:
         """Writes everything that waits now. Raises StoreError; what was not written goes on waiting."""
         async with self._flushing:
+            self._tell_of_floods()
             while self._waiting or self._refused or self._lost:
                 if self._lost:
                     lost, self._lost = self._lost, 0
@@ -119,6 +135,17 @@ class SecurityLog:
                 for entry in batch:
                     if queue and queue[0] is entry:  # it may have made room meanwhile
                         queue.popleft()
+
+    def _tell_of_floods(self) -> None:
+        """One row an address and FLOOD_SECONDS for what was not listed one by one; all of it when it stops."""
+        now = time.monotonic()
+        if not self._flood or (now - self._flood_told_at < FLOOD_SECONDS and not self._stopping.is_set()):
+            return
+        self._flood_told_at = now
+        for address, count in self._flood.items():
+            text = f"{count} more refused requests of strangers from here"
+            self._refused.append(Entry(datetime.now(UTC), "", "", "", "", text, "refused", 429, "flood", "", address))
+        self._flood.clear()
 
     async def read(
         self,

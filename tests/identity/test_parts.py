@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -298,6 +299,25 @@ async def test_while_the_database_is_away_refusals_wait_and_the_rest_makes_room(
     await away.close()
     assert len(refused) == 60
     assert "20 entries were lost" in lost["object"]
+
+
+async def test_strangers_cannot_fill_the_disk(database: Database) -> None:
+    """Beyond a thousand a minute their refusals are counted; people who are known are still listed one by one."""
+    pools = Pools(database.url, ConnectionLimits(), "test")
+    log = SecurityLog(pools)
+    for _ in range(1_500):
+        log.add(replace(entry(0), actor="", tenant=""))
+    for number in range(1_100):
+        log.add(entry(number))
+    await log.stop()
+    rows = await log.read("main", limit=10_000)
+    await pools.close()
+    strangers = [row for row in rows if not row["actor"]]
+    assert len(rows) - len(strangers) == 1_100
+    assert 1_000 <= len(strangers) <= 1_100
+    (told,) = [row for row in strangers if row["code"] == "flood"]
+    assert int(told["object"].split()[0]) + len(strangers) - 1 == 1_500
+    assert told["address"] == "127.0.0.1"
 
 
 def test_what_is_logged_cannot_write_lines_of_its_own() -> None:
