@@ -169,7 +169,7 @@ def _facets(facets: Sequence[Facet], name: str) -> tuple[Counter[str], Counter[s
     return names, states, sum(names.values())
 
 
-@router.get("/find", dependencies=[may("office.use")])
+@router.get("/find", dependencies=[may("saga.read")])
 async def find(request: Request, engine: EngineOf, models: ModelsOf, actor: Acting, q: Text = "") -> Response:
     """Opens what is named, or shows what there is by that name."""
     wanted = q.strip()

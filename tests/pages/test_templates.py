@@ -154,6 +154,16 @@ STATES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+def test_a_button_repeats_the_amount_only_where_the_form_cannot_decide_on_another() -> None:
+    """Half of a refund is no refund of all that is shown."""
+    plain = rendered("tasks/show.html", MARIA, **STATES["open"])
+    partly = rendered("tasks/show.html", MARIA, **STATES["a form of many kinds"])
+    said = re.compile(r'data-button="([^"]*)"')
+    assert any("6,000.00" in words for words in said.findall(plain)), said.findall(plain)
+    assert said.findall(partly)
+    assert not any("6,000.00" in words for words in said.findall(partly)), said.findall(partly)
+
+
 @pytest.mark.parametrize("state", STATES)
 def test_a_task_is_drawn_in_every_state(state: str) -> None:
     """Nothing undefined, nothing unclosed, no id twice; the confirming page and the live part, too."""
