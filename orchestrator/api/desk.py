@@ -207,8 +207,11 @@ class TaskDesk:
     ) -> Substitution:
         """While the actor is away somebody stands in on all tasks, with the actor's roles of now and no others.
 
-        Raises RefusedError: invalid, overlaps.
+        Raises RefusedError: not_allowed (who may not decide has nothing to lend), invalid, overlaps.
         """
+        refused = authorise(actor, "task.work")
+        if refused is not None:
+            raise RefusedError(refused.code, refused.text, refused.facts)
         now = acts.received_at(self._runtime)
         begins, ends = max(now, _instant_of(since) if since is not None else now), _instant_of(until)
         if not substitute or substitute == actor.id:

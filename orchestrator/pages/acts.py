@@ -9,15 +9,14 @@ Rules of this file
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import uuid4
 
 from fastapi import Query, Request
 from fastapi.responses import RedirectResponse, Response
-from starlette.datastructures import FormData
 
+from orchestrator.api.body import strict_json
 from orchestrator.api.engine import Acting, Engine, EngineOf, may
 from orchestrator.api.problems import PROBLEMS, ProblemError
 from orchestrator.api.views import Actor, RefusedError
@@ -25,6 +24,7 @@ from orchestrator.identity.rules import may as is_allowed
 from orchestrator.kernel.graph import Graph, StepNode, node_path
 from orchestrator.pages.offers import Need, Offer, needs
 from orchestrator.pages.reading import Office, OfficeOf
+from orchestrator.pages.reading_forms import form_of
 from orchestrator.pages.saga_page import Seen, see, undo_of
 from orchestrator.pages.saga_words import state_of
 from orchestrator.pages.site import office_router, page, plain_json
@@ -33,6 +33,7 @@ router = office_router()
 
 REASON_CHARACTERS_MAX = 2_000
 DATA_CHARACTERS_MAX = 100_000
+KEY_CHARACTERS_MAX = 100
 Place = Annotated[str, Query(max_length=500)]
 
 
@@ -45,8 +46,8 @@ async def ask_cancel(request: Request, engine: EngineOf, office: OfficeOf, actor
 @router.post("/sagas/{reference}/act/cancel", dependencies=[may("saga.cancel")])
 async def cancel(request: Request, engine: EngineOf, office: OfficeOf, actor: Acting, reference: str) -> Response:
     """Asks the saga to turn back."""
-    form = await request.form()
-    reason, key = _text(form, "reason"), _text(form, "key")
+    form = (await form_of(request)).firsts
+    reason, key = _text(form, "reason"), _text(form, "key")[:KEY_CHARACTERS_MAX]
     seen = await see(engine, office, actor, reference)
     errors = _reason_errors(reason)
     if errors:
@@ -73,7 +74,7 @@ async def operate(
     request: Request, engine: EngineOf, office: OfficeOf, actor: Acting, reference: str, act: str
 ) -> Response:
     """One act of an operator: it counts, is proposed, or is refused with the reason."""
-    form = await request.form()
+    form = (await form_of(request)).firsts
     place, reason, version = _text(form, "place"), _text(form, "reason"), _text(form, "version")
     seen = await see(engine, office, actor, reference)
     _, offer = _offered(office, seen, act, place)
@@ -87,12 +88,12 @@ async def operate(
             seen.saga.saga_id,
             offer.act,
             place,
-            int(version) if version.isdigit() and len(version) < 10 else 0,
+            int(version) if version.isascii() and version.isdigit() and len(version) < 10 else 0,
             actor,
             reason,
             data=data,
             outcome=outcome,
-            message_id=_text(form, "key"),
+            message_id=_text(form, "key")[:KEY_CHARACTERS_MAX],
         )
     except RefusedError as error:
         again = await see(engine, office, actor, reference)
@@ -121,7 +122,7 @@ def _offered(office: Office, seen: Seen, act: str, place: str) -> tuple[Need | N
     return None, None
 
 
-def _typed(form: FormData, offer: Offer | None) -> tuple[Any, str, list[tuple[str, str]]]:
+def _typed(form: Mapping[str, str], offer: Offer | None) -> tuple[Any, str, list[tuple[str, str]]]:
     """The data and outcome that a form gives, and what is wrong with them. A confirmation repeats what was proposed."""
     if offer is None:
         return None, "", []
@@ -135,9 +136,9 @@ def _typed(form: FormData, offer: Offer | None) -> tuple[Any, str, list[tuple[st
     if offer.wants == "value" and not text:
         errors.append(("data", "Type the value."))
     try:
-        return json.loads(text) if text else None, outcome, errors
-    except ValueError as error:
-        return None, outcome, [*errors, ("data", f"This is not JSON: {error}. Texts stand in double quotes.")]
+        return strict_json(text.encode()) if text else None, outcome, errors
+    except ProblemError as error:
+        return None, outcome, [*errors, ("data", f"{error.detail} Texts stand in double quotes.")]
 
 
 def _reason_errors(reason: str) -> list[tuple[str, str]]:

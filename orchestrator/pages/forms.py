@@ -9,13 +9,14 @@ Rules of this file
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal
 
+from orchestrator.api.body import strict_json
+from orchestrator.api.problems import ProblemError
 from orchestrator.pages.formats import decimal_of
 from orchestrator.pages.subject import title
 
@@ -127,8 +128,8 @@ def _read(field: Field, text: str) -> tuple[Any, str]:
             return [line for line in text.split("\n") if line.strip()], ""
         case "json":
             try:
-                return json.loads(text), ""
-            except (ValueError, RecursionError):
+                return strict_json(text.encode()), ""
+            except (ProblemError, UnicodeEncodeError):
                 return None, "this must be JSON."
     if not field.shortest <= len(text) <= field.longest:
         return None, f"{field.shortest} to {field.longest} characters; these are {len(text)}."

@@ -16,7 +16,6 @@ from uuid import uuid4
 
 from fastapi import Path, Query, Request
 from fastapi.responses import RedirectResponse, Response
-from starlette.datastructures import FormData
 
 from orchestrator.api.engine import Acting, Engine, EngineOf, may
 from orchestrator.api.problems import ProblemError
@@ -25,6 +24,7 @@ from orchestrator.api.views import Actor, LetterView, RefusedError
 from orchestrator.identity.rules import may as is_allowed
 from orchestrator.pages.drawing.spans import span
 from orchestrator.pages.reading import Cause, Office, OfficeOf
+from orchestrator.pages.reading_forms import SentForm, form_of
 from orchestrator.pages.saga_words import state_of
 from orchestrator.pages.site import office_router, page, query_text
 from orchestrator.store.operations import COUNTED_MAX
@@ -115,13 +115,13 @@ async def cause_page(request: Request, office: OfficeOf, actor: Acting, key: str
 @router.post("/operations/causes/{key}", dependencies=[may("saga.operate")])
 async def retry_all(request: Request, engine: EngineOf, office: OfficeOf, actor: Acting, key: str) -> Response:
     """Retries the sagas of the frozen list, one record each, and says what became of each."""
-    form = await request.form()
-    reason = str(form.get("reason") or "").strip()
+    form = await form_of(request)
+    reason = form.one("reason").strip()
     frozen = list(_frozen(form))
     if not reason or len(reason) > REASON_CHARACTERS_MAX or not frozen:
         errors = [("reason", "Say why: the reason stays in the records of every saga.")]
         return await _cause_page(request, office, actor, key, errors=errors, reason=reason, status=422)
-    request_id = str(form.get("key") or uuid4())
+    request_id = form.one("key")[:100] or str(uuid4())
     results = [await _retry(engine, actor, one, reason, request_id) for one in frozen]
     await asyncio.gather(*(_rests(engine, result["saga_id"], actor) for result in results if not result["refused"]))
     rows = [await _became(engine, actor, result) for result in results]
@@ -154,12 +154,12 @@ async def _cause_page(
     )
 
 
-def _frozen(form: FormData) -> Iterator[tuple[str, str, int]]:
+def _frozen(form: SentForm) -> Iterator[tuple[str, str, int]]:
     """(saga id, place, record) of what was previewed, RETRIED_MAX of them at most."""
-    for text in form.getlist("frozen")[:RETRIED_MAX]:
-        saga_id, _, rest = str(text).partition("|")
+    for text in form.many("frozen")[:RETRIED_MAX]:
+        saga_id, _, rest = text.partition("|")
         version, _, place = rest.partition("|")
-        if version.isdigit() and len(version) < 10:
+        if version.isascii() and version.isdigit() and len(version) < 10:
             yield saga_id, place, int(version)
 
 
@@ -198,8 +198,8 @@ async def letter(request: Request, engine: EngineOf, office: OfficeOf, actor: Ac
 @router.post("/operations/letters/{letter_id}", dependencies=[may("letter.redrive")])
 async def redrive(request: Request, engine: EngineOf, office: OfficeOf, actor: Acting, letter_id: LetterId) -> Response:
     """Processes it again; it passes the same checks as any other message."""
-    form = await request.form()
-    reason = str(form.get("reason") or "").strip()
+    form = await form_of(request)
+    reason = form.one("reason").strip()
     found = await engine.letter(letter_id, actor)
     if not reason or len(reason) > REASON_CHARACTERS_MAX:
         errors = [("reason", "Say why you drive it again.")]

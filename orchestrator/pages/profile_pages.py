@@ -12,6 +12,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from orchestrator.api.engine import Acting, Engine, EngineOf, may
 from orchestrator.api.views import Actor, RefusedError
+from orchestrator.identity.rules import may as is_allowed
 from orchestrator.pages.formats import is_locale, is_zone
 from orchestrator.pages.profile import THEMES, Profile
 from orchestrator.pages.reading_forms import SentForm, form_of
@@ -66,7 +67,7 @@ async def save(request: Request, engine: EngineOf, actor: Acting) -> Response:
     return RedirectResponse(f"{PATH}?saved=yes", 303)
 
 
-@router.post("/profile/absence", dependencies=[may("own")])
+@router.post("/profile/absence", dependencies=[may("task.work")])
 async def absent(request: Request, engine: EngineOf, actor: Acting) -> Response:
     """Somebody stands in, from a time until a time, with no right that one has not oneself."""
     form = await form_of(request)
@@ -100,7 +101,7 @@ async def _page(
     return page(
         request, actor, "profile.html", status=status,
         profile=profile, locales=LOCALES, zones=sorted(available_timezones()), wrong=wrong or [], saved=saved,
-        absences=absences,
+        absences=absences, may_lend=is_allowed(actor, "task.work"),
     )  # fmt: skip
 
 

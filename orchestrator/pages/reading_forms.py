@@ -23,6 +23,11 @@ class SentForm:
         """The first value of a field, "" where it was not sent."""
         return next(iter(self.values.get(name, ())), "")
 
+    @property
+    def firsts(self) -> Mapping[str, str]:
+        """The first value of each field."""
+        return {name: self.one(name) for name in self.values}
+
     def many(self, name: str) -> list[str]:
         """All values of a field."""
         return list(self.values.get(name, ()))

@@ -63,7 +63,8 @@ async def reassign(task_id: str, request: Request, engine: EngineOf, actor: Acti
 async def comment(task_id: str, request: Request, engine: EngineOf, actor: Acting) -> Response:
     """Says something, or rewrites what one has said; the earlier words stay in the history."""
     form = await form_of(request)
-    replaces = int(form.one("replaces")) if form.one("replaces").isascii() and form.one("replaces").isdigit() else None
+    number = form.one("replaces")
+    replaces = int(number) if number.isascii() and number.isdigit() and len(number) < 10 else None
     act = engine.desk.comment(task_id, actor, form.one("text").replace("\r\n", "\n"), replaces, message_id=_key(form))
     return await _done(request, engine, actor, task_id, act, "commented")
 

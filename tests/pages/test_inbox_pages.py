@@ -9,7 +9,7 @@ from html import unescape
 
 import pytest
 
-from orchestrator.api.views import TaskView
+from orchestrator.api.views import Actor, RefusedError, TaskView
 from orchestrator.pages.formats import Reader
 from orchestrator.pages.site import templates
 from tests.pages.office import OfficeProduct
@@ -156,6 +156,32 @@ async def test_a_substitute_sees_and_decides_what_is_asked_of_the_absent(office:
     assert (await office.post(f"/office/profile/absence/{number}/end", {"x": ""}, "maria", MANAGER)).status_code == 303
     other = await task_of(office, await office.begin(requester="rita"))
     assert (await office.get(f"/office/tasks/{other.id}", "sven", "approver")).status_code == 404
+
+
+@pytest.mark.parametrize("capacity", ["viewer", "operator", "auditor", "service"])
+async def test_who_may_not_decide_lends_nobody_the_right(office: OfficeProduct, capacity: str) -> None:
+    """They may be in the group that a task is asked of, and still not decide: then nobody can in their name."""
+    saga_id = await office.begin(requester="rita")
+    task = await task_of(office, saga_id)
+    until = (datetime.now(UTC) + timedelta(days=2)).strftime("%Y-%m-%dT%H:%M")
+    who = f"watcher-{capacity}"
+    form = {"substitute": f"sub-{capacity}", "until": until}
+    assert (await office.post("/office/profile/absence", form, who, f"manager,{capacity}")).status_code == 403
+    with pytest.raises(RefusedError, match="may not"):
+        await office.engine.desk.substitute(
+            Actor(who, ("manager",), "oidc", capacities=frozenset({capacity})), f"sub-{capacity}",
+            until=datetime.now(UTC) + timedelta(days=2),
+        )  # fmt: skip
+    answer = {
+        "outcome": "approve",
+        "reason": "",
+        "seen": task.subject_hash,
+        "key": uuid.uuid4().hex,
+        "confirmed": "yes",
+    }
+    await office.post(f"/office/tasks/{task.id}/decide", answer, f"sub-{capacity}", "approver")
+    assert (await office.engine.tasks(saga_id=saga_id))[0].votes == ()
+    assert "Arrange" not in (await office.get("/office/profile", who, f"manager,{capacity}")).text
 
 
 async def test_one_who_supervises_asks_somebody_else(office: OfficeProduct) -> None:
