@@ -31,6 +31,8 @@ Who: TypeAlias = "str | Person | Role"  # a text is a person's id, or `role:mana
 DRAFT_BYTES_MAX = 64_000
 ABSENCE_DAYS_MAX = 190
 REASON_CHARACTERS_MAX = 2_000
+# Open to whoever sees the task, which the kernel cannot know; the other verbs are refused by its own rules.
+BY_SIGHT = frozenset({"comment", "attach", "release"})
 
 
 class TaskDesk:
@@ -48,7 +50,7 @@ class TaskDesk:
         viewer = await self._viewer(actor)
         found = await self.find(task_id, viewer)
         if found is None or not _visible(found, viewer):
-            raise RefusedError("not_found", f"There is no task {task_id[:80]!r}.")
+            raise _unknown(task_id)
         return found
 
     async def find(self, task_id: str, viewer: Viewer) -> TaskView | None:
@@ -251,6 +253,8 @@ class TaskDesk:
     async def _act(self, task_id: str, actor: Actor, verb: TaskVerb, message_id: str, **facts: Any) -> TaskView:
         viewer = await self._viewer(actor)
         task = await self._loaded(task_id, viewer)
+        if verb in BY_SIGHT and not _visible(task, viewer):
+            raise _unknown(task_id)
         given = TaskAct(
             task.activity, verb, actor.id, actor.roles, viewer.now, authentication=actor.authentication,
             stands_in=tuple(viewer.stands_in), barred=await self._barred(task, actor), **facts,
@@ -270,7 +274,7 @@ class TaskDesk:
         """As `view`, for an act: whoever may not do it is told so by the rule that keeps them from it."""
         found = await self.find(task_id, viewer)
         if found is None:
-            raise RefusedError("not_found", f"There is no task {task_id[:80]!r}.")
+            raise _unknown(task_id)
         return found
 
     async def _done(self, tenant: str, saga_id: str, causation_id: str) -> bool:
@@ -287,6 +291,10 @@ class TaskDesk:
             return ()
         found = await self._kept.stands_in(actor.tenant, actor.id, now)
         return tuple(StandIn(one.person, one.roles, one.since, one.until, f"substitution {one.id}") for one in found)
+
+
+def _unknown(task_id: str) -> RefusedError:
+    return RefusedError("not_found", f"There is no task {task_id[:80]!r}.")
 
 
 def _visible(task: TaskView, viewer: Viewer) -> bool:

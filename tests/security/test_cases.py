@@ -95,6 +95,12 @@ CASES = [
     decide("B1 no approver: operator", "op", "P1", {403}, "not_allowed"),
     decide("B1 no approver: viewer", "vie", "P1", {403}, "not_allowed"),
     decide("B1 no approver: administrator", "adm", "P1", {403}, "not_allowed"),
+    Case("B1 another group comments", "apB", "POST", "/v1/tasks/{P1}/comments", {404}, {"text": "x"}, code="not_found"),
+    Case(
+        "B1 another group attaches", "apB", "POST", "/v1/tasks/{P1}/attachments", {404},
+        {"url": "https://evil.example/", "title": "Invoice"}, code="not_found",
+    ),  # fmt: skip
+    Case("B1 another group releases", "apB", "POST", "/v1/tasks/{P1}/release", {404}, {}, code="not_found"),
     decide("B3 another tenant's task by path", "ap1", "P2", {404}, "not_found"),
     decide("B3 own path, other body", "ap1", "P1", {422}, more={"taskId": "{P2}"}),
     decide("B3 tenant in the body", "ap1", "P2", {422}, more={"tenant": "t2"}),
