@@ -191,17 +191,16 @@ class SagaTasks:
         activity = record.activity
         fold = FOLDS.get(record.type)
         if fold is None or not record.type.startswith("task."):
-            if activity in self.standing and record.type == "operator.completed_by_hand":
-                self._stand(activity, "decided", "by hand", record, saga, changes)
             return
         if record.type != "task.opened" and activity not in self.standing:
             return  # said of a closed task: the audit trail has it
         fold(self.state, activity, record.data)
         if record.type == "task.voted":
             self._vote(activity, record.data["vote"], record, saga, changes)
-        elif record.type == "task.amended":
+        elif record.type in ("task.amended", "task.amend_failed"):
             found = self._task(activity)
-            changes.voided.append((record.saga_id, activity, found.task.round if found.task else 1))
+            below = (found.task.round if found.task else 1) + (record.type == "task.amend_failed")
+            changes.voided.append((record.saga_id, activity, below))
         elif record.type == "task.decided":
             changes.deciding.append(self.voted.pop(activity, 0))
         status, outcome = self.state.activities[activity].status, str(record.data.get("outcome", ""))
@@ -253,12 +252,8 @@ class SagaTasks:
 
 
 def _concerns(record: FeedRecord) -> bool:
-    """Tasks change by their own records, by what withdraws them, and by an operator's hand."""
-    return (
-        record.type.startswith("task.")
-        or bool(record.data.get("withdrawn"))
-        or record.type == "operator.completed_by_hand"
-    )
+    """Tasks change by their own records and by what withdraws them; nobody but their voters decides them."""
+    return record.type.startswith("task.") or bool(record.data.get("withdrawn"))
 
 
 def _standing(found: Activity, activity: str, name: str, outcome: str, record: FeedRecord, saga: Facts) -> Standing:

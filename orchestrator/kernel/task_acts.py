@@ -2,7 +2,8 @@
 
 Rules of this file
 - None of it decides anything, and none of it gives a right that was not there: a claim is a courtesy with a visible
-  holder, a substitute has the right of the one who named them, and who reassigns a task may not decide it.
+  holder, a substitute has the right of the one who named them, and who reassigns a task may not decide it; nor does
+  anybody reassign it who was excluded from it or has voted.
 - A task whose time is over takes none of it. What says nothing new is no record.
 """
 
@@ -13,6 +14,7 @@ from typing import Any
 
 from orchestrator.kernel.graph import TaskNode
 from orchestrator.kernel.inputs import TaskAct
+from orchestrator.kernel.ladder import extended
 from orchestrator.kernel.state import TaskState
 from orchestrator.kernel.tasks import open_one
 from orchestrator.kernel.turn import Turn
@@ -31,11 +33,12 @@ def task_act(turn: Turn, act: TaskAct) -> None:
     found = open_one(turn, act.activity)
     if found is None:
         return
-    task = found.task
-    assert task is not None
-    if act.received_at >= task.expires:
+    assert found.task is not None
+    if act.received_at >= found.task.expires and not extended(turn, act.activity, act.received_at):
         turn.refuse("expired", "the time of this task is over")
         return
+    task = turn.state.activities[act.activity].task
+    assert task is not None
     _ACTS[act.act](turn, act, task)
 
 
@@ -101,6 +104,8 @@ def _reassign(turn: Turn, act: TaskAct, task: TaskState) -> None:
         turn.refuse("invalid", f"name one to {PEOPLE_MAX} people or roles who shall decide")
     elif act.by in names or any(name in task.steered for name in names):
         turn.refuse("excluded", "who chooses who decides a task may not decide it", by=act.by)
+    elif act.by in _takes_part(turn, task, node):
+        turn.refuse("excluded", f"{act.by} may not choose who decides this task: four eyes are needed", by=act.by)
     elif out:
         turn.refuse("excluded", f"{out} may not decide this task: four eyes are needed", by=out)
     else:
@@ -108,6 +113,12 @@ def _reassign(turn: Turn, act: TaskAct, task: TaskState) -> None:
             "task.reassigned", act.activity, by=act.by, to=list(act.to), before=list(task.to), reason=act.reason,
             at=turn.now,
         )  # fmt: skip
+
+
+def _takes_part(turn: Turn, task: TaskState, node: TaskNode) -> set[str]:
+    """Who may not decide this task, or has: the second pair of eyes is not of their choice."""
+    voters = {name for cast in task.votes for name in (cast["by"], cast["on_behalf_of"])}
+    return voters.union(task.excluded, earlier_voters(turn, node))
 
 
 def _comment(turn: Turn, act: TaskAct, task: TaskState) -> None:

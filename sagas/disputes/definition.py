@@ -98,11 +98,15 @@ def the_branch_manager(assigned: ManagerAssigned) -> Person:
 
 
 def those_before(
-    assigned: ManagerAssigned, finding: Decision[FindingForm] | None, ruling: Decision[RulingForm] | None
+    assigned: ManagerAssigned, findings: list[Decision[FindingForm]], ruling: Decision[RulingForm] | None
 ) -> list[Person]:
-    """Whoever had the case before a review: nobody reviews their own decision."""
-    deciders = [decision.by.id for decision in (finding, ruling) if decision is not None]
-    return [Person(id_) for id_ in dict.fromkeys([assigned.manager, assigned.branch_manager, *deciders])]
+    """Whoever had the case before a review, each finding's decider and who was stood in for: nobody reviews their own
+    decision."""
+    decisions: list[Decision[FindingForm] | Decision[RulingForm]] = [*findings]
+    if ruling is not None:
+        decisions.append(ruling)
+    people = [person.id for decision in decisions for person in (decision.by, decision.on_behalf_of) if person]
+    return [Person(id_) for id_ in dict.fromkeys([assigned.manager, assigned.branch_manager, *people])]
 
 
 def case_file(

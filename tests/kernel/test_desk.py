@@ -125,6 +125,20 @@ def test_who_chose_who_decides_does_not_decide() -> None:
     spec.when(delegated(agree, by="max", to="olga")).then(denied("excluded"))
 
 
+def test_who_may_not_decide_a_task_does_not_choose_who_decides_it_either() -> None:
+    """Four eyes: whoever asked for it, or has voted, would pick the second pair themselves."""
+    to = Person("ann")
+    given(BOTH, WANTED).when(reassigned(agree, by=REQUESTER, to=to)).then(denied("excluded"))
+    voted = decided(agree, APPROVE, by="olga", roles=("desk",))
+    given(BOTH, WANTED, voted).when(reassigned(agree, by="olga", to=to)).then(denied("excluded"))
+    stood_in = delegated(agree, by="olga", to="max", roles=("desk",)), decided(agree, APPROVE, by="max", roles=())
+    given(BOTH, WANTED, *stood_in).when(reassigned(agree, by="olga", to=to)).then(denied("excluded"))
+    changed = arrived(TripChanged(trip="t-1", note="two beds"))
+    given(BOTH, WANTED, voted, changed).when(reassigned(agree, by="olga", to=to)).then_nothing()
+    spec = given(BOTH, WANTED).when(reassigned(agree, by="piet", to=to)).then_nothing()
+    assert row(spec)["to"] == [{"person": "ann"}]
+
+
 def test_a_comment_keeps_what_it_said_before() -> None:
     """A person rewrites their own; the history stays on the task and in the stream."""
     spec = given(BOTH, WANTED, commented(agree, "looks odd", by="max"))

@@ -11,7 +11,7 @@ from orchestrator import Escalate, Person, Role, Saga, WorkingTime, task
 from orchestrator.calendars import calendar
 from orchestrator.kernel.api import Turn, advance, fold
 from orchestrator.kernel.inject import instant
-from orchestrator.kernel.inputs import Arrived, TimerDue, Vote
+from orchestrator.kernel.inputs import Arrived, TaskAct, TimerDue, Vote
 from orchestrator.kernel.records import Record
 from orchestrator.testing import (
     APPROVE,
@@ -90,6 +90,17 @@ def test_a_late_vote_finds_the_clock_set_anew_although_no_timer_has_fired() -> N
     turn = advance(saga.program, spec.state, vote, row.due + HOUR_US)
     assert turn.refusal is None
     assert [record.type for record in turn.records[:3]] == ["task.escalated", "task.voted", "task.decided"]
+
+
+def test_a_late_act_finds_the_clock_set_anew_as_well() -> None:
+    """Whoever may still decide may still be given the task."""
+    saga, _ = laddered()
+    spec = given(saga, WANTED)
+    [row] = spec.world.main.tasks.values()
+    act = TaskAct("climb", "claim", "max", ("desk",), row.due + HOUR_US)
+    turn = advance(saga.program, spec.state, act, row.due + HOUR_US)
+    assert turn.refusal is None
+    assert [record.type for record in turn.records] == ["task.escalated", "task.claimed"]
 
 
 def test_a_late_event_finds_the_clock_set_anew_as_well() -> None:

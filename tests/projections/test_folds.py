@@ -128,6 +128,39 @@ async def test_one_record_at_a_time_and_all_at_once_give_the_same_rows(database:
     assert built.same_rows, built.differences
 
 
+async def test_a_value_given_by_hand_leaves_its_task_open_and_a_failed_amendment_its_votes_void(
+    database: Database,
+) -> None:
+    """What is shown could not be built anew; an operator gave it. Nobody has decided anything."""
+    amended = {"shown": {"amount": "8"}, "hash": "h2", "event": {}, "type": "E", "at": 1}
+    by_hand = {"place": "!approve", "by": "op", "reason": "r", "answers": 4, "function": "approve#shown", "value": {}}
+    life: list[tuple[str, dict[str, Any]]] = [
+        ("saga.started", {"name": "payment", "version": 1, "at": 1}),
+        ("task.opened", OPENED),
+        ("task.voted", vote("cleo", "h1")),
+        ("task.amend_failed", {"event": {}, "type": "E", "at": 1}),
+        ("operator.completed_by_hand", by_hand),
+    ]
+    after = [("task.amended", amended), ("task.voted", vote("dan", "h2"))]
+    async with PostgresStore(database.url) as store:
+        runner = Runner(store, Feed(store), ApprovalsProjection(), batch_records=10, poll_ms=1)
+        models = Models(store)
+
+        async def take(records: list[tuple[str, dict[str, Any]]], before: int) -> None:
+            made = [NewRecord(type_, "" if type_ == "saga.started" else "approve", data, "person:x", "c")
+                    for type_, data in records]  # fmt: skip
+            await written(store, append(SAGA, before, records=made))
+            while await runner.step():
+                pass
+
+        await take(life, 0)
+        assert [task.votes for task in (await models.approvals.as_of("main")).items] == [0]
+        assert [one.counted for one in (await models.approvals.decided_by("main", "cleo")).items] == [False]
+        await take(after, len(life))
+        assert [(task.round, task.votes) for task in (await models.approvals.as_of("main")).items] == [(2, 1)]
+        assert [one.counted for one in (await models.approvals.decided_by("main", "dan")).items] == [True]
+
+
 @pytest.mark.parametrize(
     ("now", "shown"),
     [(1_800_000_000_000_001, "in time"), (1_960_000_000_000_000, "at risk"), (2_000_000_000_000_000, "overdue")],

@@ -29,6 +29,7 @@ from orchestrator.testing import (
     opened,
     reminded,
     replied,
+    stands_in,
 )
 from sagas.disputes.definition import DisputeState, dispute, manager_decision, senior_review
 from sagas.disputes.steps import (
@@ -172,6 +173,18 @@ def test_whoever_found_for_the_manager_does_not_review_it_either() -> None:
     spec.when(decided(manager_decision, finding(Finding.ESCALATE), by="cora", roles=("complaints-desk",)))
     spec.when(replied(check_finding, PASSED))
     spec.when(decided(senior_review, review(), by="cora")).then(denied("excluded"))
+
+
+@pytest.mark.parametrize("by", ["cora", "cleo"])
+def test_nor_does_whoever_found_only_the_first_time(by: str) -> None:
+    """The desk found first, for somebody who was away or not; the manager was back for the second finding."""
+    desk = ("complaints-desk",)
+    away = [stands_in("cleo", *desk)]
+    spec = with_manager(elapsed(hours=48))
+    spec.when(decided(manager_decision, finding(), by="cora", roles=(), stands_in=away))
+    spec.when(replied(check_finding, FAILED))
+    spec.when(decided(manager_decision, finding(), by="rosa")).when(replied(check_finding, FAILED))
+    spec.when(decided(senior_review, review(), by=by)).then(denied("excluded"))
 
 
 def test_a_reviewer_may_refer_the_case() -> None:

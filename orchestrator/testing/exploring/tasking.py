@@ -281,7 +281,8 @@ def why_not_act(seen: Seen, act: TaskAct, fact: Fact) -> str:
         wrong = late or bool(named & (excluded | set(fact.steered) | {act.by}))
         return own or ("nobody may stand in like that" if wrong else "")
     if act.act == "reassign":
-        clean = not named & (excluded | set(fact.steered) | {act.by})
+        voters = {name for cast in fact.votes for name in (cast["by"], cast["on_behalf_of"])}
+        clean = not named & (excluded | set(fact.steered) | {act.by}) and act.by not in excluded | voters
         return "" if clean and act.steers and act.reason.strip() and act.to else "not like that"
     if act.act == "comment" and act.replaces:
         return "" if fact.comments.get(act.replaces, ("", ""))[0] == act.by else "it is not their comment"

@@ -282,7 +282,18 @@ BUGS: tuple[Mutation, ...] = (
         '        else {**known, "edits"',
     ),
     _bug("rewritten comment is a new one", "evolve_tasks", '    if not data["replaces"]:\n', "    if True:\n"),
-    _bug("acts after the end of the time", "task_acts", "    if act.received_at >= task.expires:", "    if False:"),
+    _bug(
+        "reassigned by who may not decide",
+        "task_acts",
+        "    elif act.by in _takes_part(turn, task, node):",
+        "    elif False:",
+    ),
+    _bug(
+        "acts after the end of the time",
+        "task_acts",
+        "    if act.received_at >= found.task.expires and not extended(turn, act.activity, act.received_at):",
+        "    if False:",
+    ),
     _bug(
         "acts on a closed task",
         "tasks",
