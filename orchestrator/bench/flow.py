@@ -112,7 +112,7 @@ async def measured(
 ) -> tuple[dict[str, Any], str]:
     """Starts the product, warms it up, measures a run and checks it; the result, and the prefix of its keys."""
     processes = [
-        *[await here.start(COORDINATOR, "coordinator,relay,timers") for _ in range(coordinators)],
+        *[await here.start(COORDINATOR, "coordinator,relay,timers,projections") for _ in range(coordinators)],
         await here.start("participants", "participants"),
     ]
     async with Upstream(here.broker, flow.topic) as upstream:

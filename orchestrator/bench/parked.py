@@ -47,7 +47,7 @@ async def bench_parked(options: ParkedOptions, out: Output) -> bool:
     """Runs the bench and prints its result; True where all parked, and all that were woken went on."""
     out.say(f"starting PostgreSQL and {options.broker} broker")
     async with place(options.broker, SAGAS) as here:
-        coordinator = await here.start("coordinator", "coordinator,relay,timers,api", api=True)
+        coordinator = await here.start("coordinator", "coordinator,relay,timers,projections,api", api=True)
         await here.start("participants", "participants")
         async with gathered(here) as crowd:
             out.say("waking in an empty system")

@@ -201,7 +201,7 @@ async def _transfer(engine: Engine, asked: TransferRequested, actor: Actor) -> T
         await engine.start(SAGA, asked, Actor(asked.user_id, tenant=actor.tenant), promised=True)
         saga = await engine.saga(asked.transfer_id, actor)
     records = await engine.records(saga.saga_id, actor)
-    return read_transfer(asked, saga, records, await engine.tasks(saga_id=saga.saga_id, state=None))
+    return read_transfer(asked, saga, records, await engine.tasks(saga_id=saga.saga_id, state=None, tenant=saga.tenant))
 
 
 async def _until_over(engine: Engine, asked: TransferRequested, actor: Actor) -> Transfer:
