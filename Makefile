@@ -11,7 +11,7 @@ SHELL := /bin/sh
 
 ARGS ?=
 # Test files share two processes, each with servers of its own; make test PARALLEL= runs them one after the other.
-PARALLEL ?= -n 2 --dist loadfile
+PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 # The interpreter that makes .venv: the first of these that exists. Override it with make PYTHON=/path/to/python.
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3.14 python3,$(if $(shell command -v $(name)),$(name))))
 VENV := .venv

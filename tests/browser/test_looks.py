@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from playwright.async_api import Page, Response, expect
 
@@ -79,6 +81,15 @@ def kept(page: Page) -> list[Response]:
 
     page.on("response", on_response)
     return answers
+
+
+def keeping(answers: list[Response]) -> Callable[[Response], None]:
+    """What keeps answers in this list. (The driver marks what listens, and a method of a list cannot be marked.)"""
+
+    def keep(answer: Response) -> None:
+        answers.append(answer)
+
+    return keep
 
 
 async def test_a_page_weighs_little(office: Office) -> None:
