@@ -44,14 +44,16 @@ def person_of(claims: Mapping[str, Any], mapped: Mapped, *, authentication: str)
     id_ = clear_name(_claim(claims, mapped.person_claim), mapped.person_claim)
     if id_.startswith(RESERVED) or id_ == "system":
         raise TokenError(f"claim {mapped.person_claim} is a name that records use for what is no person")
+    if mapped.person_claim == "email" and claims.get("email_verified") in (False, "false"):
+        raise TokenError("claim email is an address that the provider has not checked")
     groups = groups_of(_claim(claims, mapped.groups_claim))
     tenant = mapped.tenant
     if mapped.tenant_claim:
         tenant = clear_name(_claim(claims, mapped.tenant_claim), mapped.tenant_claim)
         if tenant not in mapped.tenants:
             raise TokenError(f"tenant {tenant!r:.80} is not served here")
-    if authentication == OIDC_TOKEN and claims.get("sub") in (claims.get("client_id"), claims.get("azp")):
-        authentication, id_ = OIDC_CLIENT, f"service:{id_}"  # a program with a token of its own: no person
+    if authentication == OIDC_TOKEN and is_of_program(claims):
+        authentication, id_ = OIDC_CLIENT, f"service:{id_}"
     name = claims.get("name")
     since = instant_of(claims, "auth_time")
     return Actor(
@@ -62,6 +64,24 @@ def person_of(claims: Mapping[str, Any], mapped: Mapped, *, authentication: str)
         name=shown_name(name) if isinstance(name, str) else id_,
         capacities=capacities_of(groups, mapped.capacities),
         authenticated_at=datetime.fromtimestamp(since, UTC) if since is not None and 0 < since < 2**33 else None,
+    )
+
+
+def is_of_program(claims: Mapping[str, Any]) -> bool:
+    """True for a token that a program got for itself (client credentials): whatever it may, it is no person.
+
+    RFC 9068: its subject is the client. Providers that give it another subject say it otherwise: Entra ID by `idtyp`,
+    Auth0 by `gty`, Keycloak by the name of the client's service account.
+    """
+    clients = {claims[name] for name in ("client_id", "azp", "appid") if isinstance(claims.get(name), str)}
+    subject, username = claims.get("sub"), claims.get("preferred_username")
+    return (
+        not isinstance(subject, str)
+        or subject in clients
+        or subject.removesuffix("@clients") in clients
+        or claims.get("idtyp") == "app"
+        or claims.get("gty") == "client-credentials"
+        or (isinstance(username, str) and username.startswith("service-account-"))
     )
 
 

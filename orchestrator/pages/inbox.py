@@ -184,7 +184,8 @@ def _read_cursor(text: str) -> tuple[int, str, str]:
         due, saga_id, activity = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (ValueError, TypeError) as error:
         raise ProblemError("bad_cursor", "This cursor is not one of this list: leave it out.") from error
-    if not isinstance(due, int) or not isinstance(saga_id, str) or not isinstance(activity, str):
+    fits = type(due) is int and abs(due) < 2**62 and isinstance(saga_id, str) and isinstance(activity, str)
+    if not fits or "\0" in saga_id + activity:
         raise ProblemError("bad_cursor", "This cursor is not one of this list: leave it out.")
     return due, saga_id, activity
 

@@ -18,6 +18,7 @@ from orchestrator.identity.claims import OIDC, OIDC_TOKEN, Mapped, person_of, re
 from orchestrator.identity.gate import Identity
 from orchestrator.identity.limits import Attempts, Window
 from orchestrator.identity.provider import KEYS_SECONDS_MIN, Provider, ProviderError
+from orchestrator.identity.rules import may
 from orchestrator.identity.security_log import Entry, SecurityLog, visible
 from orchestrator.identity.tokens import TokenError, import_keys
 from orchestrator.identity.watch import Watch
@@ -177,6 +178,39 @@ def test_a_program_with_a_token_of_its_own_is_no_person() -> None:
     program = person_of(claims(sub="app"), MAPPED, authentication=OIDC_TOKEN)
     assert (program.id, program.authentication) == ("service:app", "oidc-client")
     assert person_of(claims(), MAPPED, authentication=OIDC_TOKEN).authentication == "oidc-token"
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"sub": "f3a1", "azp": "app", "preferred_username": "service-account-app"},
+        {"sub": "9d2c", "azp": "4711", "oid": "9d2c", "idtyp": "app"},
+        {"sub": "app@clients", "azp": "app", "gty": "client-credentials"},
+        {"sub": "app@clients", "client_id": "app"},
+        {"sub": "4711", "appid": "4711", "client_id": None},
+        {"sub": None, "email": "robot@bank.example"},
+    ],
+    ids=["keycloak", "entra", "auth0", "auth0 without gty", "entra v1", "no subject"],
+)
+def test_a_program_is_no_person_whatever_its_provider_calls_it(shape: dict[str, Any]) -> None:
+    """Else a job in the finance group would be the second pair of eyes."""
+    given = {name: value for name, value in claims(**shape).items() if value is not None}
+    mapped = Mapped(person_claim="email") if "sub" not in given else MAPPED
+    program = person_of(given, mapped, authentication=OIDC_TOKEN)
+    assert program.authentication == "oidc-client"
+    assert program.id.startswith("service:")
+    assert not may(program, "task.decide")
+
+
+def test_an_address_that_the_provider_has_not_checked_is_nobodys_id() -> None:
+    """Where people are known by their address, whoever can type another one would be them."""
+    mapped = Mapped(person_claim="email", capacities=MAPPED.capacities)
+    for flag in (False, "false"):
+        with pytest.raises(TokenError):
+            person_of(claims(email="asha@bank.example", email_verified=flag), mapped, authentication=OIDC)
+    for known in ({}, {"email_verified": True}):
+        assert person_of(claims(email="asha@bank.example", **known), mapped, authentication=OIDC).roles == ("finance",)
+    assert person_of(claims(email_verified=False), MAPPED, authentication=OIDC).id == "asha"
 
 
 def test_a_display_name_cannot_turn_what_stands_beside_it() -> None:

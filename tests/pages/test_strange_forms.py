@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from orchestrator.pages.forms import Field, read_form
@@ -62,6 +64,13 @@ async def test_a_number_that_is_none_is_no_bug_of_ours(office: OfficeProduct, nu
     (task,) = await office.engine.tasks(saga_id=waiting)
     path = f"/office/tasks/{task.id}/comment"
     assert (await office.post(path, {"text": "a word", "replaces": number}, "maria")).status_code < 500
+
+
+@pytest.mark.parametrize("place", ['[18446744073709551615,"",""]', '[1,"\\u0000",""]', '[true,"",""]', '[1,"",2]', "{"])
+async def test_a_place_in_a_list_that_was_not_given_is_a_bad_request(office: OfficeProduct, place: str) -> None:
+    """Also one that no column of the database can be compared with."""
+    cursor = base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+    assert (await office.get(f"/office/inbox?tab=others&cursor={cursor}", "maria")).status_code == 400
 
 
 @pytest.mark.parametrize("data", STRANGE.values(), ids=STRANGE)

@@ -99,7 +99,7 @@ CASES = [
     Case(
         "B1 another group attaches", "apB", "POST", "/v1/tasks/{P1}/attachments", {404},
         {"url": "https://evil.example/", "title": "Invoice"}, code="not_found",
-    ),  # fmt: skip
+    ),
     Case("B1 another group releases", "apB", "POST", "/v1/tasks/{P1}/release", {404}, {}, code="not_found"),
     decide("B3 another tenant's task by path", "ap1", "P2", {404}, "not_found"),
     decide("B3 own path, other body", "ap1", "P1", {422}, more={"taskId": "{P2}"}),
