@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from orchestrator.pages.formats import decimal_of, is_currency
 
+WORD_CHARACTERS_MAX = 40  # of an item of a list that stands in one line with others
 DEPTH_MAX = 6
 FACTS_MAX = 400
 
@@ -90,7 +91,7 @@ def _fact(label: str, name: str, value: object, currency: str, path: str, level:
         yield Fact(label, "heading", "", path=path, level=level)
         yield from _facts(value, path, level + 1)
     elif isinstance(value, list) and value and level < DEPTH_MAX:
-        if all(not isinstance(item, Mapping | list) for item in value):
+        if all(not isinstance(item, Mapping | list) and len(str(item)) <= WORD_CHARACTERS_MAX for item in value):
             yield Fact(label, "text", ", ".join(map(str, value)), path=path, level=level)
             return
         for number, item in enumerate(value, 1):

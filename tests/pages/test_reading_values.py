@@ -171,6 +171,13 @@ def test_facts_leave_nothing_out() -> None:
     assert party_of({"recipient": "Kiran"}) == "Kiran"
 
 
+def test_a_list_of_sentences_is_read_one_by_one() -> None:
+    """Joined with commas, nobody would see where one ends."""
+    said = ["The statement shows two charges for one purchase.", "The shop has confirmed it by telephone."]
+    found = [(fact.label, fact.value) for fact in facts_of({"earlier": said})]
+    assert found == [("Earlier 1", said[0]), ("Earlier 2", said[1])]
+
+
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20))  # fmt: skip # noqa: E501
 def test_anything_can_be_shown(value: Any) -> None:
     """Whatever JSON a definition shows, a page does not fail over it."""
