@@ -24,6 +24,7 @@ from projections.measures import BUSINESS_FAILURES, HOUR_US, duration_class
 PLACES = frozenset({"step", "call", "task", "wait", "delay"})
 _OPEN = frozenset({"requested", "backoff", "unknown", "open"})
 _UNDOING = frozenset({"asked", "backoff", "stuck", "taken"})
+_OVER = frozenset({"completed", "compensated", "tombstoned"})
 _FAILED = frozenset({"step.failed", "step.timed_out"})
 _BY_HAND = frozenset({"operator.completed_by_hand", "operator.settled"})
 
@@ -179,6 +180,8 @@ class JourneyFold:
             self.ended_at = record.recorded_at
         elif record.type == "saga.tombstoned":
             self.ended_at = record.recorded_at
+        elif self.state.phase not in _OVER:
+            self.ended_at = 0  # also a completed child's that its parent undoes
 
     def _count(self, at: int, metric: str, n: int = 1) -> None:
         self.levels[at // HOUR_US * HOUR_US, metric] += n

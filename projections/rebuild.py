@@ -137,6 +137,8 @@ async def _finish(
         try:
             rows = await connection.fetch(SLOTS["hold_both"], made.name)
             live, spare = (checkpoint(next(row for row in rows if row["live"] is wanted)) for wanted in (True, False))
+            if not runner.is_at(spare) or spare.version != made.version:
+                raise BusyError(f"projection {made.name} was rebuilt by another process meanwhile")
             if live.position - spare.position > CATCH_UP_RECORDS_MAX:
                 await connection.roll_back()
                 return None

@@ -173,6 +173,10 @@ class Runner:
             await self._stop(error)
             raise
 
+    def is_at(self, found: Checkpoint) -> bool:
+        """It stands where this runner has left it: nobody else has worked on it, or put another slot in its place."""
+        return self._known is None or self._known == found
+
     async def take_in(self, connection: Guarded, known: Checkpoint, records: Sequence[FeedRecord]) -> Checkpoint:
         """Rows and checkpoint of one batch, in a transaction that holds the checkpoint's row."""
         facts = await self._feed.facts(records)

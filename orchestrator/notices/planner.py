@@ -3,6 +3,7 @@
 Rules of this file
 - Rows and position are one transaction: killed before it, the records are read again; after it, never.
 - Any number of processes may plan; whoever moves the position first has planned, the others throw away what they read.
+- What cannot be planned is tried again now and then, and said in the log: it ends no process, for others work in it.
 - Whom nobody can reach is counted and named in the log, once: a task must not wait in silence for want of an address.
 """
 
@@ -22,6 +23,7 @@ from orchestrator.runtime.supervisor import Pulse, Stopping
 from orchestrator.store.contract import Store, StoredRecord, StoreError
 
 RETRY_MS = 500
+STOPPED_RETRY_MS = 5_000
 NAMED_MAX = 1_000
 SYSTEM = "system"
 _NEVER = 2**62  # a position that no record will have
@@ -77,11 +79,14 @@ class Planner:
         while not stopping:
             try:
                 more = await self.plan()
-            except StoreError as error:
-                if not error.retriable:
-                    raise
-                pulse.trouble(f"store: {error}")
-                await stopping.sleep(RETRY_MS)
+            except Exception as error:  # notices never end the process that money runs through
+                if isinstance(error, StoreError) and error.retriable:
+                    pulse.trouble(f"store: {error}")
+                    await stopping.sleep(RETRY_MS)
+                    continue
+                log.exception("notices are not planned", after=self.position)
+                pulse.beat()
+                await stopping.sleep(STOPPED_RETRY_MS)
                 continue
             pulse.beat()
             if not more:

@@ -16,7 +16,7 @@ import orjson
 
 from orchestrator.notices.contract import Channel, Kind
 from orchestrator.notices.plan import Beside, voters_before
-from orchestrator.notices.preferences import Preferences
+from orchestrator.notices.preferences import PreferenceError, Preferences
 from orchestrator.notices.texts import Told
 from orchestrator.store.connections import Pools
 from orchestrator.store.contract import StoredRecord
@@ -165,7 +165,7 @@ class NoticeStore:
         found: dict[tuple[str, str], list[Contact]] = {}
         async with self._pools.connection("read") as connection:
             for row in await connection.fetch(SQL["contacts_of"], *columns):
-                wishes = Preferences(*(row[name] for name in Preferences.__slots__))
+                wishes = _wishes(row)
                 contact = Contact(row["tenant"], row["who"], cast("Channel", row["channel"]), row["address"], wishes)
                 found.setdefault((contact.tenant, contact.who), []).append(contact)
         return found
@@ -208,6 +208,15 @@ class NoticeStore:
         """Deletes rows that were closed longer ago than this; how many."""
         async with self._pools.connection("read") as connection:
             return await connection.execute(SQL["trim"], older_us, TRIM_ROWS_MAX)
+
+
+def _wishes(row: Any) -> Preferences:
+    """As they were chosen; by UTC where this host does not know the zone, which others may."""
+    wished = {name: row[name] for name in Preferences.__slots__}
+    try:
+        return Preferences(**wished)
+    except PreferenceError:
+        return Preferences(**{**wished, "zone": "UTC"})
 
 
 def _columns(rows: Sequence[Row]) -> list[list[Any]]:

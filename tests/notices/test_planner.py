@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import pytest
+
+from orchestrator.notices import planner as planning
 from orchestrator.notices.desk import NoticeDesk
 from orchestrator.notices.guard import Guard
 from orchestrator.notices.planner import Reach
 from orchestrator.notices.preferences import Preferences
+from orchestrator.runtime.supervisor import Pulse, Stopping
 from tests.databases import Database
 from tests.notices.desk import ALL, Office, at_office, until_planned
 
@@ -150,3 +155,41 @@ async def test_wishes_decide_when(office: Office) -> None:
     assert maria["digest"]
     assert now < maria["due"] <= now + 31 * 60_000_000
     assert manager["due"] <= await office.store.now()
+
+
+async def test_a_zone_that_this_host_does_not_know_keeps_nobody_from_hearing(office: Office) -> None:
+    """It was chosen on a host with newer zones: that contact is told by UTC, and everybody else as always."""
+    await office.wish("person:maria", Preferences(), "maria.b@bank.example")
+    await office.change("UPDATE notice_contacts SET zone = 'Mars/Olympus_Mons'")
+    await office.ask("k")
+    await until_planned(office.planner())
+    await office.sender().send()
+    assert "opened maria.b@bank.example" in office.mail.to()
+    assert len(office.mail.sent) == 3
+
+
+async def test_what_the_planner_cannot_read_ends_no_process(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Money runs through the same process: notices wait, with the reason in the log, and go on when they can."""
+    monkeypatch.setattr(planning, "STOPPED_RETRY_MS", 10)
+    planner, stopping, pulse = office.planner(), Stopping(), Pulse("notices-plan", 60_000)
+    rows, failures = planner._rows, 0
+
+    async def failing(records: Any) -> Any:
+        nonlocal failures
+        failures += 1
+        if failures <= 2:
+            raise KeyError("a bug")
+        return await rows(records)
+
+    monkeypatch.setattr(planner, "_rows", failing)
+    await office.ask("k")
+    loop = asyncio.create_task(planner.run(stopping, pulse))
+    try:
+        async with asyncio.timeout(20):
+            while len(await office.rows()) < 3:
+                assert not loop.done(), loop.exception()
+                await asyncio.sleep(0.01)
+    finally:
+        stopping.ask()
+        await asyncio.gather(loop, return_exceptions=True)
+    assert failures >= 3

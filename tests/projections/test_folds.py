@@ -242,6 +242,29 @@ def test_undos_count_by_who_carried_them_out() -> None:
     assert (counts["undo_done"], counts["undo_by_hand"], counts["back_failed"], counts["completed"]) == (1, 1, 1, 0)
 
 
+def test_a_completed_child_that_its_parent_undoes_is_under_way_again() -> None:
+    """Where its undo is stuck, somebody must see it; and it ends anew, when that is over."""
+    stream = [
+        started(),
+        record(2, "step.requested", "a", **COMMAND),
+        record(3, "step.succeeded", "a"),
+        record(4, "saga.completed", outcome="completed", result=None),
+        record(5, "compensation.started", failure={"kind": "parent"}, withdrawn=[], by_parent=True, at=1),
+        record(6, "undo.planned", plan=["a"]),
+        record(7, "undo.requested", "a", round=1, attempt=1, base=0, command={}, due=9),
+        record(8, "undo.failed", "a", attempt=1),
+        record(9, "saga.stuck", "a", place="~a", reason="r", cause="undo"),
+    ]
+    fold, _, _ = told(*stream[:4])
+    assert fold.ended_at == 4_000_000
+    fold, _, _ = told(*stream)
+    assert (fold.ended_at, [(stay.activity, stay.kind) for stay in fold.places()]) == (0, [("a", "stuck")])
+    fold, _, _ = told(
+        *stream, record(10, "operator.skipped", "a", place="~a"), record(11, "saga.compensated", outcome="failed")
+    )
+    assert fold.ended_at == 11_000_000
+
+
 def test_a_task_counts_by_how_it_ended() -> None:
     """Escalated and expired: a breach; withdrawn: nobody's fault, and in no figure."""
     _, _, counts = told(

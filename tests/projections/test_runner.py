@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from orchestrator.store.contract import StoreUnavailableError
 from orchestrator.store.postgres import PostgresStore
+from projections import rebuild as rebuilding
 from projections.audit import AuditProjection
 from projections.contract import Connection, Facts, FeedRecord, Projection, UnreadableRecordError
 from projections.feed import Feed
@@ -216,6 +217,34 @@ async def test_a_rebuild_gives_the_same_rows_and_takes_the_place_of_the_old_ones
     again = await rebuild(database.url, "audit")
     assert (again.same_rows, again.swapped) == (True, True)
     assert len((await Models(store).audit.search("main")).items) == 11
+
+
+async def test_of_two_rebuilds_at_once_the_slower_one_does_not_bring_the_old_rows_back(
+    store: PostgresStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two operators after an upgrade. The one who finds the slot swapped or filled by another says so and stops."""
+
+    class Newer(AuditProjection):
+        version = 2
+
+    await begun(store, start("K-1"), start("K-2"))
+    await drained(runner(store))
+    fill, fills = rebuilding._fill, 0
+
+    async def filled(*arguments: Any) -> None:
+        nonlocal fills
+        fills += 1
+        first = fills == 1
+        await fill(*arguments)
+        if first:
+            assert (await rebuild(database.url, "audit")).swapped
+
+    monkeypatch.setattr(rebuilding, "_fill", filled)
+    monkeypatch.setattr(rebuilding, "projection", lambda _: Newer())
+    with pytest.raises(rebuilding.BusyError):
+        await rebuild(database.url, "audit")
+    (slot,) = await fetch(database, "SELECT * FROM projection_slots WHERE live")
+    assert (slot["slot"], slot["version"], slot["position"]) == ("b", 2, 2)
 
 
 async def test_a_rebuild_that_differs_is_shown_and_not_taken(store: PostgresStore, database: Database) -> None:
