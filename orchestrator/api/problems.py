@@ -14,7 +14,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 OFFICE = "/office"  # below it are people's pages
+WAY_BACK_CHARACTERS_MAX = 1_000  # what the sign-in takes
 ERRORS_MAX = 20  # of one answer's `errors`
 
 
@@ -311,14 +312,26 @@ def _for_people(request: Request, code: str, error: ProblemError) -> Response | 
     if app is None or not request.url.path.startswith(OFFICE) or "text/html" not in request.headers.get("accept", ""):
         return None
     if code == "unauthenticated" and request.method == "GET":
-        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        target = f"{OFFICE}/login?{urlencode({'next': here})}"
+        target = f"{OFFICE}/login?{urlencode({'next': _way_back(request)})}"
         if request.headers.get("hx-request"):  # a part of a page: the whole of it must go there
             return Response(status_code=401, headers={"HX-Redirect": target, "Cache-Control": "no-store"})
         return RedirectResponse(target, 303, headers={"Cache-Control": "no-store"})
     make = getattr(app.state, "problem_page", None)
     made: Response | None = make(request, code, error) if make is not None else None
     return made
+
+
+def _way_back(request: Request) -> str:
+    """The page to come back to after the sign-in, which checks it: for a part of a page, the page that it is of."""
+    path, query = request.url.path, request.url.query
+    if request.headers.get("hx-request"):
+        try:
+            page_of = urlsplit(request.headers.get("hx-current-url", ""))
+        except ValueError:
+            return OFFICE
+        path, query = page_of.path or OFFICE, page_of.query
+    here = f"{path}?{query}" if query else path
+    return next(each for each in (here, path, OFFICE) if len(each) <= WAY_BACK_CHARACTERS_MAX)
 
 
 def install(app: FastAPI) -> None:

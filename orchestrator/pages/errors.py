@@ -37,7 +37,7 @@ def install(app: FastAPI) -> None:
 def _page_or(inner: Any) -> Handler:
     async def handle(request: Request, error: Exception) -> Response:
         plain: Response = await inner(request, error)
-        if plain.status_code < 400 or not _is_for_people(request):
+        if plain.status_code < 400 or "hx-redirect" in plain.headers or not _is_for_people(request):
             return plain
         return as_page(request, error, plain)
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
@@ -234,3 +235,24 @@ async def test_a_hundred_repeats_of_a_decision_are_one(bank: Bank) -> None:
     votes = await bank.engine.records(task["id"].partition(":")[0])
     assert [record.type for record in votes].count("task.voted") == 1
     assert await bank.records() > before
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "back"),
+    [
+        ("/office/inbox/rows?tab=me", {"HX-Current-URL": "http://any/office/inbox?tab=me"}, "/office/inbox?tab=me"),
+        ("/office/inbox/rows?tab=me", {"HX-Current-URL": "http://[bad"}, "/office"),
+        ("/office/inbox/rows?tab=me", {}, "/office"),
+        ("/office/inbox?text=" + "x" * 2_000, None, "/office/inbox"),
+    ],
+    ids=["a part leads to its page", "no address", "no page named", "too long to be kept"],
+)
+async def test_whoever_signs_in_anew_comes_back_to_a_page(
+    bank: Bank, path: str, headers: dict[str, str] | None, back: str
+) -> None:
+    """Not to a part of one, and not to a bad request because the address was long."""
+    part = {} if headers is None else {"HX-Request": "true", **headers}
+    answer = (await bank.ask("GET", path, headers={"Accept": "text/html", **part})).response
+    target = answer.headers["location" if headers is None else "hx-redirect"]
+    assert parse_qs(urlsplit(target).query)["next"] == [back]
+    assert (await bank.ask("GET", target)).status == 200
