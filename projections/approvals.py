@@ -265,7 +265,7 @@ def _standing(found: Activity, activity: str, name: str, outcome: str, record: F
         valid_from=record.recorded_at,
         valid_to=FOREVER,
         opened_at=task.opened_at,
-        due=found.due or task.expires or forever_due,
+        due=min([task.expires or forever_due, *(level["at"] for level in task.levels[:1])]),
         expires=task.expires or forever_due,
         version=record.version,
         level=task.level,

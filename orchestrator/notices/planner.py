@@ -79,11 +79,13 @@ class Planner:
         while not stopping:
             try:
                 more = await self.plan()
-            except Exception as error:  # notices never end the process that money runs through
-                if isinstance(error, StoreError) and error.retriable:
-                    pulse.trouble(f"store: {error}")
-                    await stopping.sleep(RETRY_MS)
-                    continue
+            except StoreError as error:
+                if not error.retriable:
+                    raise
+                pulse.trouble(f"store: {error}")
+                await stopping.sleep(RETRY_MS)
+                continue
+            except Exception:  # what a record or a contact has in it ends no process that money runs through
                 log.exception("notices are not planned", after=self.position)
                 pulse.beat()
                 await stopping.sleep(STOPPED_RETRY_MS)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from orchestrator.notices import store
 from orchestrator.notices.contract import Channel, Notifier, NotSentError
 from orchestrator.notices.plan import OPEN_ONLY
 from orchestrator.notices.store import Claimed, NoticeStore, Settled
@@ -191,8 +192,8 @@ class Sender:
 
     async def _trim(self) -> None:
         if time.monotonic() - self._trimmed_at >= TRIM_MS / 1000:
-            self._trimmed_at = time.monotonic()
-            await self._store.trim(self._limits.keep_ms * 1000)
+            if await self._store.trim(self._limits.keep_ms * 1000) < store.TRIM_ROWS_MAX:
+                self._trimmed_at = time.monotonic()  # else there is more: the next round goes on with it
 
 
 def _deliveries(claimed: Iterable[Claimed]) -> list[list[Claimed]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.notices import store as keeping
 from orchestrator.notices.contract import NotSentError
 from orchestrator.notices.preferences import Preferences
 from orchestrator.notices.sender import Sender, Sending
@@ -177,6 +178,24 @@ class TestSending:
         assert await office.store.trim(3_600_000_000) == 0
         assert await office.store.trim(-1_000_000) == 2
         assert [row["state"] for row in await office.rows()] == ["waiting"]
+
+    async def test_more_rows_than_one_statement_deletes_go_without_a_pause(
+        self, office: Office, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A bank that tells more than a thousand people a minute must not keep most of it for ever."""
+        monkeypatch.setattr(keeping, "TRIM_ROWS_MAX", 1)
+        await office.ask("k")
+        await until_planned(office.planner())
+        sender, stopping = office.sender(Sending(poll_ms=10, keep_ms=-1_000)), Stopping()
+        loop = asyncio.create_task(sender.run(stopping, Pulse("notices-send", 60_000)))
+        try:
+            async with asyncio.timeout(20):
+                while await office.rows():
+                    await asyncio.sleep(0.01)
+        finally:
+            stopping.ask()
+            await loop
+        assert office.mail.to() == ALL
 
 
 class TestDigests:

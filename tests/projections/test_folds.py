@@ -161,6 +161,25 @@ async def test_a_value_given_by_hand_leaves_its_task_open_and_a_failed_amendment
         assert [one.counted for one in (await models.approvals.decided_by("main", "dan")).items] == [True]
 
 
+async def test_a_reminder_is_nothing_that_a_task_is_due_for(database: Database) -> None:
+    """It changes no row, so a row must not say that it is to come: it would stay overdue for ever."""
+    soon, level = 1_850_000_000_000_000, 1_900_000_000_000_000
+    reminded = {"number": 1, "due": level, "was_due": soon, "at": soon}
+    async with PostgresStore(database.url) as store:
+        runner = Runner(store, Feed(store), ApprovalsProjection(), batch_records=10, poll_ms=1)
+        await written(
+            store,
+            append(SAGA, 0, records=[
+                NewRecord("saga.started", "", {"name": "payment", "version": 1, "at": 1}, "system", "c"),
+                NewRecord("task.opened", "approve", {**OPENED, "due": soon, "reminders": [soon]}, "system", "c"),
+                NewRecord("task.reminded", "approve", reminded, "system", "c"),
+            ]),
+        )  # fmt: skip
+        assert await runner.step() == 3
+        (task,) = (await Models(store).approvals.as_of("main")).items
+        assert task.due == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=level)
+
+
 @pytest.mark.parametrize(
     ("now", "shown"),
     [(1_800_000_000_000_001, "in time"), (1_960_000_000_000_000, "at risk"), (2_000_000_000_000_000, "overdue")],
