@@ -33,6 +33,7 @@ ABSENCE_DAYS_MAX = 190
 REASON_CHARACTERS_MAX = 2_000
 # Open to whoever sees the task, which the kernel cannot know; the other verbs are refused by its own rules.
 BY_SIGHT = frozenset({"comment", "attach", "release"})
+TELLING = frozenset({"already_decided", "subject_changed", "expired", "withdrawn"})  # refusals that say how it stands
 
 
 class TaskDesk:
@@ -108,7 +109,10 @@ class TaskDesk:
         )
         request = f"vote/{task.activity}/{message_id}" if message_id else acts.new_id()
         cause = acts.cause_of(actor, f"/api/{actor.id}/{request}", traceparent)
-        outcome = await acts.act(self._runtime, task.saga_id, vote, cause, self._read if message_id else None)
+        try:
+            outcome = await acts.act(self._runtime, task.saga_id, vote, cause, self._read if message_id else None)
+        except RefusedError as error:
+            raise _told(error, task, viewer) from None
         if not any(record.type == "task.voted" for record in outcome.records):
             # What was recorded instead is that the time was over: the vote came first to find it out.
             raise RefusedError("expired", "The task expired before this vote.", {"due": task.due}, task.saga_id)
@@ -262,7 +266,10 @@ class TaskDesk:
         request = f"{verb}/{task.activity}/{message_id}" if message_id else acts.new_id()
         cause = acts.cause_of(actor, f"/api/{actor.id}/{request}", "")
         if not (message_id and await self._done(actor.tenant, task.saga_id, cause.causation_id)):
-            await acts.act(self._runtime, task.saga_id, given, cause, self._read if message_id else None)
+            try:
+                await acts.act(self._runtime, task.saga_id, given, cause, self._read if message_id else None)
+            except RefusedError as error:
+                raise _told(error, task, viewer) from None
         return await self._loaded(task_id, viewer)
 
     async def _barred(self, task: TaskView, actor: Actor) -> tuple[str, ...]:
@@ -291,6 +298,11 @@ class TaskDesk:
             return ()
         found = await self._kept.stands_in(actor.tenant, actor.id, now)
         return tuple(StandIn(one.person, one.roles, one.since, one.until, f"substitution {one.id}") for one in found)
+
+
+def _told(refusal: RefusedError, task: TaskView, viewer: Viewer) -> RefusedError:
+    """A refusal as this person may hear it: who decided what is not told to those who do not see the task."""
+    return refusal if refusal.code not in TELLING or _visible(task, viewer) else _unknown(task.id)
 
 
 def _unknown(task_id: str) -> RefusedError:

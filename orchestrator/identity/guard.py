@@ -56,7 +56,8 @@ def _fresh_since(actor: Actor, given: Any, state: State | None) -> datetime | No
     limits = dict(actor.fresh_above)
     measured = [found.task.amount] if found.task.amount else []  # what the definition says the amount is
     for currency, amount in amounts([found.task.shown, *measured]):
-        limit = limits.get(currency, limits.get("*"))
+        unnamed = min(limits.values()) if not currency else None
+        limit = limits.get(currency, limits.get("*", unnamed))
         if amount.is_infinite() or (limit is not None and amount >= limit):
             return EPOCH + timedelta(microseconds=given.received_at) - timedelta(seconds=FRESH_SECONDS)
     return None

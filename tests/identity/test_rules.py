@@ -183,6 +183,18 @@ def test_who_cannot_say_when_they_signed_in_is_not_fresh() -> None:
     assert refusal.code == "reauth"
 
 
+def test_an_amount_without_a_currency_is_held_against_the_lowest_limit() -> None:
+    """Where no limit is for every other currency, it would else be as small as nothing."""
+    somebody = replace(actor("approver"), fresh_above=(("INR", Decimal(5000)), ("EUR", Decimal(100))))
+    for shown, code in (
+        ({"fee_amount": 99}, ""),
+        ({"fee_amount": 100}, "reauth"),
+        ({"amount": 9, "currency": "GBP"}, ""),
+    ):
+        refusal = guard_of(somebody)(vote(6), "s", "main", state(shown))
+        assert (refusal.code if refusal else "") == code, shown
+
+
 def test_amounts_are_found_wherever_they_stand() -> None:
     """Also in lists; other numbers are not amounts."""
     shown = {"lines": [{"amount": "1.50", "currency": "EUR"}, {"fee_amount": 2}], "rate": "9.5", "accountant": "7"}

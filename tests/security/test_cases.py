@@ -95,6 +95,9 @@ CASES = [
     decide("B1 no approver: operator", "op", "P1", {403}, "not_allowed"),
     decide("B1 no approver: viewer", "vie", "P1", {403}, "not_allowed"),
     decide("B1 no approver: administrator", "adm", "P1", {403}, "not_allowed"),
+    decide("B1 another group, decided long ago", "apB", "P3", {404}, "not_found"),
+    decide("B1 another group, asks for the hash", "apB", "P1", {404}, "not_found", more={"subjectHash": "x"}),
+    Case("B1 another group claims what is decided", "apB", "POST", "/v1/tasks/{P3}/claim", {404}, code="not_found"),
     Case("B1 another group comments", "apB", "POST", "/v1/tasks/{P1}/comments", {404}, {"text": "x"}, code="not_found"),
     Case(
         "B1 another group attaches", "apB", "POST", "/v1/tasks/{P1}/attachments", {404},
