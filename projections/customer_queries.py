@@ -33,7 +33,8 @@ class CustomerQueries:
         """
 
         async def question(asked: Asked) -> Progress | None:
-            rows = await asked.fetch(SQL["by_key"], tenant, business_key.replace("\0", "�"), customer)
+            key = business_key.replace("\0", "�")
+            rows = await asked.fetch(SQL["by_key"], tenant, key, customer, sorted(self._views))
             view = self._views.get(rows[0]["name"]) if rows else None
             if view is None:
                 return None

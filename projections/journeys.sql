@@ -28,7 +28,7 @@ SELECT * FROM journeys_{slot} WHERE tenant = $1 AND saga_id = $2
 
 -- name: by_key
 SELECT * FROM journeys_{slot}
-WHERE tenant = $1 AND business_key = $2 AND ($3::text IS NULL OR customer = $3)
+WHERE tenant = $1 AND business_key = $2 AND ($3::text IS NULL OR customer = $3) AND name = ANY ($4::text[])
 ORDER BY started_at DESC, saga_id DESC
 LIMIT 1
 

@@ -66,10 +66,11 @@ class Models:
         """
         loop = asyncio.get_running_loop()
         over, pause = loop.time() + seconds_max, WAIT_SECONDS_FIRST
-        wanted = int(token) if token.isascii() and token.isdigit() else 0
+        wanted = int(token) if token.isascii() and token.isdigit() else None
         while True:
-            wanted = wanted or await self._position(token, tenant)
-            if wanted and await self._reached(projections) >= wanted:
+            if wanted is None:
+                wanted = await self._position(token, tenant) or None
+            if wanted is not None and await self._reached(projections) >= wanted:
                 return True
             if loop.time() >= over:
                 return False

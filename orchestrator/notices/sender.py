@@ -191,9 +191,10 @@ class Sender:
             await notifier.rest()
 
     async def _trim(self) -> None:
-        if time.monotonic() - self._trimmed_at >= TRIM_MS / 1000:
-            if await self._store.trim(self._limits.keep_ms * 1000) < store.TRIM_ROWS_MAX:
-                self._trimmed_at = time.monotonic()  # else there is more: the next round goes on with it
+        if time.monotonic() - self._trimmed_at < TRIM_MS / 1000:
+            return
+        if await self._store.trim(self._limits.keep_ms * 1000) < store.TRIM_ROWS_MAX:
+            self._trimmed_at = time.monotonic()  # else there is more: the next round goes on with it
 
 
 def _deliveries(claimed: Iterable[Claimed]) -> list[list[Claimed]]:

@@ -190,7 +190,9 @@ class TestSending:
         loop = asyncio.create_task(sender.run(stopping, Pulse("notices-send", 60_000)))
         try:
             async with asyncio.timeout(20):
-                while await office.rows():
+                while True:
+                    if not await office.rows():
+                        break
                     await asyncio.sleep(0.01)
         finally:
             stopping.ask()

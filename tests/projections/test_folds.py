@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from orchestrator.messages import CustomerView
 from orchestrator.store.contract import NewRecord
 from orchestrator.store.postgres import PostgresStore
 from projections.approvals import ApprovalsProjection
 from projections.contract import FeedRecord
 from projections.feed import Feed, usual_customer
 from projections.journey import FoldError, JourneyFold, Span
+from projections.journeys import JourneysProjection
 from projections.measures import class_seconds, duration_class, levels, percentile
 from projections.models import Models
 from projections.reading import sla_of
@@ -331,6 +333,25 @@ def test_a_level_without_figures_is_neither_good_nor_bad() -> None:
 def test_the_customer_of_a_start_is_found_in_the_usual_fields(fields: dict[str, Any], customer: str) -> None:
     """A text or a number, of a length that an index can hold."""
     assert usual_customer("any", fields) == customer
+
+
+async def test_a_saga_that_customers_know_is_found_beside_a_newer_one_of_its_key(database: Database) -> None:
+    """Its own child, for example: under the same key, and nothing of it is exposed."""
+    view = CustomerView("payment", title="Your payment", customer="customer_id")
+    async with PostgresStore(database.url) as store:
+        for name, at in (("payment", 1), ("booking", 2)):
+            data = {"name": name, "version": 1, "business_key": "K-7", "tenant": "main", "saga_id": f"main.{name}.K-7",
+                    "type": "T", "data": {"customer_id": "ana"}, "at": at}  # fmt: skip
+            await written(store, append(start("K-7", name=name), 0,
+                                        records=[NewRecord("saga.started", "", data, "system", "c")]))  # fmt: skip
+        runner = Runner(store, Feed(store), JourneysProjection(), batch_records=10, poll_ms=1)
+        assert await runner.step() == 2
+        progress = Models(store, views={"payment": view}).customers.progress
+        for customer in ("ana", None):
+            found = await progress("main", "K-7", customer)
+            assert found is not None
+            assert found.title == "Your payment"
+        assert await progress("main", "K-7", "ben") is None
 
 
 async def test_an_open_task_whose_time_is_over_is_a_breach_already(database: Database) -> None:

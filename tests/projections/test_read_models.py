@@ -296,6 +296,7 @@ async def test_a_page_after_an_act_waits_for_what_it_wrote(told: Told) -> None:
     assert not await told.models.wait_for(token_of(saga, 1), tenant="elsewhere", seconds_max=0.05)
     with pytest.raises(ValueError, match="write <saga id>@<record>"):
         await told.models.wait_for("yesterday")
+    assert await told.models.wait_for("0", seconds_max=0), "what an empty store says of itself"
 
 
 async def test_every_customer_view_of_the_product_names_what_is_there() -> None:
