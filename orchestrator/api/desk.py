@@ -31,6 +31,7 @@ Who: TypeAlias = "str | Person | Role"  # a text is a person's id, or `role:mana
 DRAFT_BYTES_MAX = 64_000
 ABSENCE_DAYS_MAX = 190
 REASON_CHARACTERS_MAX = 2_000
+NAME_CHARACTERS_MAX = 200
 # Open to whoever sees the task, which the kernel cannot know; the other verbs are refused by its own rules.
 BY_SIGHT = frozenset({"comment", "attach", "release"})
 TELLING = frozenset({"already_decided", "subject_changed", "expired", "withdrawn"})  # refusals that say how it stands
@@ -220,12 +221,11 @@ class TaskDesk:
             raise RefusedError(refused.code, refused.text, refused.facts)
         now = acts.received_at(self._runtime)
         begins, ends = max(now, _instant_of(since) if since is not None else now), _instant_of(until)
+        _check({"to": ({"person": substitute},), "reason": reason})
         if not substitute or substitute == actor.id:
             raise RefusedError("invalid", "Name another person who stands in for you.")
         if ends <= begins or ends - now > timedelta(days=ABSENCE_DAYS_MAX) // timedelta(microseconds=1):
             raise RefusedError("invalid", f"An absence ends after it begins, within {ABSENCE_DAYS_MAX} days from now.")
-        if len(reason) > REASON_CHARACTERS_MAX:
-            raise RefusedError("invalid", f"A reason has at most {REASON_CHARACTERS_MAX} characters.")
         stored = await self._kept.substitute(
             actor.tenant, actor.id, substitute, actor.roles, since=begins, until=ends, reason=reason,
             made_by=acts.actor_text(actor),
@@ -255,6 +255,7 @@ class TaskDesk:
         return may(actor, "task.reassign")
 
     async def _act(self, task_id: str, actor: Actor, verb: TaskVerb, message_id: str, **facts: Any) -> TaskView:
+        _check(facts)
         viewer = await self._viewer(actor)
         task = await self._loaded(task_id, viewer)
         if verb in BY_SIGHT and not _visible(task, viewer):
@@ -298,6 +299,16 @@ class TaskDesk:
             return ()
         found = await self._kept.stands_in(actor.tenant, actor.id, now)
         return tuple(StandIn(one.person, one.roles, one.since, one.until, f"substitution {one.id}") for one in found)
+
+
+def _check(facts: Mapping[str, Any]) -> None:
+    """What stands in records for ever is bounded and can be seen, whoever calls: a body, a form, a saga package."""
+    if len(facts.get("reason", "")) > REASON_CHARACTERS_MAX:
+        raise RefusedError("invalid", f"A reason has at most {REASON_CHARACTERS_MAX} characters.")
+    for name in (name for entry in facts.get("to", ()) for name in entry.values()):
+        if len(name) > NAME_CHARACTERS_MAX or not name.isprintable():
+            text = f"People and roles have ids of at most {NAME_CHARACTERS_MAX} characters that can be seen."
+            raise RefusedError("invalid", text)
 
 
 def _told(refusal: RefusedError, task: TaskView, viewer: Viewer) -> RefusedError:

@@ -158,6 +158,27 @@ async def test_a_substitute_sees_and_decides_what_is_asked_of_the_absent(office:
     assert (await office.get(f"/office/tasks/{other.id}", "sven", "approver")).status_code == 404
 
 
+@pytest.mark.parametrize(
+    "name", ["x" * 201, "s\x1b[31mven", "sven\u202e", "sven\nkim"], ids=["long", "ansi", "turned", "line"]
+)
+async def test_people_are_named_on_pages_as_bodies_name_them(office: OfficeProduct, name: str) -> None:
+    """What stands in records is read in terminals, too, and by whoever is asked to believe it."""
+    task = await task_of(office, await office.begin(requester="rita"))
+    before = len(await office.engine.records(task.saga_id))
+    until = (datetime.now(UTC) + timedelta(days=2)).strftime("%Y-%m-%dT%H:%M")
+    for path, form in (
+        (f"/office/tasks/{task.id}/delegate", {"to": name}),
+        (f"/office/tasks/{task.id}/delegate", {"to": "sven", "reason": "r" * 2_001}),
+        (f"/office/tasks/{task.id}/release", {"reason": "r" * 2_001}),
+        (f"/office/tasks/{task.id}/reassign", {"to": name, "reason": "r"}),
+        (f"/office/tasks/{task.id}/reassign", {"to": f"role:{name}", "reason": "r"}),
+        ("/office/profile/absence", {"substitute": name, "until": until}),
+    ):
+        answer = await office.post(path, form, "zita", f"{MANAGER},operator")
+        assert answer.status_code == 422, (path, form)
+    assert len(await office.engine.records(task.saga_id)) == before
+
+
 @pytest.mark.parametrize("capacity", ["viewer", "operator", "auditor", "service"])
 async def test_who_may_not_decide_lends_nobody_the_right(office: OfficeProduct, capacity: str) -> None:
     """They may be in the group that a task is asked of, and still not decide: then nobody can in their name."""
