@@ -81,7 +81,7 @@ def arrived(turn: Turn, event: Arrived) -> bool:
     limit = found.task.expires if found.task is not None else found.due
     if limit and event.arrived_at >= limit:
         # The event came after the limit: the limit was first, whether or not its timer has fired (rule 31).
-        limit_reached(turn, activity)
+        limit_reached(turn, activity, event.arrived_at)
         return arrived(turn, event)
     facts = {"event": event.data, "type": event.type, "event_id": event.event_id, "arrived_at": event.arrived_at}
     if found.kind == "wait":
@@ -150,12 +150,12 @@ def _own_reason(turn: Turn, scope: str, block: str, facts: dict[str, Any]) -> st
         found.status, found.result, found.result_type = before
 
 
-def limit_reached(turn: Turn, activity: str) -> None:
-    """The time of a wait, a delay, a task or a scope is over."""
+def limit_reached(turn: Turn, activity: str, at: int = 0) -> None:
+    """The time of a wait, a delay, a task or a scope is over. `at`: by an event of then, whose clock may be ahead."""
     found = turn.state.activities[activity]
     node = turn.node(activity)
     if found.kind == "task":
-        if not extended(turn, activity, turn.now):
+        if not extended(turn, activity, at or turn.now):
             expire(turn, activity)
     elif found.kind == "delay":
         turn.emit("timer.fired", activity, gives=turn.gives(activity))

@@ -113,6 +113,17 @@ def test_a_late_event_finds_the_clock_set_anew_as_well() -> None:
     assert [record.type for record in turn.records] == ["task.escalated", "task.amended"]
 
 
+def test_an_event_of_a_clock_ahead_of_ours_finds_the_end_and_ends() -> None:
+    """The broker says that it came after the end; a level before that, which sets the clock anew, is not due here yet."""
+    saga, _ = laddered(escalate=[Escalate(23 * HOUR, Role("lead"), reset_sla=True)])
+    spec = given(saga, WANTED)
+    [row] = spec.world.main.tasks.values()
+    opened_at = row.data["opened_at"]
+    changed = Arrived(TripChanged.wire_name, "t-1", {"trip": "t-1", "note": "x"}, "e-1", opened_at + 24 * HOUR_US)
+    turn = advance(saga.program, spec.state, changed, opened_at + 22 * HOUR_US)
+    assert "task.amended" not in [record.type for record in turn.records]
+
+
 def test_after_three_days_every_missed_level_happens_once_in_order() -> None:
     """The definition's policy `each`, which is the default; and people get the time that the first level gives."""
     saga, _ = laddered(escalate=[LEVELS[0], LEVELS[1], Escalate(40 * HOUR, Role("board"))])

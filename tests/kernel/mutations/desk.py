@@ -148,7 +148,7 @@ BUGS: tuple[Mutation, ...] = (
     _bug(
         "late event forgets the level that was due",
         "waiting",
-        "        if not extended(turn, activity, turn.now):\n            expire(turn, activity)",
+        "        if not extended(turn, activity, at or turn.now):\n            expire(turn, activity)",
         "        expire(turn, activity)",
     ),
     _bug(
