@@ -114,7 +114,7 @@ def test_a_late_event_finds_the_clock_set_anew_as_well() -> None:
 
 
 def test_an_event_of_a_clock_ahead_of_ours_finds_the_end_and_ends() -> None:
-    """The broker says that it came after the end; a level before that, which sets the clock anew, is not due here yet."""
+    """The broker says that it came after the end; a level that sets the clock anew is not due by our clock yet."""
     saga, _ = laddered(escalate=[Escalate(23 * HOUR, Role("lead"), reset_sla=True)])
     spec = given(saga, WANTED)
     [row] = spec.world.main.tasks.values()

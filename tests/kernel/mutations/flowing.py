@@ -279,7 +279,7 @@ BUGS: tuple[Mutation, ...] = (
     mutation(
         "late event is dropped and the wait goes on",
         "waiting",
-        "        limit_reached(turn, activity)\n        return arrived(turn, event)",
+        "        limit_reached(turn, activity, event.arrived_at)\n        return arrived(turn, event)",
         "        return False",
         theme="waits",
     ),
