@@ -59,7 +59,7 @@ class ChatBody(BaseModel):
 
 
 class ApproveBody(BaseModel):
-    """An approver's decision. `approval_id`: which one, where a session has several that wait."""
+    """An approver's decision. `approval_id`: which one, where a session has asked for several."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -231,23 +231,31 @@ async def _withdraw(engine: Engine, chats: Chats, session: Session, actor: Actor
 async def _to_decide(
     engine: Engine, chats: Chats, session: Session, actor: Actor, approval_id: str | None
 ) -> tuple[TransferRequested, TaskView]:
-    """The approval that is meant: the one named, the one that waits, or the newest one that was closed."""
+    """The approval that is meant: the one named, the one that waits, or the newest one that was closed.
+
+    Where another one was taken back, the approver may have looked at that one: then they say which they mean, else a
+    customer could put a transfer in another's place while somebody reads.
+    """
     closed: tuple[TransferRequested, TaskView] | None = None
     waiting: list[tuple[TransferRequested, TaskView]] = []
+    is_swapped = False
     for asked in await chats.transfers(session.session_id):
         task = (await _transfer(engine, asked, actor)).task
         if task is None:
             continue
         if task.id == approval_id:
             return asked, task
+        is_swapped = is_swapped or task.state in ("withdrawn", "expired")
         if task.state == "open":
             waiting.append((asked, task))
         closed = closed or (asked, task)
-    if approval_id is None and len(waiting) == 1:
+    if approval_id is None and len(waiting) == 1 and not is_swapped:
         return waiting[0]
     if approval_id is None and waiting:
         facts = {"approvals": [task.id for _, task in waiting]}
-        raise RefusedError("invalid", "Several transfers of this session wait: name one as approval_id.", facts)
+        raise RefusedError(
+            "invalid", "This session has asked for several approvals: name the one you mean as approval_id.", facts
+        )
     if approval_id is None and closed is not None:
         return closed  # the engine says why it can no longer be decided
     raise RefusedError("not_found", "Nothing in this session waits for approval.")

@@ -282,6 +282,21 @@ async def test_nobody_speaks_or_looks_for_somebody_else(office: Office) -> None:
     assert for_others.status_code == 403
 
 
+async def test_an_approval_never_falls_on_another_transfer_than_the_one_that_was_looked_at(office: Office) -> None:
+    """A customer who takes one back and asks for another in its place would have the approver's yes for both."""
+    seen = await paused(office)
+    session = seen["session_id"]
+    assert (await office.chat("cancel it", session=session)).status_code == 200
+    other = await office.chat("Transfer 9000 to Kiran", session=session)
+    assert other.json()["status"] == "PENDING_APPROVAL", other.text
+    blind = await office.decide(session)
+    assert (blind.status_code, blind.json()["code"]) == (422, "invalid")
+    assert blind.json()["facts"]["approvals"] == [other.json()["approval_id"]]
+    assert (await office.decide(session, approval_id=seen["approval_id"])).status_code == 410
+    assert (await office.status(session)).json()["pending_approval"]["amount"] == other.json()["amount"]
+    assert (await office.decide(session, approved=False, approval_id=other.json()["approval_id"])).status_code == 200
+
+
 async def test_nobody_means_401(office: Office) -> None:
     body = {"message": "Transfer 5 to Kiran", "user_id": "ravi"}
     assert (await office.client.post("/chat", json=body)).status_code == 401
