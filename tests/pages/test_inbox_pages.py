@@ -209,6 +209,9 @@ async def test_one_who_supervises_asks_somebody_else(office: OfficeProduct) -> N
     """With a reason; the new person finds it under For me, and the supervisor may not decide it."""
     task = await task_of(office, await office.begin(requester="rita"))
     form = {"to": "nils", "reason": "maria is away"}
+    for who, there in (("olga", True), ("rita", False)):  # rita asked for it: she does not choose who decides either
+        page = await office.get(f"/office/tasks/{task.id}", who, "operator,approver,manager")
+        assert ("Ask somebody else" in page.text) is there, who
     done = await office.post(f"/office/tasks/{task.id}/reassign", form, "olga", "operator,approver,manager")
     assert done.status_code == 303, done.text[:300]
     assert task.business_key in rows((await office.get("/office/inbox?tab=me", "nils", "approver")).text)
