@@ -70,6 +70,7 @@ class JourneyFold:
     started_at: int = 0
     changed_at: int = 0
     ended_at: int = 0
+    is_counted: bool = False  # as completed; one that is undone by its parent afterwards counts as no second saga
     last_position: int = 0
     levels: Counter[tuple[int, str]] = field(default_factory=Counter)
 
@@ -173,10 +174,11 @@ class JourneyFold:
             self._count(record.recorded_at, "completed")
             self._count(record.recorded_at, "took_ms", took)
             self._count(record.recorded_at, duration_class(took))
-            self.ended_at = record.recorded_at
+            self.ended_at, self.is_counted = record.recorded_at, True
         elif record.type == "saga.compensated":
             kind = str((self.state.failure or {}).get("kind", ""))
-            self._count(record.recorded_at, "back_business" if kind in BUSINESS_FAILURES else "back_failed")
+            if not self.is_counted:
+                self._count(record.recorded_at, "back_business" if kind in BUSINESS_FAILURES else "back_failed")
             self.ended_at = record.recorded_at
         elif record.type == "saga.tombstoned":
             self.ended_at = record.recorded_at

@@ -280,10 +280,11 @@ def test_a_completed_child_that_its_parent_undoes_is_under_way_again() -> None:
     assert fold.ended_at == 4_000_000
     fold, _, _ = told(*stream)
     assert (fold.ended_at, [(stay.activity, stay.kind) for stay in fold.places()]) == (0, [("a", "stuck")])
-    fold, _, _ = told(
+    fold, _, counts = told(
         *stream, record(10, "operator.skipped", "a", place="~a"), record(11, "saga.compensated", outcome="failed")
     )
     assert fold.ended_at == 11_000_000
+    assert (counts["completed"], counts["back_business"]) == (1, 0), "one saga is one of all that ended"
 
 
 def test_a_task_counts_by_how_it_ended() -> None:
