@@ -93,6 +93,11 @@ def the_manager(assigned: ManagerAssigned) -> Person:
     return Person(assigned.manager)
 
 
+def the_customer(request: DisputeRaised) -> Person:
+    """Who works here may be a customer, too, and names the manager of their case: nobody decides their own."""
+    return Person(request.customer_id)
+
+
 def the_branch_manager(assigned: ManagerAssigned) -> Person:
     return Person(assigned.branch_manager)
 
@@ -142,6 +147,7 @@ def told(outcome: Enum, rationale: str, checked: ComplianceChecked | None) -> st
     to=the_manager,
     within=finding_within,
     answer=FindingForm,
+    exclude=[the_customer],
     remind=[timedelta(hours=24)],
     escalate=[Escalate(after=timedelta(hours=48), to=COMPLAINTS_DESK)],
 )
@@ -159,14 +165,20 @@ def manager_decision(
     return case_file(request, classified, assigned, lines)
 
 
-@task(to=the_branch_manager, within=branch_within, answer=RulingForm, remind=[timedelta(hours=24)])
+@task(
+    to=the_branch_manager,
+    within=branch_within,
+    answer=RulingForm,
+    exclude=[the_customer],
+    remind=[timedelta(hours=24)],
+)
 def branch_ruling(request: DisputeRaised, classified: CaseClassified, assigned: ManagerAssigned) -> CaseFile:
     """The relationship manager did not take the case on in time. Decide it, or refer it to the Ombudsman; it refers
     itself when your time is over."""
     return case_file(request, classified, assigned, ("the relationship manager did not acknowledge the case in time",))
 
 
-@task(to=REVIEWERS, within=review_within, answer=ReviewForm, exclude=[those_before])
+@task(to=REVIEWERS, within=review_within, answer=ReviewForm, exclude=[the_customer, those_before])
 def senior_review(
     request: DisputeRaised,
     classified: CaseClassified,

@@ -31,9 +31,10 @@ from orchestrator.testing import (
     replied,
     stands_in,
 )
-from sagas.disputes.definition import DisputeState, dispute, manager_decision, senior_review
+from sagas.disputes.definition import DisputeState, branch_ruling, dispute, manager_decision, senior_review
 from sagas.disputes.steps import (
     check_finding,
+    check_ruling,
 )
 from tests.sagas.complaints import (
     ACKNOWLEDGED,
@@ -50,6 +51,7 @@ from tests.sagas.complaints import (
     refers,
     request,
     review,
+    ruling,
     shown,
     with_manager,
 )
@@ -119,7 +121,8 @@ def test_a_share_counts_for_a_partial_refund_alone() -> None:
 @pytest.mark.parametrize("by", ["raj", "bruno", "CUST00012"])
 def test_only_the_assigned_manager_decides(by: str) -> None:
     """Not a colleague, not the branch manager, not the customer."""
-    with_manager().when(decided(manager_decision, finding(), by=by)).then(denied("not_eligible"))
+    spec = with_manager().when(decided(manager_decision, finding(), by=by))
+    spec.then(denied("excluded" if by == "CUST00012" else "not_eligible"))
 
 
 # --- the compliance check
@@ -164,7 +167,7 @@ def test_nobody_reviews_their_own_case(by: str) -> None:
     spec = in_review()
     spec.when(decided(senior_review, review(), by=by)).then(denied("excluded"))
     [task] = [record.data for record in spec.records if record.activity.endswith("senior_review")]
-    assert task["excluded"] == ["rosa", "bruno"]
+    assert task["excluded"] == ["CUST00012", "rosa", "bruno"]
 
 
 def test_whoever_found_for_the_manager_does_not_review_it_either() -> None:
@@ -173,6 +176,22 @@ def test_whoever_found_for_the_manager_does_not_review_it_either() -> None:
     spec.when(decided(manager_decision, finding(Finding.ESCALATE), by="cora", roles=("complaints-desk",)))
     spec.when(replied(check_finding, PASSED))
     spec.when(decided(senior_review, review(), by="cora")).then(denied("excluded"))
+
+
+@pytest.mark.parametrize("customer", ["rosa", "bruno", "silas"])
+def test_nobody_decides_a_dispute_of_their_own(customer: str) -> None:
+    """Who works here may be a customer, too, who names the manager of their case and would get the money."""
+    begun = given(dispute, request(customer_id=customer), CLASSIFY, ASSIGN)
+    if customer == "rosa":
+        vote = decided(manager_decision, finding(), by="rosa")
+        begun.when(ACKNOWLEDGED).when(vote).then(denied("excluded"))
+        return
+    begun.when(elapsed(hours=24))
+    if customer == "bruno":
+        begun.when(decided(branch_ruling, ruling(), by="bruno")).then(denied("excluded"))
+        return
+    begun.when(decided(branch_ruling, ruling(), by="bruno")).when(replied(check_ruling, FAILED))
+    begun.when(decided(senior_review, review(), by="silas")).then(denied("excluded"))
 
 
 @pytest.mark.parametrize("by", ["cora", "cleo"])
