@@ -95,9 +95,15 @@ def payment_policy(request: ApprovalRequired) -> PaymentPolicy:
     own = request.approve_within_seconds
     return PaymentPolicy(
         hours=settings.approval_hours if own is None else min(settings.approval_hours, own / 3600),
-        size=Size.VERY_LARGE if request.amount >= settings.committee_from else Size.LARGE,
+        size=_size(request, settings.committee_from),
         committee_from=settings.committee_from,
     )
+
+
+def _size(request: ApprovalRequired, committee_from: Decimal) -> Size:
+    """Nothing is converted: an amount of a currency without limits is the committee's, however small it looks."""
+    known = any(limit.up_to is not None and limit.up_to.currency == request.currency for limit in LIMITS)
+    return Size.LARGE if known and request.amount < committee_from else Size.VERY_LARGE
 
 
 def size(policy: PaymentPolicy) -> Size:

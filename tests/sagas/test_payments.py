@@ -169,6 +169,13 @@ def test_from_the_committees_amount_on_the_committee_decides(amount: int, task: 
     first(amount).when(FIRST).then(entered(PaymentState.FIRST_APPROVED), opened(task))
 
 
+def test_an_amount_of_another_currency_is_the_committees() -> None:
+    """900,000 dinars are more than a million euros; nothing is converted, so nothing slips through."""
+    spec = given(payment_approval, request(900_000, currency="BHD"), HELD)
+    by_senior = decided(first_approval, APPROVE, by="sam", roles=("payments-senior",))
+    spec.when(by_senior).then(entered(PaymentState.FIRST_APPROVED), opened(committee_approval))
+
+
 def test_a_very_large_payment_takes_two_members_of_the_committee() -> None:
     """One vote is not enough, the same member twice is one member, and all three are named at the end."""
     spec = second(VERY_LARGE)
