@@ -92,6 +92,11 @@ class Engine:
         """The product's database as the application's role, for a saga package with tables in an `OwnSchema`."""
         return self._runtime.database_url
 
+    @property
+    def home(self) -> str:
+        """The tenant whose house this is: what belongs to nobody, or to all, is for its people alone."""
+        return self._runtime.settings.tenant
+
     # --- starting and telling -----------------------------------------------------------------------------------------
 
     def starting(self) -> AbstractContextManager[None]:

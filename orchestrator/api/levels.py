@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -9,15 +10,16 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from orchestrator.api.audit import Instant, PageSize, Text, answered, caught_up, in_problems
-from orchestrator.api.engine import Acting, EngineOf, may
+from orchestrator.api.engine import Acting, Actor, Engine, EngineOf, may
 from orchestrator.api.problems import ProblemError
 from orchestrator.api.shapes import respond, shape
 from orchestrator.api.views import RefusedError
-from projections.answers import Level
+from projections.answers import Level, ProjectionState
 
 router = APIRouter(prefix="/v1", tags=["service levels"])
 
 HOURS_MAX = 24 * 400
+ELSEWHERE = "the house that runs this installation can see why"
 
 Hours = Annotated[int, Query(ge=1, le=HOURS_MAX)]
 
@@ -117,8 +119,16 @@ async def progress(
 @router.get("/projections", dependencies=[may("saga.read")])
 async def states(engine: EngineOf, actor: Acting) -> Response:
     """How every read model is: how far it has come, whether it is stopped and by which record."""
-    found = await engine.models.states()
+    found = await model_states(engine, actor)
     return respond({"items": [{**shape(state), "lag": state.complete.lag} for state in found]})
+
+
+async def model_states(engine: Engine, actor: Actor) -> list[ProjectionState]:
+    """How read models are. The record that stopped one may be anybody's, so other tenants do not read its reason."""
+    found = await engine.models.states()
+    if actor.tenant == engine.home:
+        return list(found)
+    return [replace(state, reason=ELSEWHERE if state.reason else "") for state in found]
 
 
 def _level(level: Level) -> dict[str, Any]:

@@ -91,10 +91,11 @@ SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::
                      $8::smallint[], $9::text[], $10::text[], $11::text[])
 
 -- name: logged
--- Newest first. A filter that is null does not count. Who came without a name belongs to no tenant ('').
+-- Newest first. A filter that is null does not count. Who came without a name belongs to no tenant ('') and may have
+-- asked for what is anybody's: $7 says whether those are shown.
 SELECT id, at, tenant, actor, authentication, action, object, outcome, status, code, request_id, address
   FROM security_log
- WHERE tenant IN ($1, '') AND id < $2
+ WHERE (tenant = $1 OR $7 AND tenant = '') AND id < $2
    AND ($4::text IS NULL OR outcome = $4) AND ($5::text IS NULL OR actor = $5) AND ($6::text IS NULL OR action = $6)
  ORDER BY id DESC LIMIT $3
 

@@ -156,10 +156,11 @@ class SecurityLog:
         action: str | None = None,
         before: int = 2**62,
         limit: int = 100,
+        nameless: bool = True,
     ) -> list[dict[str, Any]]:
-        """Rows of a tenant (and of those who came without a name), newest first."""
+        """Rows of a tenant, newest first; `nameless`: also of those who came without a name."""
         async with self._pools.connection("read") as connection:
-            rows = await connection.fetch(SQL["logged"], tenant, before, limit, outcome, actor, action)
+            rows = await connection.fetch(SQL["logged"], tenant, before, limit, outcome, actor, action, nameless)
         return [dict(row) for row in rows]
 
     async def _write(self, batch: Sequence[Entry]) -> None:

@@ -72,7 +72,8 @@ def when(kind: str, wishes: Preferences, now: int, task_due: int = 0) -> When | 
         next_one = _next(at, wishes.digest_at)
         if not task_due or next_one < task_due:
             return When(next_one, digest=True)
-    return When(_after_quiet(at, wishes, now))
+    later = _after_quiet(at, wishes, now)
+    return When(now if task_due and later >= task_due else later)  # whoever is told after it was due is told in vain
 
 
 def _after_quiet(at: datetime, wishes: Preferences, now: int) -> int:

@@ -11,8 +11,9 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from orchestrator.api.engine import Acting, EngineOf, may
+from orchestrator.api.levels import model_states
 from orchestrator.config import PREFIX, Settings
-from orchestrator.pages.reading import ModelsOf, OfficeOf
+from orchestrator.pages.reading import OfficeOf
 from orchestrator.pages.site import office_router, page
 
 router = office_router()
@@ -21,7 +22,7 @@ _SECRET_WORDS = ("url", "password", "secret", "key", "token")
 
 
 @router.get("/system", dependencies=[may("audit.verify")])
-async def system(request: Request, engine: EngineOf, office: OfficeOf, models: ModelsOf, actor: Acting) -> Response:
+async def system(request: Request, engine: EngineOf, office: OfficeOf, actor: Acting) -> Response:
     """How everything is."""
     health = office.health()
     backlog = await office.backlog()
@@ -34,7 +35,7 @@ async def system(request: Request, engine: EngineOf, office: OfficeOf, models: M
         reasons=await engine.not_ready(),
         backlog=backlog,
         positions=await office.positions(),
-        models=await models.states(),
+        models=await model_states(engine, actor),
         changed=changed_settings(office.settings),
         facts=sorted(health.facts.items()),
     )

@@ -16,9 +16,11 @@ import pytest
 import pytest_asyncio
 
 from orchestrator.api import acts
+from orchestrator.api.levels import ELSEWHERE
 from orchestrator.api.views import Actor, RefusedError
 from orchestrator.identity.limits import Attempts
 from orchestrator.kernel.inputs import Cancel, Vote
+from projections.answers import Complete, ProjectionState
 from tests.identity.bank import CANARY, LEAKS, Bank
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -256,6 +258,29 @@ async def test_lists_hold_nothing_of_another_tenant(bank: Bank, objects: Objects
     theirs = await bank.ask("GET", "/v1/sagas", "adm2")
     assert objects.s2 in theirs.response.text
     assert objects.s1 not in theirs.response.text
+
+
+async def test_what_belongs_to_nobody_is_told_to_the_first_tenants_people_alone(
+    bank: Bank, objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record of T1 stopped a read model, and a stranger asked for it by name: neither is for T2 to read."""
+    stopped = ProjectionState(
+        "audit", "stopped", "a", 1, 1, Complete(0, 1, None), 0, "", f"saga {objects.s1}: a house of cards", 1, None
+    )
+
+    async def states() -> list[ProjectionState]:
+        return [stopped]
+
+    monkeypatch.setattr(bank.engine.models, "states", states)
+    own, other = [await bank.ask("GET", "/v1/projections", who) for who in ("op", "adm2")]
+    assert objects.s1 in own.response.text
+    assert objects.s1 not in other.response.text
+    assert ELSEWHERE in other.response.text
+    path = f"/v1/sagas/{objects.s1}"
+    await bank.ask("GET", path, "anon")
+    own, other = [await bank.ask("GET", "/v1/security-log?limit=500", who) for who in ("aud", "adm2")]
+    assert path in own.response.text
+    assert (other.status, path in other.response.text) == (200, False)
 
 
 async def test_whoever_has_just_signed_in_decides_on_a_large_amount(bank: Bank, objects: Objects) -> None:
