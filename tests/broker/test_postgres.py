@@ -263,13 +263,14 @@ async def test_a_full_partition_does_not_starve_the_others(site: PostgresSite) -
     assert {m.partition for m in received} == {0, 1, 2}
 
 
+# A member that says so seldom that it lives: its next beat would claim back what a test has taken from it.
+RARELY = replace(QUICK, postgres_heartbeat_ms=60_000, postgres_lease_ms=180_000)
+
+
 async def test_only_the_owner_reports_progress(
     site: PostgresSite, connection: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    rarely = replace(
-        QUICK, postgres_heartbeat_ms=60_000, postgres_lease_ms=180_000
-    )  # its next beat would claim it back
-    async with opened(site, rarely) as broker:
+    async with opened(site, RARELY) as broker:
         topic = await new_topic(broker, partitions=2)
         async with consuming(broker, [topic], group="g") as consumer:
             await assigned(consumer, 2)
@@ -284,7 +285,7 @@ async def test_what_a_living_member_has_cannot_be_claimed(
     site: PostgresSite, connection: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     """Two members may see the same free partition; one of them gets it."""
-    async with opened(site) as broker:
+    async with opened(site, RARELY) as broker:
         topic = await new_topic(broker, partitions=2)
         async with consuming(broker, [topic], group="g") as consumer:
             await assigned(consumer, 2)
