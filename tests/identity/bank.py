@@ -12,6 +12,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -52,8 +53,9 @@ PEOPLE: dict[str, tuple[tuple[str, ...], str]] = {
     "old": (("finance", "manager", "audit"), "main"),
     "nobody": ((), "main"),
 }
+HOUSE = f"/{Path(__file__).parts[1]}/"  # below which this code lies, wherever that is
 # What must never be in an answer.
-LEAKS = ("Traceback", "SELECT ", "INSERT ", "asyncpg", "/tmp/", "/work/", "site-packages", "postgresql://", CANARY)
+LEAKS = ("Traceback", "SELECT ", "INSERT ", "asyncpg", "/tmp/", HOUSE, "site-packages", "postgresql://", CANARY)
 
 
 @dataclass
