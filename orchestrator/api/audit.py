@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response, StreamingResponse
 from pydantic import AwareDatetime
 
@@ -61,10 +61,7 @@ def answered(answer: Answer[Any], *, is_caught_up: bool = True) -> Response:
     return respond({**shape(answer), "caughtUp": is_caught_up})
 
 
-@router.get("/audit", dependencies=[may("audit.read")])
-async def search(
-    engine: EngineOf,
-    actor: Acting,
+def chosen_records(
     saga: Text = None,
     key: Text = None,
     by: Text = None,
@@ -74,14 +71,26 @@ async def search(
     name: Text = None,
     since: Instant = None,
     until: Instant = None,
+) -> AuditFilter:
+    """Which records: `action` is a type, or its first word with a dot (`task.`); `by` is as records name them."""
+    return AuditFilter(saga, key, by, customer, action, outcome, name, since, until)
+
+
+Chosen = Annotated[AuditFilter, Depends(chosen_records)]
+
+
+@router.get("/audit", dependencies=[may("audit.read")])
+async def search(
+    engine: EngineOf,
+    actor: Acting,
+    chosen: Chosen,
     as_of: Instant = None,
     count: bool = False,
     after: Text = None,
     limit: PageSize = 50,
     cursor: Text = None,
 ) -> Response:
-    """Records, newest first. `action`: a type, or its first word with a dot (`task.`); `by`: as records name them."""
-    chosen = AuditFilter(saga, key, by, customer, action, outcome, name, since, until)
+    """Records, newest first."""
     with in_problems():
         is_caught_up = await caught_up(engine, actor, after, "audit")
         answer = await engine.models.audit.search(
@@ -94,20 +103,11 @@ async def search(
 async def export(
     engine: EngineOf,
     actor: Acting,
-    saga: Text = None,
-    key: Text = None,
-    by: Text = None,
-    customer: Text = None,
-    action: Text = None,
-    outcome: Text = None,
-    name: Text = None,
-    since: Instant = None,
-    until: Instant = None,
+    chosen: Chosen,
     as_of: Instant = None,
     format: Literal["csv", "jsonl"] = "csv",
 ) -> Response:
     """The same as a file, streamed; its last line is a manifest with filter, count, checksum and reach."""
-    chosen = AuditFilter(saga, key, by, customer, action, outcome, name, since, until)
     parts = engine.models.audit.export(actor.tenant, chosen, format_=format, as_of=as_of)
     first = await anext(parts)  # what cannot be answered is refused before the file begins
 

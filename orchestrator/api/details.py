@@ -10,7 +10,7 @@ from orchestrator.api.times import instant, optional_instant
 from orchestrator.api.views import ActivityView, SagaDetail, SagaView, StuckPlace, TaskView
 from orchestrator.kernel.api import undo_plan
 from orchestrator.kernel.graph import CallNode, Graph, StepNode, node_path
-from orchestrator.kernel.operators import proposed
+from orchestrator.kernel.operators import proposal_for
 from orchestrator.kernel.state import Activity, State
 from orchestrator.runtime.summary import waiting_for
 
@@ -118,10 +118,7 @@ def _activity(name: str, found: Activity) -> ActivityView:
 
 def _proposal(state: State, place: str) -> dict[str, object] | None:
     """What one person proposed for a place and another must confirm: evidence, or an act with what was typed."""
-    found, stuck = state.activities.get(place[1:]), state.stuck.get(place)
-    handed = found is not None and found.undo is not None and found.undo.status == "handed"
-    about = found.undo.taken_at if handed and found is not None and found.undo is not None else 0
-    first = proposed(state, place, about or (stuck.version if stuck is not None else 0))
+    found, first = state.activities.get(place[1:]), proposal_for(state, place)
     if first is None and found is not None and found.proposal:
         first = {"act": "settle", "value": found.proposal.get("result"), **found.proposal}
     names = ("version", "by", "reason", "act", "outcome", "value")

@@ -71,6 +71,14 @@ def proposed(state: State, place: str, about: int) -> dict[str, Any] | None:
     return first if first is not None and first["about"] == about else None
 
 
+def proposal_for(state: State, place: str) -> dict[str, Any] | None:
+    """What one person proposed for this place as it stands now, handed over or stuck; None where nobody did."""
+    found, stuck = state.activities.get(place[1:]), state.stuck.get(place)
+    if place[0] == "~" and found is not None and found.undo is not None and found.undo.status == "handed":
+        return proposed(state, place, found.undo.taken_at)
+    return proposed(state, place, stuck.version) if stuck is not None else None
+
+
 def _proposed_at(turn: Turn, place: str, about: int) -> int:
     first = proposed(turn.state, place, about)
     return int(first["version"]) if first is not None else -1

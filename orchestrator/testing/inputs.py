@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 from orchestrator.definition.tasks import Task
 from orchestrator.definition.words import text_of
 from orchestrator.kernel.inputs import Arrived, Cancel, Operate, Refusal, StandIn, Vote
-from orchestrator.kernel.operators import proposed
+from orchestrator.kernel.operators import proposal_for
 from orchestrator.kernel.state import Activity
 from orchestrator.messages import Command, Contract, Event, Form, Verdict
 from orchestrator.testing.answers import anything
@@ -175,14 +175,11 @@ class Operated:
 
 def _answers(actor: Actor, place: str) -> int:
     state = actor.now_state
-    found = state.activities.get(place[1:])
-    handed = found is not None and found.undo is not None and found.undo.status == "handed"
-    about = found.undo.taken_at if handed and found is not None and found.undo is not None else 0
-    about = about or state.stuck[place].version
-    if first := proposed(state, place, about):
+    if first := proposal_for(state, place):
         return int(first["version"])
-    if handed:
-        return about
+    found = state.activities.get(place[1:])
+    if found is not None and found.undo is not None and found.undo.status == "handed":
+        return found.undo.taken_at
     if found is not None and found.proposal and place[0] in "?~":
         return int(found.proposal["version"])
     return state.stuck[place].version
