@@ -89,6 +89,7 @@ class TaskDesk:
         actor: Actor,
         *,
         reason: str = "",
+        on_behalf_of: str = "",
         traceparent: str = "",
         message_id: str = "",
     ) -> Voted:
@@ -103,7 +104,7 @@ class TaskDesk:
             subject_hash=subject_hash,
             received_at=viewer.now,
             reason=reason,
-            on_behalf_of=actor.on_behalf_of,
+            on_behalf_of=on_behalf_of or actor.on_behalf_of,
             authentication=actor.authentication,
             stands_in=tuple(viewer.stands_in),
             barred=await self._barred(task, actor),

@@ -263,19 +263,22 @@ class Engine:
         actor: Actor,
         *,
         reason: str = "",
+        on_behalf_of: str = "",
         traceparent: str = "",
         message_id: str = "",
     ) -> Voted:
         """Votes on a task: decided, authorised and committed when this returns.
 
         `answer` is the form as JSON with its `outcome` (for an Approval: "approve" or "reject"). `message_id`: of the
-        request; a vote that an attempt with the same one has cast counts as this one's. Raises RefusedError:
-        not_found, already_decided, expired, withdrawn, not_eligible, excluded, voted_already, subject_changed,
-        subject_missing, over_limit, not_substitute, invalid.
+        request; a vote that an attempt with the same one has cast counts as this one's. `on_behalf_of`: somebody for
+        whom the actor stands in, or the actor for their own right alone; "": whichever right suffices, their own first.
+        Raises RefusedError: not_found, already_decided, expired, withdrawn, not_eligible, excluded, voted_already,
+        subject_changed, subject_missing, over_limit, not_substitute, invalid.
         """
         return await self.desk.vote(
-            task_id, answer, subject_hash, actor, reason=reason, traceparent=traceparent, message_id=message_id
-        )
+            task_id, answer, subject_hash, actor, reason=reason, on_behalf_of=on_behalf_of, traceparent=traceparent,
+            message_id=message_id,
+        )  # fmt: skip
 
     async def cancel(self, saga_id: str, actor: Actor, reason: str, *, message_id: str = "") -> SagaView:
         """Asks a saga to turn back. Raises RefusedError: not_found, cancel_refused, already_turning, ended."""

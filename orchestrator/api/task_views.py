@@ -51,7 +51,7 @@ def view_of(
 ) -> TaskView:
     """A task from its stored data."""
     expires = data.get("expires", 0)
-    may, why = _standing(data, viewer) if viewer is not None and state == "open" else (False, "")
+    whose, why = _standing(data, viewer) if viewer is not None and state == "open" else ((), "")
     claim = data.get("claim") or {}
     return TaskView(
         id=task_id_of(saga_id, activity),
@@ -83,8 +83,9 @@ def view_of(
         round=data.get("round", 1),
         void_votes=data.get("void", 0),
         amended_at=optional_instant(data.get("amended_at", 0)),
-        may_decide=may,
+        may_decide=bool(whose),
         why=why,
+        may_decide_for=whose,
     )
 
 
@@ -150,15 +151,11 @@ def authority_text(data: Mapping[str, Any]) -> str:
     return f"{amount['amount']} {amount['currency']}; " + ", ".join(parts)
 
 
-def _standing(data: Mapping[str, Any], viewer: Viewer) -> tuple[bool, str]:
-    """May this person vote, by which right; or why not."""
-    reasons: list[str] = []
-    for voice, right in _voices(data, viewer):
-        reason = _why_not(data, voice)
-        if not reason:
-            return True, right
-        reasons.append(reason)
-    return False, reasons[0]
+def _standing(data: Mapping[str, Any], viewer: Viewer) -> tuple[tuple[str, ...], str]:
+    """By whose right this person may vote, and the first such right in words; or nobody's, and why not."""
+    tried = [(voice, right, _why_not(data, voice)) for voice, right in _voices(data, viewer)]
+    whose = dict.fromkeys(voice.right_of for voice, _, reason in tried if not reason)
+    return tuple(whose), next((right for _, right, reason in tried if not reason), tried[0][2])
 
 
 def _voices(data: Mapping[str, Any], viewer: Viewer) -> Iterable[tuple[Voice, str]]:

@@ -28,7 +28,8 @@ PAGE_ITEMS_MAX = 500
 class DecideBody(BaseModel):
     """One person's decision. `form`: the task's form without its outcome. `subjectHash`: of what was shown to them.
 
-    Who decides, when and with which roles is never taken from here.
+    `onBehalfOf`: by whose right, one of the task's `mayDecideFor`; left out, one's own where it suffices. Who decides,
+    when and with which roles is never taken from here.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -37,6 +38,7 @@ class DecideBody(BaseModel):
     form: dict[str, Any] = Field(default_factory=dict)
     reason: Annotated[str, Field(max_length=2_000)] = ""
     subject_hash: Annotated[str, Field(alias="subjectHash", max_length=200)] = ""
+    on_behalf_of: Annotated[str, Field(alias="onBehalfOf", max_length=200)] = ""
 
 
 class StrictBody(BaseModel):
@@ -124,7 +126,13 @@ async def decide(task_id: str, body: DecideBody, request: Request, engine: Engin
     async def work() -> Response:
         answer = {**body.form, "outcome": body.outcome}
         voted = await engine.vote(
-            task_id, answer, body.subject_hash, actor, reason=body.reason, message_id=key_of(request) or ""
+            task_id,
+            answer,
+            body.subject_hash,
+            actor,
+            reason=body.reason,
+            on_behalf_of=body.on_behalf_of,
+            message_id=key_of(request) or "",
         )
         return respond(voted)
 

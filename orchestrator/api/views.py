@@ -153,6 +153,7 @@ class TaskView:
     escalations: {level, at, to, done, reset_sla}. reminders: {at, done}. sla: in time, at risk, overdue, or "" where it
     is closed. position: "first of two" of a chain. authority: the amount and the limits that it is held against, in
     words. may_decide and why: whether this actor could vote, by which right, or why not; "" where nobody asked.
+    may_decide_for: everybody by whose right they could, themselves among them.
     """
 
     id: str
@@ -191,6 +192,7 @@ class TaskView:
     amended_at: datetime | None = None
     may_decide: bool = False
     why: str = ""
+    may_decide_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +28,9 @@ Outcome = Annotated[str, typer.Option("--outcome", help="The outcome, where the 
 As = Annotated[str, typer.Option("--as", help="Who decides; default ORCHESTRATOR_ACTOR, else your login.")]
 Roles = Annotated[
     str | None, typer.Option("--roles", help="Their roles, comma-separated; default ORCHESTRATOR_ACTOR_ROLES.")
+]
+For = Annotated[
+    str, typer.Option("--for", help="By whose right, where you stand in for somebody; `task show` lists them.")
 ]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it becomes part of the record.")]
 
@@ -92,13 +96,15 @@ def approve(
     outcome: Outcome = "approve",
     as_: As = "",
     roles: Roles = None,
+    for_: For = "",
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Approves a task that you have seen."""
     require_reason(reason)
-    _decide(task_id, outcome, confirm, reason, form, Api(actor=as_, roles=roles), yes, dry_run, Output(as_json))
+    decision = Decision(outcome, confirm, reason, form, for_)
+    _decide(task_id, decision, Api(actor=as_, roles=roles), yes, dry_run, Output(as_json))
 
 
 @app.command()
@@ -110,38 +116,52 @@ def reject(
     outcome: Outcome = "reject",
     as_: As = "",
     roles: Roles = None,
+    for_: For = "",
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Rejects a task that you have seen."""
     require_reason(reason)
-    _decide(task_id, outcome, confirm, reason, form, Api(actor=as_, roles=roles), yes, dry_run, Output(as_json))
+    decision = Decision(outcome, confirm, reason, form, for_)
+    _decide(task_id, decision, Api(actor=as_, roles=roles), yes, dry_run, Output(as_json))
 
 
-def _decide(
-    task_id: str, outcome: str, confirm: str, reason: str, form: str, api: Api, yes: bool, dry_run: bool, out: Output
-) -> None:
-    if len(confirm) < HASH_CHARACTERS_MIN:
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What somebody typed. `confirm`: the beginning of the hash of what they saw. `for_`: by whose right."""
+
+    outcome: str
+    confirm: str
+    reason: str
+    form: str
+    for_: str
+
+
+def _decide(task_id: str, decision: Decision, api: Api, yes: bool, dry_run: bool, out: Output) -> None:
+    if len(decision.confirm) < HASH_CHARACTERS_MIN:
         raise CliError(
             ExitCode.USAGE,
             f"--confirm needs the hash of what you saw, at least {HASH_CHARACTERS_MIN} characters",
             f"orchestrator task show {task_id}",
         )
     task = api.get(f"/v1/tasks/{segment(task_id)}")
-    if not task["subjectHash"].startswith(confirm):
+    if not task["subjectHash"].startswith(decision.confirm):
         raise CliError(
             ExitCode.CONFLICT,
             "what is to be decided is not what you saw",
             f"look again: orchestrator task show {task_id}",
             {"code": "subject_changed"},
         )
-    what = f"{outcome} {task['activity']} of {task['sagaName']} {task['businessKey']} as {api.actor}"
+    outcome, behalf = decision.outcome, f" for {decision.for_}" if decision.for_ else ""
+    what = f"{outcome} {task['activity']} of {task['sagaName']} {task['businessKey']} as {api.actor}{behalf}"
     if not agreed(out, what, yes=yes, dry_run=dry_run):
         return
-    body: dict[str, Any] = {"outcome": outcome, "reason": reason, "subjectHash": task["subjectHash"]}
-    if form:
-        body["form"] = read_json(form)
+    body: dict[str, Any] = {"outcome": outcome, "reason": decision.reason, "subjectHash": task["subjectHash"]}
+    if decision.form:
+        body["form"] = read_json(decision.form)
+    if decision.for_:
+        body["onBehalfOf"] = decision.for_
     answer = api.post(f"/v1/tasks/{segment(task_id)}/decide", body)
     out.object(answer)
     out.line(f"{outcome}: {'decided' if answer['decided'] else 'vote recorded, more are needed'}")
@@ -165,6 +185,8 @@ def facts(task: Mapping[str, Any]) -> Iterator[str]:
         yield f"link: {one['title']} {one['url']}"
     if task["state"] == "open" and task["why"]:
         yield f"you {'may' if task['mayDecide'] else 'may not'} decide: {task['why']}"
+    if len(task["mayDecideFor"]) > 1:
+        yield f"by whose right (--for): {', '.join(task['mayDecideFor'])}"
 
 
 def people(to: list[Mapping[str, str]]) -> str:

@@ -78,7 +78,8 @@ class Arrived:
 
 @value
 class StandIn:
-    """Somebody who stands in for `person` until `until`, with the rights that the person had when this was arranged.
+    """Somebody who stands in for `person` until `until`, with the rights that the person had when this was arranged,
+    as far as they still have them.
 
     `source` names the arrangement: it becomes evidence on the vote.
     """
@@ -91,11 +92,19 @@ class StandIn:
 
 
 @value
+class Held:
+    """The roles that a person holds now, as far as is known: of a right that they lent before, no more than these."""
+
+    person: str
+    roles: tuple[str, ...]
+
+
+@value
 class Vote:
     """One person's decision on a task. `roles` are those of the person now; `received_at` is when the request came.
 
     `stands_in`: for whom this person stands in by an absence that was arranged outside of the task. `on_behalf_of`
-    names one of those, or one who delegated the task; "" leaves it to the rules.
+    names one of those, one who delegated the task, or the voter: their own right alone. "" leaves it to the rules.
     """
 
     activity: str
@@ -108,7 +117,8 @@ class Vote:
     on_behalf_of: str = ""
     authentication: str = ""
     stands_in: tuple[StandIn, ...] = ()
-    barred: tuple[str, ...] = ()  # lenders of a right on this task who may not come in any more
+    barred: tuple[str, ...] = ()  # lenders of a right on this task who may not decide any more
+    holds: tuple[Held, ...] = ()  # what the other lenders hold now; who is not named is not known
 
 
 TaskVerb = Literal["claim", "release", "delegate", "reassign", "comment", "attach"]
@@ -136,7 +146,8 @@ class TaskAct:
     steers: bool = False
     authentication: str = ""
     stands_in: tuple[StandIn, ...] = ()
-    barred: tuple[str, ...] = ()  # lenders of a right on this task who may not come in any more
+    barred: tuple[str, ...] = ()  # lenders of a right on this task who may not decide any more
+    holds: tuple[Held, ...] = ()  # what the other lenders hold now; who is not named is not known
 
 
 @value

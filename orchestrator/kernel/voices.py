@@ -1,8 +1,8 @@
 """Voices: by whose right a person acts on a task. Their own, or that of somebody for whom they stand in.
 
 Rules of this file
-- A substitute gains no right: they may do what the other may, no more, and only while the arrangement lasts. Whoever is
-  excluded stays excluded, as oneself, as a substitute and as the one who is stood in for.
+- A substitute gains no right: they may do what the other could when it was lent and can still, and only while the
+  arrangement lasts. Whoever is excluded stays excluded, as oneself, as a substitute and as the one who is stood in for.
 - One human being has one voice on a task, and so has the one for whom it was given.
 - Limits are those of the person whose right is used, in the currency of what is shown. Nothing is converted.
 """
@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from orchestrator.kernel.graph import TaskNode, node_path
-from orchestrator.kernel.inputs import Refusal, TaskAct, Vote
+from orchestrator.kernel.inputs import Held, Refusal, TaskAct, Vote
 from orchestrator.kernel.state import TaskState
 from orchestrator.kernel.turn import Turn
 
@@ -52,18 +52,24 @@ def speaks(turn: Turn, given: Vote, task: TaskState, node: TaskNode) -> Voice | 
 def voices(given: Vote | TaskAct, task: TaskState, on_behalf_of: str = "") -> Iterator[Voice]:
     """Every voice that this person could act with, their own first. `on_behalf_of`: only that of this person.
 
-    Whoever is barred from the product lends nothing, whatever was arranged before.
+    Whoever may not decide any more lends nothing, whatever was arranged before; a role that was lent and lost is gone.
     """
-    if not on_behalf_of:
+    if on_behalf_of in ("", given.by):
         yield Voice(given.by, "", given.roles)
     for known in task.delegations:
         if known["by"] in given.barred:
             continue
         if known["to"] == given.by and given.received_at < known["until"] and on_behalf_of in ("", known["by"]):
-            yield Voice(given.by, known["by"], tuple(known["roles"]), "delegated")
+            yield Voice(given.by, known["by"], still_held(known, given.holds), "delegated")
     for absent in given.stands_in:
         if absent.since <= given.received_at < absent.until and on_behalf_of in ("", absent.person):
             yield Voice(given.by, absent.person, absent.roles, absent.source)
+
+
+def still_held(lent: Mapping[str, Any], holds: Sequence[Held]) -> tuple[str, ...]:
+    """The roles of a delegation that whoever lent them holds still; all of them where that is not known."""
+    now = next((held.roles for held in holds if held.person == lent["by"]), None)
+    return tuple(role for role in lent["roles"] if now is None or role in now)
 
 
 def barred(turn: Turn, voice: Voice, task: TaskState, node: TaskNode) -> Refusal | None:

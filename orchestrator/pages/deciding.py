@@ -11,6 +11,7 @@ Rules of this file
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,6 +32,7 @@ from orchestrator.pages.subject import amount_of, facts_of, party_of, title
 from orchestrator.pages.task_pages import Typed, status_of, task_page
 
 REASON_MAX = 2_000
+BEHALF_MAX = 200
 
 router = office_router()
 
@@ -55,11 +57,13 @@ async def _vote(
     request: Request, engine: Engine, actor: Actor, task: TaskView, typed: Typed, answer: Mapping[str, Any], key: str
 ) -> Response:
     try:
-        voted = await engine.vote(task.id, answer, typed.seen, actor, reason=typed.reason, message_id=key[:100])
+        voted = await engine.vote(
+            task.id, answer, typed.seen, actor, reason=typed.reason, on_behalf_of=typed.behalf, message_id=key[:100]
+        )
     except RefusedError as error:
         if error.code == "reauth":
             await _keep(engine, actor, task, typed)  # they come back to it signed in anew
-        refused = Typed(typed.outcome, typed.reason, typed.values, typed.seen, _wrong_of(error), error)
+        refused = replace(typed, wrong=_wrong_of(error), refusal=error)
         task = await engine.desk.view(task.id, actor)
         return await task_page(request, engine, actor, task, refused, status=status_of(error))
     done = "decided" if voted.decided else "voted"
@@ -96,7 +100,7 @@ def _typed(task: TaskView, form: SentForm) -> tuple[Typed, dict[str, Any]]:
     if not reason.strip() and (reason_is_required(task.form_schema) or needs_reason(task, outcome)):
         wrong.append(Wrong("reason", "Reason: say why; whoever asked reads it."))
     answer = {**data, "outcome": outcome, **({"reason": reason} if has_reason(task.form_schema) else {})}
-    return Typed(outcome, reason, values, form.one("seen"), wrong), answer
+    return Typed(outcome, reason, values, form.one("seen"), wrong, behalf=form.one("on_behalf_of")[:BEHALF_MAX]), answer
 
 
 def needs_reason(task: TaskView, outcome: str) -> bool:

@@ -54,6 +54,7 @@ class Typed:
     wrong: Sequence[Wrong] = ()
     refusal: RefusedError | None = None
     saved: str = ""
+    behalf: str = ""  # by whose right, "" where it was not said
 
 
 @router.get("/tasks/{task_id}", dependencies=[may("task.read")])

@@ -25,9 +25,9 @@ async def act(
     return await product.post(f"/v1/tasks/{task['id']}/{verb}", body, actor=actor, roles=roles, key=key)
 
 
-async def vote(product: Product, task: dict[str, Any], *, actor: str, roles: str = MANAGER) -> Any:
+async def vote(product: Product, task: dict[str, Any], *, actor: str, roles: str = MANAGER, behalf: str = "") -> Any:
     """An approval."""
-    body = {"outcome": "approve", "subjectHash": task["subjectHash"]}
+    body = {"outcome": "approve", "subjectHash": task["subjectHash"], **({"onBehalfOf": behalf} if behalf else {})}
     return await act(product, task, "decide", body, actor=actor, roles=roles)
 
 
@@ -70,6 +70,25 @@ async def test_a_substitute_sees_the_task_decides_it_and_is_named(product: Produ
     decided = (await seen(product, task, "ada", "viewer")).json()
     assert decided["decision"]["by"]["id"] == "eve"
     assert decided["decision"]["on_behalf_of"]["id"] == "maria"
+
+
+async def test_who_has_two_rights_says_which_one_they_use(product: Product) -> None:
+    """For whom is asked for and checked, never believed: a name that lent nothing is refused, and the vote keeps it."""
+    task = await product.task_of(await product.start())
+    assert (await act(product, task, "delegate", {"to": "eve"})).status_code == 200
+    view = (await seen(product, task, "eve")).json()
+    assert (view["why"], view["mayDecideFor"]) == ("you are manager", ["eve", "maria"])
+    assert (await seen(product, task, "eve", "approver")).json()["mayDecideFor"] == ["maria"]
+    before = await product.versions(task["sagaId"])
+    for behalf, roles, code in (("bert", MANAGER, "not_substitute"), ("eve", "approver", "not_eligible")):
+        refused = await vote(product, task, actor="eve", roles=roles, behalf=behalf)
+        assert (refused.status_code, refused.json()["code"]) == (403, code)
+    refused = await vote(product, task, actor="bert", behalf="maria")
+    assert (refused.status_code, refused.json()["code"]) == (403, "not_substitute"), "lent to eve, not to bert"
+    assert await product.versions(task["sagaId"]) == before
+    assert (await vote(product, task, actor="eve", behalf="maria")).json()["decided"] is True
+    (cast,) = (await seen(product, task, "ada", "viewer")).json()["votes"]
+    assert (cast["by"], cast["on_behalf_of"], cast["stands_in"]) == ("eve", "maria", "delegated")
 
 
 async def test_who_is_excluded_neither_delegates_nor_is_delegated_to(product: Product) -> None:

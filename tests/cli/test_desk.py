@@ -33,6 +33,18 @@ async def test_people_work_on_a_task_at_the_keyboard(product: Product, cli: Cli)
     assert (said.code, said.out.strip()) == (0, "asked of ann, role:lead")
 
 
+async def test_a_substitute_says_at_the_keyboard_by_whose_right(product: Product, cli: Cli) -> None:
+    """`task show` lists the rights; one that nobody lent ends with its exit code."""
+    task = await product.task_of(await product.start())
+    assert (await cli("task", "delegate", task["id"], "--to", "op", *MARIA)).code == 0
+    roles = {"ORCHESTRATOR_ACTOR_ROLES": "manager,approver,viewer"}
+    assert "by whose right (--for): op, maria" in (await cli("task", "show", task["id"], **roles)).out
+    decide = ("task", "approve", task["id"], "--confirm", task["subjectHash"], "--reason", "fine", "--yes")
+    assert (await cli(*decide, "--for", "bert", **roles)).code == 4
+    assert (await cli(*decide, "--for", "maria", **roles)).code == 0
+    assert "by op for maria" in (await cli("task", "show", task["id"])).out
+
+
 async def test_a_draft_is_kept_shown_and_dropped(product: Product, cli: Cli) -> None:
     """By the person who wrote it."""
     task = await product.task_of(await product.start())

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from orchestrator import Limit, Money, Person, Role, Saga, task
 from orchestrator.kernel.api import advance
-from orchestrator.kernel.inputs import Vote
+from orchestrator.kernel.inputs import Held, Vote
 from orchestrator.testing import (
     APPROVE,
     REJECT,
@@ -81,6 +81,32 @@ def test_nobody_stands_in_for_somebody_who_has_not_said_so() -> None:
     given(BOTH, WANTED).when(decided(agree, APPROVE, by="eve", roles=(), on_behalf_of="max")).then(
         denied("not_substitute")
     )
+
+
+def test_who_says_for_themselves_uses_no_other_right() -> None:
+    """A voter may name themselves: then nobody's right is used up by mistake."""
+    spec = given(BOTH, WANTED, delegated(agree, by="max", to="eve"))
+    spec.when(decided(agree, APPROVE, by="eve", roles=(), on_behalf_of="eve")).then(denied("not_eligible"))
+    spec.when(decided(agree, APPROVE, by="eve", on_behalf_of="eve")).then_nothing()
+    assert votes(spec)[0]["on_behalf_of"] == ""
+
+
+def test_a_substitute_has_no_more_than_the_other_holds_still() -> None:
+    """Of what was lent: what is lost is gone, what came later was not lent, and what nobody knows stays as it was."""
+    spec = given(BOTH, WANTED, delegated(agree, by="max", to="eve"))
+    task = spec.state.activities["agree"].task
+    assert task is not None
+    facts = "agree", "eve", (), {"outcome": "approve"}, task.hash, spec.world.clock
+
+    def cast(*holds: Held) -> Any:
+        return advance(BOTH.program, spec.state, Vote(*facts, holds=holds), spec.world.clock + 1)
+
+    for roles in ((), ("kitchen",)):
+        lost = cast(Held("mia", ("desk",)), Held("max", roles))
+        assert (lost.refusal.code, lost.records) == ("not_eligible", [])
+    held = cast(Held("max", ("desk", "board")))
+    assert held.records[0].data["vote"]["behalf_roles"] == ["desk"]
+    assert cast(Held("mia", ())).refusal is None
 
 
 def test_a_delegation_ends_when_it_says() -> None:

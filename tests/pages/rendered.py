@@ -72,6 +72,7 @@ def task(**changes: Any) -> TaskView:
         sla="in time",
         may_decide=True,
         why="you are manager",
+        may_decide_for=("maria",),
     )
     return replace(usual, **changes)
 

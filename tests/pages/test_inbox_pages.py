@@ -158,6 +158,27 @@ async def test_a_substitute_sees_and_decides_what_is_asked_of_the_absent(office:
     assert (await office.get(f"/office/tasks/{other.id}", "sven", "approver")).status_code == 404
 
 
+async def test_who_has_two_rights_chooses_one_on_the_page(office: OfficeProduct) -> None:
+    """Both are offered; the page between repeats for whom; the vote keeps it."""
+    task = await task_of(office, await office.begin(requester="rita"))
+    path = f"/office/tasks/{task.id}"
+    assert (await office.post(path + "/delegate", {"to": "kim"}, "maria", MANAGER)).status_code == 303
+    page = (await office.get(path, "kim", MANAGER)).text
+    assert 'value="kim">your own' in page
+    assert 'value="maria">on behalf of maria' in page
+    form = {"outcome": "approve", "reason": "", "seen": task.subject_hash, "key": uuid.uuid4().hex}
+    refused = await office.post(path + "/decide", {**form, "on_behalf_of": "bert", "confirmed": "yes"}, "kim", MANAGER)
+    assert (refused.status_code, "does not stand in for bert" in refused.text) == (403, True)
+    asked = await office.post(path + "/decide", {**form, "on_behalf_of": "maria"}, "kim", MANAGER)
+    assert asked.status_code == 200
+    assert "<dt>On behalf of</dt>" in asked.text
+    sent = {**form, "on_behalf_of": "maria", "confirmed": "yes"}
+    assert (await office.post(path + "/decide", sent, "kim", MANAGER)).status_code == 303
+    found = await office.engine.task(task.id)
+    assert found is not None
+    assert [(cast["by"], cast["on_behalf_of"]) for cast in found.votes] == [("kim", "maria")]
+
+
 @pytest.mark.parametrize(
     "name", ["x" * 201, "s\x1b[31mven", "sven\u202e", "sven\nkim"], ids=["long", "ansi", "turned", "line"]
 )

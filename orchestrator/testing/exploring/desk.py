@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.kernel.graph import TaskNode, node_path
-from orchestrator.kernel.inputs import StandIn, TaskAct, TaskVerb, Vote
+from orchestrator.kernel.inputs import Held, StandIn, TaskAct, TaskVerb, Vote
 from orchestrator.testing.exploring.people import EVERYBODY
 from orchestrator.testing.exploring.world import Delivery, World
 
@@ -62,7 +62,7 @@ def vote(world: World, saga: str, activity: str) -> None:
     if delegations and random.random() < 0.6:
         chosen = random.choice(delegations)
         by = chosen["to"] if random.random() < 0.8 else by
-        behalf = random.choice(["", chosen["by"], chosen["by"], random.choice(EVERYBODY)])
+        behalf = random.choice(["", chosen["by"], chosen["by"], by, random.choice(EVERYBODY)])
         roles = random.choice([(), roles])
     stands_in = _stands_in(world, row)
     if stands_in and random.random() < 0.3:
@@ -72,9 +72,10 @@ def vote(world: World, saga: str, activity: str) -> None:
     outcome = random.choice([*node.outcomes, node.outcomes[0]])
     form = world.form_data(node.form) if world.form_data is not None else {}
     barred = tuple(one["by"] for one in delegations if random.random() < 0.1)
+    holds = tuple(Held(one["by"], _roles(world, row)) for one in delegations if random.random() < 0.3)
     cast = Vote(
         activity, by, roles, dict(form, outcome=outcome), row["hash"], _received(world, row), on_behalf_of=behalf,
-        stands_in=stands_in, barred=barred,
+        stands_in=stands_in, barred=barred, holds=holds,
     )  # fmt: skip
     world.past.append(Delivery(saga, given=cast))
     world.give(saga, cast)

@@ -58,12 +58,13 @@ def why_not(seen: Seen, vote: Vote, fact: Fact) -> str:
 def _rights(given: Vote | TaskAct, fact: Fact) -> Iterator[Right]:
     """Every right that this person could act with."""
     named = given.on_behalf_of if isinstance(given, Vote) else ""
-    if not named:
+    if named in ("", given.by):
         yield "", given.roles
     for person, known in fact.delegations.items():
         lends = known["to"] == given.by and given.received_at < known["until"] and person not in given.barred
         if lends and named in ("", person):
-            yield person, tuple(known["roles"])
+            now = {held.person: held.roles for held in given.holds}.get(person, known["roles"])
+            yield person, tuple(role for role in known["roles"] if role in now)
     for absent in given.stands_in:
         if absent.since <= given.received_at < absent.until and named in ("", absent.person):
             yield absent.person, absent.roles

@@ -14,8 +14,26 @@ BUGS: tuple[Mutation, ...] = (
     _bug(
         "substitute brings their own roles",
         "voices",
-        'yield Voice(given.by, known["by"], tuple(known["roles"]), "delegated")',
-        'yield Voice(given.by, known["by"], tuple(known["roles"]) + given.roles, "delegated")',
+        'yield Voice(given.by, known["by"], still_held(known, given.holds), "delegated")',
+        'yield Voice(given.by, known["by"], still_held(known, given.holds) + given.roles, "delegated")',
+    ),
+    _bug(
+        "substitute keeps what the other has lost",
+        "voices",
+        "if now is None or role in now)",
+        ")",
+    ),
+    _bug(
+        "substitute gets what the other was given later",
+        "voices",
+        "return tuple(role for role in lent",
+        "return now if now is not None else tuple(role for role in lent",
+    ),
+    _bug(
+        "who votes for themselves alone votes for others too",
+        "voices",
+        'and on_behalf_of in ("", known["by"]):',
+        'and on_behalf_of in ("", given.by, known["by"]):',
     ),
     _bug("delegation never ends", "voices", 'and given.received_at < known["until"] and', "and"),
     _bug(
@@ -29,7 +47,7 @@ BUGS: tuple[Mutation, ...] = (
     _bug(
         "one may say for whom one votes",
         "voices",
-        '    if not on_behalf_of:\n        yield Voice(given.by, "", given.roles)',
+        '    if on_behalf_of in ("", given.by):\n        yield Voice(given.by, "", given.roles)',
         "    yield Voice(given.by, on_behalf_of, given.roles)",
     ),
     _bug(
