@@ -1,0 +1,66 @@
+-- The tree over all records and its checkpoints: reading nodes, adding tiles, signing.
+
+-- name: leaves
+-- Leaf hashes of the records at positions $1 + 1 to $1 + $2, packed in their order; bodies do not travel. See
+-- records_after in the store for the shape.
+SELECT coalesce(string_agg(l.leaf, ''::bytea ORDER BY l.position), ''::bytea) AS leaves,
+       count(*) AS found, coalesce(max(l.position), $1::bigint) AS last
+FROM (
+    SELECT r.leaf, s.first_position + (r.seq - s.first_seq) AS position
+    FROM feed_sealed s
+    CROSS JOIN LATERAL (
+        SELECT seq, sha256('\x00'::bytea || body) AS leaf FROM records
+        WHERE seq BETWEEN s.first_seq + greatest($1::bigint + 1 - s.first_position, 0)
+                  AND least(s.last_seq, s.first_seq + $1::bigint + $2::bigint - s.first_position)
+        ORDER BY seq
+        LIMIT $2
+    ) r
+    WHERE s.first_position >= coalesce((SELECT max(first_position) FROM feed_sealed WHERE first_position <= $1::bigint + 1), 0)
+      AND s.first_position <= $1::bigint + $2::bigint
+    ORDER BY s.first_position, r.seq
+    LIMIT $2
+) l
+
+-- name: sealed_end
+-- The last global position that was given.
+SELECT coalesce((SELECT first_position + last_seq - first_seq FROM feed_sealed ORDER BY first_position DESC LIMIT 1), 0)
+       AS last
+
+-- name: tile_slices
+-- Of each tile some of its hashes; a tile that is not there gives no row.
+SELECT w.place, substring(t.hashes FROM w.first * 32 + 1 FOR w.count * 32) AS hashes
+FROM unnest($1::int[], $2::bigint[], $3::int[], $4::int[]) WITH ORDINALITY AS w (level, number, first, count, place)
+JOIN log_tiles t ON t.level = w.level::smallint AND t.number = w.number
+
+-- name: tile_roots
+SELECT number, root FROM log_tiles WHERE level = $1::smallint AND number >= $2::bigint AND number < $3::bigint
+ORDER BY number
+
+-- name: add_tiles
+INSERT INTO log_tiles (level, number, root, hashes)
+SELECT t.level::smallint, t.number, t.root, t.hashes
+FROM unnest($1::int[], $2::bigint[], $3::bytea[], $4::bytea[]) AS t (level, number, root, hashes)
+
+-- name: latest_checkpoint
+SELECT number, size, root, signed_at, note FROM log_checkpoints ORDER BY number DESC LIMIT 1
+
+-- name: checkpoint_at
+SELECT number, size, root, signed_at, note FROM log_checkpoints WHERE number = $1
+
+-- name: covering_checkpoint
+-- The first that has this position in its tree.
+SELECT number, size, root, signed_at, note FROM log_checkpoints WHERE size >= $1::bigint ORDER BY size, number LIMIT 1
+
+-- name: checkpoints_after
+SELECT number, size, root, signed_at, note FROM log_checkpoints WHERE number > $1::bigint ORDER BY number LIMIT $2
+
+-- name: add_checkpoint
+INSERT INTO log_checkpoints (number, size, signed_at, root, note) VALUES ($1, $2, $3, $4, $5)
+
+-- name: positions_of
+-- The global positions of a saga's records; what has none yet is not in the answer.
+SELECT r.version, s.first_position + (r.seq - s.first_seq) AS position
+FROM records r
+JOIN feed_sealed s ON s.first_seq = (r.seq >> 20) << 20 AND r.seq <= s.last_seq
+WHERE r.saga_id = $1
+ORDER BY r.version

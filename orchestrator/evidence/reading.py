@@ -1,0 +1,95 @@
+"""Reading the evidence of a store: its checkpoints, and proofs against them.
+
+Rules of this file
+- What is read is not believed: a checkpoint here is a row with a note; `notes.open_checkpoint` says who signed it, and
+  `tree` whether a proof fits.
+- Proofs are made against a checkpoint that is stored, whose size is known to be covered by tiles and records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.evidence import nodes
+from orchestrator.evidence.nodes import SQL, Nodes
+from orchestrator.store.connections import Pools
+
+CHECKPOINTS_PER_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoint:
+    """A row of the table of checkpoints. signed_at: microseconds since 1970."""
+
+    number: int
+    size: int
+    root: bytes
+    signed_at: int
+    note: str
+
+
+class Evidence:
+    """Questions about checkpoints and the tree. `role`: of which pool the connections are."""
+
+    def __init__(self, pools: Pools, role: str = "read") -> None:
+        self._pools = pools
+        self._role = role
+
+    async def latest(self) -> StoredCheckpoint | None:
+        """The newest checkpoint, or None before the first."""
+        return await self._one("latest_checkpoint")
+
+    async def checkpoint(self, number: int) -> StoredCheckpoint | None:
+        """The checkpoint with this number."""
+        return await self._one("checkpoint_at", number)
+
+    async def covering(self, position: int) -> StoredCheckpoint | None:
+        """The first checkpoint whose tree holds this global position; None while there is none."""
+        return await self._one("covering_checkpoint", position)
+
+    async def checkpoints(self, after: int = 0) -> AsyncIterator[StoredCheckpoint]:
+        """All checkpoints with greater numbers, in order, read in pages."""
+        while True:
+            async with self._pools.connection(self._role) as connection:
+                rows = await connection.fetch(SQL["checkpoints_after"], after, CHECKPOINTS_PER_PAGE)
+            for row in rows:
+                yield stored_checkpoint(row)
+            if len(rows) < CHECKPOINTS_PER_PAGE:
+                return
+            after = rows[-1]["number"]
+
+    async def positions(self, saga_id: str) -> dict[int, int]:
+        """Global positions of a saga's records by version, as far as they have one."""
+        async with self._pools.connection(self._role) as connection:
+            rows = await connection.fetch(SQL["positions_of"], saga_id)
+        return {row["version"]: row["position"] for row in rows}
+
+    async def inclusion(self, positions: Iterable[int], size: int) -> dict[int, list[bytes]]:
+        """Proofs that the records at these positions are in the tree of `size`, nearest node first.
+
+        Raises ValueError for a position outside the tree, MissingNodesError where records or tiles are gone.
+        """
+        async with self._pools.connection(self._role) as connection:
+            return await nodes.inclusion(Nodes(connection), positions, size)
+
+    async def consistency(self, old: int, new: int) -> list[bytes]:
+        """The proof that the tree of `old` is the beginning of that of `new`. Raises as `inclusion`."""
+        async with self._pools.connection(self._role) as connection:
+            return await nodes.consistency(Nodes(connection), old, new)
+
+    async def root(self, size: int) -> bytes:
+        """The root of the tree of this size, from tiles and records. Raises MissingNodesError."""
+        async with self._pools.connection(self._role) as connection:
+            return await nodes.root(Nodes(connection), size)
+
+    async def _one(self, query: str, *args: object) -> StoredCheckpoint | None:
+        async with self._pools.connection(self._role) as connection:
+            rows = await connection.fetch(SQL[query], *args)
+        return stored_checkpoint(rows[0]) if rows else None
+
+
+def stored_checkpoint(row: Any) -> StoredCheckpoint:
+    """The checkpoint in a row."""
+    return StoredCheckpoint(row["number"], row["size"], row["root"], row["signed_at"], row["note"])
