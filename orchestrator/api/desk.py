@@ -62,6 +62,9 @@ class TaskDesk:
         if saga is None or saga.saga_id != saga_id:
             return None
         state, _ = await self._read.state(saga.tenant, saga_id)
+        found = state.activities.get(activity)
+        if found is not None and found.task is not None:
+            viewer = await self._read.with_lenders(viewer, [{"delegations": found.task.delegations}])
         return details.task_view(saga, state, activity, viewer)
 
     async def page(
@@ -107,7 +110,7 @@ class TaskDesk:
             on_behalf_of=on_behalf_of or actor.on_behalf_of,
             authentication=actor.authentication,
             stands_in=tuple(viewer.stands_in),
-            barred=await self._barred(task, actor),
+            **await self._lent(task, viewer),
         )
         request = f"vote/{task.activity}/{message_id}" if message_id else acts.new_id()
         cause = acts.cause_of(actor, f"/api/{actor.id}/{request}", traceparent)
@@ -263,7 +266,7 @@ class TaskDesk:
             raise _unknown(task_id)
         given = TaskAct(
             task.activity, verb, actor.id, actor.roles, viewer.now, authentication=actor.authentication,
-            stands_in=tuple(viewer.stands_in), barred=await self._barred(task, actor), **facts,
+            stands_in=tuple(viewer.stands_in), **await self._lent(task, viewer), **facts,
         )  # fmt: skip
         request = f"{verb}/{task.activity}/{message_id}" if message_id else acts.new_id()
         cause = acts.cause_of(actor, f"/api/{actor.id}/{request}", "")
@@ -274,10 +277,10 @@ class TaskDesk:
                 raise _told(error, task, viewer) from None
         return await self._loaded(task_id, viewer)
 
-    async def _barred(self, task: TaskView, actor: Actor) -> tuple[str, ...]:
-        """Who has lent this actor a right on this task, and may not come in any more."""
-        lenders = [str(one["by"]) for one in task.delegated if one["to"] == actor.id]
-        return await self._kept.barred(actor.tenant, lenders)
+    async def _lent(self, task: TaskView, viewer: Viewer) -> dict[str, Any]:
+        """What those hold now who have lent this actor a right on this task."""
+        viewer = await self._read.with_lenders(viewer, [{"delegations": task.delegated}])
+        return {"barred": tuple(viewer.barred), "holds": tuple(viewer.holds)}
 
     async def _loaded(self, task_id: str, viewer: Viewer) -> TaskView:
         """As `view`, for an act: whoever may not do it is told so by the rule that keeps them from it."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from orchestrator.api.problems import ProblemError
-from orchestrator.api.task_views import Viewer, view_of
+from orchestrator.api.task_views import Viewer, lenders_of, view_of
 from orchestrator.api.times import instant, optional_instant
 from orchestrator.api.views import LetterView, Page, RecordView, RefusedError, SagaView, TaskView
 from orchestrator.broker.contract import IncomingMessage
 from orchestrator.kernel.api import fold
+from orchestrator.kernel.inputs import Held
 from orchestrator.kernel.records import Record
 from orchestrator.kernel.state import State
 from orchestrator.runtime.identity import trace_id_of
 from orchestrator.store import queries
 from orchestrator.store.contract import StoreError
+from orchestrator.store.desk import Desk
 from orchestrator.store.postgres import PostgresStore
 
 ANSWER_SECONDS_MAX = 2.0  # for the question whether the database is there
@@ -29,6 +33,7 @@ class Reading:
 
     def __init__(self, store: PostgresStore) -> None:
         self._queries = queries.ReadQueries(store.pools)
+        self._desk = Desk(store.pools)
 
     async def find(self, tenant: str, reference: str, name: str | None) -> SagaView | None:
         """The saga of this id, or the newest one with this business key."""
@@ -110,8 +115,19 @@ class Reading:
                 page = await self._queries.tasks(actor.tenant, saga_id=saga_id, state=state, limit=limit, cursor=cursor)
         except queries.BadCursorError as error:
             raise ProblemError("bad_cursor", str(error)) from error
+        viewer = await self.with_lenders(viewer, [row.data for row in page.items])
         found = (_task(row, viewer) for row in page.items)
         return Page(tuple(view for view in found if view.may_decide or not mine), page.next)
+
+    async def with_lenders(self, viewer: Viewer, tasks: Iterable[Mapping[str, Any]]) -> Viewer:
+        """The viewer, with what those hold now who lent them a right on these tasks; no question where nobody did."""
+        lenders = [lender for data in tasks for lender in lenders_of(viewer.actor, data)]
+        known = await self._desk.lenders(viewer.actor.tenant, lenders) if lenders else []
+        return replace(
+            viewer,
+            barred=tuple(one.person for one in known if one.out),
+            holds=tuple(Held(one.person, one.roles) for one in known if one.roles is not None),
+        )
 
     async def letters(
         self, tenant: str, *, reason: str | None, redriven: bool | None, limit: int, cursor: str

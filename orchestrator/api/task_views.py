@@ -14,9 +14,9 @@ from typing import Any
 from orchestrator.api.times import instant, optional_instant
 from orchestrator.api.views import Actor, SagaView, TaskView, task_id_of
 from orchestrator.kernel.effects import task_data
-from orchestrator.kernel.inputs import StandIn
+from orchestrator.kernel.inputs import Held, StandIn
 from orchestrator.kernel.state import Activity
-from orchestrator.kernel.voices import Voice, covers, eligible
+from orchestrator.kernel.voices import Voice, covers, eligible, still_held
 
 AT_RISK_SHARE = 0.25  # of the time that a task has: when less is left, it is at risk
 _ORDINALS = ("", "first", "second", "third", "fourth", "fifth", "sixth")
@@ -25,11 +25,18 @@ _NUMBERS = ("", "one", "two", "three", "four", "five", "six")
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who looks, when (microseconds), and for whom they stand in."""
+    """Who looks, when (microseconds), and for whom they stand in. `barred`, `holds`: as of a vote, of their lenders."""
 
     actor: Actor
     now: int
     stands_in: Sequence[StandIn] = ()
+    barred: Sequence[str] = ()
+    holds: Sequence[Held] = ()
+
+
+def lenders_of(actor: Actor, data: Mapping[str, Any]) -> list[str]:
+    """Who has lent this actor a right on a task, by its stored data."""
+    return [one["by"] for one in data.get("delegations", ()) if one["to"] == actor.id]
 
 
 def view_of_activity(saga: SagaView, activity: str, found: Activity, viewer: Viewer | None) -> TaskView:
@@ -164,8 +171,8 @@ def _voices(data: Mapping[str, Any], viewer: Viewer) -> Iterable[tuple[Voice, st
     roles = [entry["role"] for entry in data.get("to", ()) if entry.get("role") in actor.roles]
     yield Voice(actor.id, "", tuple(actor.roles)), "asked of you" if named else f"you are {', '.join(roles)}"
     for one in data.get("delegations", ()):
-        if one["to"] == actor.id and viewer.now < one["until"]:
-            yield Voice(actor.id, one["by"], tuple(one["roles"])), f"delegated to you by {one['by']}"
+        if one["to"] == actor.id and viewer.now < one["until"] and one["by"] not in viewer.barred:
+            yield Voice(actor.id, one["by"], still_held(one, viewer.holds)), f"delegated to you by {one['by']}"
     for absent in viewer.stands_in:
         if absent.since <= viewer.now < absent.until:
             yield Voice(actor.id, absent.person, absent.roles), f"you stand in for {absent.person}"

@@ -30,13 +30,14 @@ from orchestrator.identity.rules import CAPACITIES, EVERYBODY_BUT_ADMIN
 from orchestrator.identity.secrets import csrf_token
 from orchestrator.identity.security_log import SecurityLog
 from orchestrator.identity.settings import IdentitySettings
-from orchestrator.identity.tokens import TokenError, check_access, check_id_token
+from orchestrator.identity.tokens import TokenError, check_access, check_id_token, instant_of
 from orchestrator.store.connections import Pools
 
 ACTOR_HEADER = "X-Actor"
 ROLES_HEADER = "X-Actor-Roles"
 HEADER = "header-on-loopback"
 ROLES_MAX = 50
+KNOWN_MAX = 10_000  # people of whom that is remembered, so that nothing is written at each request
 STREAM = "/office/live"
 BY_ITSELF = ("X-Background", "HX-Request")  # with parts that pages fetch again when a hint comes
 
@@ -52,6 +53,7 @@ class Identity:
         self.log = SecurityLog(pools)
         self.attempts = Attempts()
         self.passwords = Passwords()
+        self._known: dict[tuple[str, str], float] = {}  # when the last token of a person was made
         self.provider: Provider | None = None
         if settings.oidc_issuer:
             self.provider = Provider(
@@ -173,7 +175,17 @@ class Identity:
         actor = person_of(claims, self.mapped, authentication=OIDC_TOKEN)
         if await self.kept.is_barred(actor.tenant, actor.id):
             raise TokenError(f"{actor.id} is barred")
+        if actor.authentication == OIDC_TOKEN:
+            await self._know(actor, instant_of(claims, "iat"))
         return actor
+
+    async def _know(self, actor: Actor, at: float | None) -> None:
+        """Remembers what a token says that somebody holds, once for each token that is newer."""
+        if at is not None and at > self._known.get((actor.tenant, actor.id), 0):
+            await self.kept.know_person(actor, datetime.fromtimestamp(at, UTC))
+            if len(self._known) >= KNOWN_MAX:
+                self._known.clear()
+            self._known[actor.tenant, actor.id] = at
 
     def _by_header(self, request: Request) -> Actor:
         names = request.headers.getlist(ACTOR_HEADER)

@@ -3,6 +3,11 @@
 -- name: begin_session
 WITH old AS (
     DELETE FROM sessions WHERE key IN (SELECT key FROM sessions WHERE ends_at < clock_timestamp() LIMIT 100)
+), known AS (
+    INSERT INTO known_people (tenant, person, roles, capacities, known_at, known_by)
+    VALUES ($2, $3, $5, $6, clock_timestamp(), $7)
+    ON CONFLICT (tenant, person) DO UPDATE SET roles = excluded.roles, capacities = excluded.capacities,
+        known_at = excluded.known_at, known_by = excluded.known_by
 )
 INSERT INTO sessions (key, tenant, person, name, roles, capacities, authentication, authenticated_at, ends_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() + make_interval(secs => $9))
@@ -54,7 +59,20 @@ SELECT prefix, secret_hash, tenant, name, capacities, actions, made_by, made_at,
 -- name: revoke_key
 UPDATE api_keys SET revoked_at = clock_timestamp(), revoked_by = $2 WHERE prefix = $1 AND revoked_at IS NULL
 
+-- name: know_person
+-- From a token, which says how it was when it was made: what was learned since stays.
+INSERT INTO known_people AS k (tenant, person, roles, capacities, known_at, known_by) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (tenant, person) DO UPDATE SET roles = excluded.roles, capacities = excluded.capacities,
+    known_at = excluded.known_at, known_by = excluded.known_by
+ WHERE k.known_at <= excluded.known_at
+
 -- name: put_local_user
+WITH known AS (
+    INSERT INTO known_people (tenant, person, roles, capacities, known_at, known_by)
+    VALUES ($2, $1, $5, $6, clock_timestamp(), 'local-user')
+    ON CONFLICT (tenant, person) DO UPDATE SET roles = excluded.roles, capacities = excluded.capacities,
+        known_at = excluded.known_at, known_by = excluded.known_by
+)
 INSERT INTO local_users (person, tenant, name, about, roles, capacities, password_hash)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (person) DO UPDATE SET tenant = excluded.tenant, name = excluded.name, about = excluded.about,
@@ -70,6 +88,11 @@ SELECT person, tenant, name, about, roles, capacities, password_hash FROM local_
  ORDER BY name, person LIMIT 100
 
 -- name: remove_local_user
+-- Nobody any more: what they lent is worth nothing from now on.
+WITH known AS (
+    UPDATE known_people k SET roles = '{}', capacities = '{}', known_at = clock_timestamp()
+      FROM local_users u WHERE u.person = $1 AND k.tenant = u.tenant AND k.person = u.person
+)
 DELETE FROM local_users WHERE person = $1
 
 -- name: bar

@@ -1,6 +1,7 @@
 """What is kept of sessions, sign-ins, keys and people; every statement is in identity.sql.
 
 Rules of this file
+- Who signs in is remembered with what they hold (`known_people`): what they lent others goes no further.
 - Only hashes of tokens go to the database and come from it. A key's secret is compared in constant time.
 - Raises StoreError where the database cannot answer: then nobody is let in, and nobody is told that they are nobody.
 """
@@ -188,6 +189,11 @@ class Kept:
         return await self._execute("revoke_key", prefix, by) == 1
 
     # --- people -------------------------------------------------------------------------------------------------------
+
+    async def know_person(self, actor: Actor, at: datetime) -> None:
+        """Remembers what somebody held at an instant, unless something later is known."""
+        facts = actor.tenant, actor.id, list(actor.roles), sorted(actor.capacities), at, actor.authentication
+        await self._execute("know_person", *facts)
 
     async def put_local_user(self, user: LocalUser) -> None:
         """Adds a local user, or replaces the one of this id."""

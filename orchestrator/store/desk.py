@@ -48,13 +48,22 @@ class StoredSubstitution:
 
 @dataclass(frozen=True, slots=True)
 class StoredStandIn:
-    """For whom somebody stands in now, and with which roles."""
+    """For whom somebody stands in now, and with which roles: those that were lent and are held still."""
 
     id: int
     person: str
     roles: tuple[str, ...]
     since: int
     until: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLender:
+    """Somebody who lent a right. `roles`: None where that is not known. `out`: they may not decide any more."""
+
+    person: str
+    roles: tuple[str, ...] | None
+    out: bool
 
 
 class Desk:
@@ -113,10 +122,13 @@ class Desk:
         rows = await self._fetch(tenant, "stands_in", substitute, now)
         return [StoredStandIn(**{**row, "roles": tuple(row["roles"])}) for row in rows]
 
-    async def barred(self, tenant: str, people: Sequence[str]) -> tuple[str, ...]:
-        """Those among them who may not come in any more."""
-        rows = await self._fetch(tenant, "barred", list(people)) if people else []
-        return tuple(str(row[0]) for row in rows)
+    async def lenders(self, tenant: str, people: Sequence[str]) -> list[StoredLender]:
+        """What is known of these people, who lent somebody a right."""
+        rows = await self._fetch(tenant, "lenders", list(dict.fromkeys(people))) if people else []
+        return [
+            StoredLender(row["person"], tuple(row["roles"]) if row["roles"] is not None else None, row["out"])
+            for row in rows
+        ]
 
     async def _fetch(self, tenant: str, name: str, *arguments: Any) -> list[Any]:
         async with self._session(tenant) as connection:

@@ -48,14 +48,19 @@ WHERE s.tenant = $1 AND ($2::text IS NULL OR s.person = $2 OR s.substitute = $2)
 ORDER BY s.id DESC
 LIMIT $3
 
--- name: barred
-SELECT person FROM barred_people WHERE tenant = $1 AND person = ANY ($2::text[])
+-- name: lenders
+-- What people hold who lent a right on a task, as it was last known. `out`: they may not come in, or not decide, any more.
+SELECT p.person, k.roles,
+       EXISTS (SELECT FROM barred_people b WHERE b.tenant = $1 AND b.person = p.person)
+       OR coalesce(NOT 'approver' = ANY (k.capacities), false) AS out
+FROM unnest($2::text[]) AS p (person) LEFT JOIN known_people k ON k.tenant = $1 AND k.person = p.person
 
 -- name: stands_in
--- Not for somebody who may not come in any more: whoever is barred lends nothing.
-SELECT s.id, s.person, s.roles, s.since, s.until
-FROM substitutions s
-WHERE s.tenant = $1 AND s.substitute = $2 AND s.since <= $3 AND s.until > $3
+-- Not for somebody who may not come in or not decide any more: they lend nothing. Roles that were lost since are gone.
+SELECT s.id, s.person, s.since, s.until,
+       ARRAY (SELECT role FROM unnest(s.roles) AS role WHERE k.person IS NULL OR role = ANY (k.roles)) AS roles
+FROM substitutions s LEFT JOIN known_people k USING (tenant, person)
+WHERE coalesce('approver' = ANY (k.capacities), true) AND s.tenant = $1 AND s.substitute = $2 AND s.since <= $3 AND s.until > $3
   AND NOT EXISTS (SELECT FROM substitutions_ended e WHERE e.id = s.id)
   AND NOT EXISTS (SELECT FROM barred_people b WHERE b.tenant = s.tenant AND b.person = s.person)
 ORDER BY s.id

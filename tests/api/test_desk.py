@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.api.identity import AUTHENTICATION
 from orchestrator.api.views import Actor
+from orchestrator.identity.keeping import Kept
 from tests.api.conftest import Product
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -89,6 +90,30 @@ async def test_who_has_two_rights_says_which_one_they_use(product: Product) -> N
     assert (await vote(product, task, actor="eve", behalf="maria")).json()["decided"] is True
     (cast,) = (await seen(product, task, "ada", "viewer")).json()["votes"]
     assert (cast["by"], cast["on_behalf_of"], cast["stands_in"]) == ("eve", "maria", "delegated")
+
+
+async def test_a_substitute_loses_what_the_lender_loses(product: Product) -> None:
+    """A delegation and an absence go no further than what the lender holds by their last sign-in; lists say so too."""
+    task, kept = await product.task_of(await product.start()), Kept(product.runtime.store.pools)
+    assert (await act(product, task, "delegate", {"to": "iris"}, actor="mira")).status_code == 200
+    body = {"substitute": "ivo", "until": (datetime.now(UTC) + timedelta(days=2)).isoformat()}
+    assert (await product.post("/v1/substitutions", body, actor="mira", roles=MANAGER)).status_code == 201
+
+    async def may() -> list[bool]:
+        shown = [(await seen(product, task, who, "approver")).json().get("mayDecide", False) for who in ("iris", "ivo")]
+        return [*shown, *[task["id"] in await mine(product, who, "approver") for who in ("iris", "ivo")]]
+
+    assert await may() == [True] * 4
+    for roles, capacity in ((("clerk",), "approver"), (("manager",), "viewer")):
+        signed_in = Actor("mira", roles, "oidc", capacities=frozenset({capacity}))
+        await kept.begin_session(signed_in, seconds=60)
+        assert await may() == [False] * 4
+        for who in ("iris", "ivo"):
+            refused = await vote(product, task, actor=who, roles="approver")
+            assert (refused.status_code, refused.json()["code"]) == (403, "not_eligible")
+    await kept.begin_session(Actor("mira", ("manager",), "oidc", capacities=frozenset({"approver"})), seconds=60)
+    assert await may() == [True] * 4
+    assert (await vote(product, task, actor="iris", roles="approver")).status_code == 200
 
 
 async def test_who_is_excluded_neither_delegates_nor_is_delegated_to(product: Product) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import asyncpg
 import pytest
 import pytest_asyncio
 
+from orchestrator.api.views import Actor
+from orchestrator.identity.keeping import Kept, LocalUser
 from orchestrator.kernel.effects import TaskRow
 from orchestrator.store.desk import Desk
 from orchestrator.store.postgres import PostgresStore
@@ -100,10 +103,47 @@ async def test_whoever_is_barred_lends_nothing(database: Database, desk: Desk) -
     try:
         await connection.execute("INSERT INTO barred_people VALUES ('main', 'maria', 'left', 'person:adm')")
         assert await desk.stands_in("main", "lee", 100) == []
-        assert await desk.barred("main", ["maria", "omar"]) == ("maria",)
-        assert await desk.barred("other", ["maria"]) == await desk.barred("main", []) == ()
+        lenders = await desk.lenders("main", ["maria", "omar", "maria"])
+        assert [(one.person, one.out) for one in lenders] == [("maria", True), ("omar", False)]
+        assert [one.out for one in await desk.lenders("other", ["maria"])] == [False]
+        assert await desk.lenders("main", []) == []
     finally:
         await connection.close()
+
+
+async def test_what_is_lent_goes_no_further_than_what_the_lender_holds(
+    store: PostgresStore, desk: Desk, database: Database
+) -> None:
+    """As last seen: a lost role is gone, a new one was never lent, who may not decide lends nothing, and an old token
+    says nothing about today."""
+    assert await arrange(desk, 100, 1 << 60)
+    kept = Kept(store.pools)
+
+    async def seen(roles: tuple[str, ...], capacity: str, at: int) -> tuple[list[tuple[str, ...]], bool]:
+        actor = Actor("maria", roles, "oidc-token", capacities=frozenset({capacity}))
+        await kept.know_person(actor, datetime.fromtimestamp(at, UTC))
+        (lender,) = await desk.lenders("main", ["maria"])
+        return [one.roles for one in await desk.stands_in("main", "lee", 100)], lender.out
+
+    assert (await desk.lenders("main", ["maria"]))[0].roles is None
+    assert await seen(("board", "manager"), "approver", 1_000) == ([("manager",)], False)
+    assert await seen(("board",), "approver", 2_000) == ([()], False)
+    assert await seen(("manager",), "approver", 1_500) == ([()], False), "the token is older"
+    assert await seen(("manager",), "viewer", 3_000) == ([], True)
+    assert await seen(("manager",), "approver", 4_000) == ([("manager",)], False)
+    assert [one.roles for one in await desk.lenders("other", ["maria"])] == [None]
+
+
+async def test_who_signs_in_and_who_is_a_local_user_is_known(store: PostgresStore, desk: Desk) -> None:
+    """With what they hold; a local user who is removed holds nothing."""
+    kept = Kept(store.pools)
+    await kept.begin_session(Actor("maria", ("manager",), "oidc", capacities=frozenset({"approver"})), seconds=60)
+    await kept.put_local_user(LocalUser("lee", "Lee", ("clerk",), frozenset({"approver"})))
+    found = await desk.lenders("main", ["maria", "lee"])
+    assert [(one.roles, one.out) for one in found] == [(("manager",), False), (("clerk",), False)]
+    assert await kept.remove_local_user("lee")
+    (removed,) = await desk.lenders("main", ["lee"])
+    assert (removed.roles, removed.out) == ((), True)
 
 
 async def test_the_application_cannot_change_who_stood_in(database: Database, desk: Desk) -> None:
