@@ -55,6 +55,19 @@ class IncomingMessage:
 
 
 @value
+class Looked:
+    """What a look into the log has found. ``partitions``: those that were read; ``read``: how many messages that was.
+
+    ``is_all``: everything in the time asked for was read; else the limits were reached first.
+    """
+
+    partitions: tuple[int, ...]
+    found: tuple[IncomingMessage, ...]
+    read: int
+    is_all: bool
+
+
+@value
 class TopicSpec:
     """A topic the product needs.
 
@@ -66,6 +79,10 @@ class TopicSpec:
     name: str
     partitions: int | None = None
     retention_ms: int | None = None
+
+
+Wanted: TypeAlias = Callable[[IncomingMessage], bool]
+"""Which messages a look into the log gives back."""
 
 
 class BrokerError(Exception):
@@ -209,6 +226,16 @@ class Broker(Protocol):
         """Create the topics that are missing and check the others: partitions, append times, largest message.
 
         Raises BrokerSetupError naming the topic, what it has and what is needed. Nothing existing is ever changed.
+        """
+
+    async def look(
+        self, topic: str, since: int, until: int, wanted: Wanted, *, key: bytes | None, messages_max: int, wait_ms: int
+    ) -> Looked:
+        """Read what the log holds from ``since`` to ``until`` (microseconds since 1970, UTC) and give what is wanted.
+
+        For people who ask where a message lies: belongs to no group, moves no position, reads no more than
+        ``messages_max`` messages in about ``wait_ms`` milliseconds. ``key``: only in its partition; None: in all.
+        Raises BrokerUnavailableError, or BrokerSetupError for a topic that does not exist.
         """
 
     async def close(self) -> None:

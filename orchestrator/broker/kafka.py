@@ -16,10 +16,19 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.helpers import create_ssl_context
 
-from orchestrator.broker.contract import BrokerSetupError, BrokerUnavailableError, PositionSource, TopicSpec
+from orchestrator.broker.contract import (
+    BrokerSetupError,
+    BrokerUnavailableError,
+    Looked,
+    PositionSource,
+    TopicSpec,
+    Wanted,
+)
 from orchestrator.broker.kafka_consumer import KafkaConsumer
+from orchestrator.broker.kafka_look import look
 from orchestrator.broker.kafka_producer import KafkaProducer
 from orchestrator.broker.kafka_records import install
+from orchestrator.broker.partition import partition_of
 from orchestrator.broker.settings import BrokerSettings
 
 logger = logging.getLogger(__name__)
@@ -65,6 +74,23 @@ class KafkaBroker:
         self._consumers.append(consumer)
         return consumer
 
+    async def look(
+        self, topic: str, since: int, until: int, wanted: Wanted, *, key: bytes | None, messages_max: int, wait_ms: int
+    ) -> Looked:
+        """See ``Broker``."""
+        admin = await self._admin()
+        try:
+            count = (await _partition_counts(admin, [topic])).get(topic, 0)
+        finally:
+            await admin.close()
+        if not count:
+            raise BrokerSetupError(f"Kafka shows no topic {topic!r}; topics are made by ensure_topics")
+        numbers = tuple(range(count)) if key is None else (partition_of(key, count),)
+        # No group: it joins nothing, and leaves no position behind.
+        options = self.consumer_options("") | {"group_id": None, "group_instance_id": None}
+        limits = (messages_max, wait_ms)
+        return await look(AIOKafkaConsumer(**options), self._settings, topic, numbers, (since, until), wanted, limits)
+
     async def close(self) -> None:
         """See ``Broker``."""
         consumers, self._consumers = self._consumers, []
@@ -107,13 +133,7 @@ class KafkaBroker:
 
     async def ensure_topics(self, topics: Sequence[TopicSpec]) -> None:
         """See ``Broker``."""
-        admin = AIOKafkaAdminClient(**self._connection(f"{self._settings.client_id}.admin"))
-        try:
-            async with asyncio.timeout(self._settings.connect_timeout_ms / 1000):
-                await admin.start()
-        except (TimeoutError, kafka_errors.KafkaError) as error:
-            await admin.close()
-            raise BrokerUnavailableError(f"Kafka at {', '.join(self._servers)} cannot be reached: {error}") from error
+        admin = await self._admin()
         try:
             await self._create_missing(admin, topics)
             await self._check(admin, topics)
@@ -121,6 +141,17 @@ class KafkaBroker:
             raise BrokerUnavailableError(f"Kafka could not look after the topics: {error}") from error
         finally:
             await admin.close()
+
+    async def _admin(self) -> Any:
+        """A connected client for questions about topics; the caller closes it."""
+        admin = AIOKafkaAdminClient(**self._connection(f"{self._settings.client_id}.admin"))
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout_ms / 1000):
+                await admin.start()
+        except (TimeoutError, kafka_errors.KafkaError) as error:
+            await admin.close()
+            raise BrokerUnavailableError(f"Kafka at {', '.join(self._servers)} cannot be reached: {error}") from error
+        return admin
 
     async def _create_missing(self, admin: Any, topics: Sequence[TopicSpec]) -> None:
         found = await _partition_counts(admin, [spec.name for spec in topics])

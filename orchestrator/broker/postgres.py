@@ -9,10 +9,11 @@ import logging
 import random
 from collections.abc import Sequence
 
-from orchestrator.broker.contract import BrokerError, BrokerSetupError, PositionSource, TopicSpec
+from orchestrator.broker.contract import BrokerError, BrokerSetupError, Looked, PositionSource, TopicSpec, Wanted
 from orchestrator.broker.postgres_consumer import PostgresConsumer
 from orchestrator.broker.postgres_database import Database
 from orchestrator.broker.postgres_hints import Hints
+from orchestrator.broker.postgres_look import look
 from orchestrator.broker.postgres_producer import PostgresProducer
 from orchestrator.broker.settings import BrokerSettings
 
@@ -73,6 +74,13 @@ class PostgresBroker:
                     f"topic {spec.name!r} has {there} partitions, {spec.partitions} are wanted. Changing the number "
                     "moves keys to other partitions: drain the topic first, or set the wanted number to what is there."
                 )
+
+    async def look(
+        self, topic: str, since: int, until: int, wanted: Wanted, *, key: bytes | None, messages_max: int, wait_ms: int
+    ) -> Looked:
+        """See ``Broker``."""
+        async with asyncio.timeout(self._settings.connect_timeout_ms / 1000 + wait_ms / 1000):
+            return await look(self._database, topic, (since, until), wanted, key, (messages_max, wait_ms))
 
     async def trim(self) -> None:
         """Delete what is older than its topic's retention. Runs by itself while there are consumers."""

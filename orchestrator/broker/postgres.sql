@@ -83,6 +83,28 @@ SELECT h.topic_id, h.partition, h.start_offset, h.next_offset
 FROM unnest($1::integer[], $2::integer[]) AS p (topic_id, partition)
 JOIN broker_head h ON h.topic_id = p.topic_id AND h.partition = p.partition;
 
+-- name: look
+-- $1 topic_id, $2 partition, $3 from which offset, $4 how many messages at most.
+SELECT log_offset, appended_at, key, value, headers
+FROM broker_message
+WHERE topic_id = $1 AND partition = $2 AND log_offset >= $3
+ORDER BY log_offset
+LIMIT $4;
+
+-- name: first_since
+-- The first offset of a partition that was appended at or after $3, between offsets $4 and $5; $5 where there is none.
+-- Append times never go back within a partition, so halving the range finds it.
+WITH RECURSIVE half AS (
+    SELECT $4::bigint AS low, $5::bigint AS high
+    UNION ALL
+    SELECT CASE WHEN m.appended_at < $3 THEN m.log_offset + 1 ELSE h.low END,
+           CASE WHEN m.appended_at < $3 THEN h.high ELSE m.log_offset END
+    FROM half h
+    JOIN broker_message m ON m.topic_id = $1 AND m.partition = $2 AND m.log_offset = (h.low + h.high) / 2
+    WHERE h.low < h.high
+)
+SELECT low FROM half ORDER BY high - low LIMIT 1;
+
 -- --- groups ------------------------------------------------------------------------------------------------------------
 
 -- name: take_place

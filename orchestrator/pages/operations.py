@@ -22,6 +22,7 @@ from orchestrator.api.problems import ProblemError
 from orchestrator.api.times import instant
 from orchestrator.api.views import Actor, LetterView, RefusedError
 from orchestrator.identity.rules import may as is_allowed
+from orchestrator.pages.drawing.raw import HEX_BYTES_MAX, hex_lines
 from orchestrator.pages.drawing.spans import span
 from orchestrator.pages.reading import Cause, Office, OfficeOf
 from orchestrator.pages.reading_forms import SentForm, form_of
@@ -34,7 +35,6 @@ router = office_router()
 TABS = {"stuck": "Stuck", "undo": "Undo failed", "letters": "Dead letters", "early": "Early events"}
 RETRIED_MAX = 100  # of one cause at once
 SETTLE_SECONDS_MAX = 2.0
-HEX_BYTES_MAX = 4_096
 REASON_CHARACTERS_MAX = 2_000
 
 Word = Annotated[str, Query(max_length=500)]
@@ -256,13 +256,3 @@ def _contract(engine: Engine, actor: Actor, type_: str) -> Any:
         return engine.contract(type_, actor) if type_ else None
     except (ProblemError, RefusedError):
         return None
-
-
-def hex_lines(raw: bytes) -> str:
-    """Bytes as a hex dump of 16 a line, with what is printable ASCII beside."""
-    lines = []
-    for start in range(0, len(raw), 16):
-        part = raw[start : start + 16]
-        shown = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in part)
-        lines.append(f"{start:06x}  {part.hex(' '):<47}  {shown}")
-    return "\n".join(lines)

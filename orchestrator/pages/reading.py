@@ -30,8 +30,10 @@ from orchestrator.kernel.api import fold
 from orchestrator.kernel.graph import Graph, node_path
 from orchestrator.kernel.records import Record
 from orchestrator.kernel.state import State, Stuck
+from orchestrator.messages import Event
 from orchestrator.pages.drawing.standing import stuck_at
 from orchestrator.pages.formats import decimal_of, is_currency
+from orchestrator.pages.log_looks import LogLooks
 from orchestrator.runtime.app import Health, Runtime
 from orchestrator.store.chain import Flaw
 from orchestrator.store.contract import EarlyEvent
@@ -93,6 +95,7 @@ class Office:
         self._operations = OperationQueries(runtime.store.pools)
         self._read = Reading(runtime.store)
         self._graphs: dict[tuple[str, int], Graph] = {}
+        self.log = LogLooks(runtime.broker, self._operations)
 
     @property
     def settings(self) -> Settings:
@@ -106,6 +109,10 @@ class Office:
     def is_installed(self, name: str, version: int) -> bool:
         """Whether the code of this version is here."""
         return self._runtime.catalog.program(name, version) is not None
+
+    def contexts(self) -> Mapping[str, str]:
+        """The topic context of each installed type of event."""
+        return {one.wire_name: one.context for one in self._runtime.catalog.registry if issubclass(one, Event)}
 
     def waiters(self, type_: str) -> Sequence[str]:
         """The sagas that a message of this type may start, and those that may wait for it."""

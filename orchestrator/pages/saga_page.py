@@ -26,11 +26,12 @@ from orchestrator.identity.rules import may as is_allowed
 from orchestrator.kernel.graph import Graph
 from orchestrator.pages.drawing.fields import changes, fields
 from orchestrator.pages.drawing.history import History
-from orchestrator.pages.drawing.messages import messages
+from orchestrator.pages.drawing.messages import messages, topic_of
 from orchestrator.pages.drawing.spans import span
 from orchestrator.pages.drawing.standing import Mark, marks, standing_at
 from orchestrator.pages.drawing.svg import draw
 from orchestrator.pages.drawing.timeline import Timeline, timeline, why_waiting
+from orchestrator.pages.log_looks import is_inner
 from orchestrator.pages.offers import Undoing, needs, undoing
 from orchestrator.pages.reading import ModelsOf, Office, OfficeOf
 from orchestrator.pages.saga_words import state_of
@@ -126,6 +127,9 @@ async def saga(
     elif tab == "messages":
         found = messages(seen.history.records)
         facts |= _slice(seen, tab, found, number, "messages")
+        contexts = office.contexts()
+        facts["topics"] = {message.record: topic_of(message, contexts) for message in facts["messages"]}
+        facts["is_inner"] = is_inner
     elif tab == "audit":
         facts |= _slice(seen, tab, list(seen.history.records), number, "records")
         facts |= {"flaw": await office.verify(actor, seen.saga.saga_id), "in_words": in_words}

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.store.columns import message_key
 from orchestrator.store.connections import Pools
 from orchestrator.store.contract import StoredRecord
+from orchestrator.store.headers import Headers, unpack
 from orchestrator.store.queries import as_tenant
 from orchestrator.store.reading import stored_record
 from orchestrator.store.sql import load_queries
@@ -53,6 +55,25 @@ class Waiting:
     early: int
 
 
+@dataclass(frozen=True, slots=True)
+class SentMessage:
+    """A message as the outbox holds it. `unsent`: not yet known to be on the broker."""
+
+    topic: str
+    key: str
+    headers: Headers
+    value: bytes
+    unsent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TakenIn:
+    """That a message was taken in: when (microseconds), and the SHA-256 of its bytes."""
+
+    received_at: int
+    body_hash: bytes
+
+
 class OperationQueries:
     """Questions of operators' pages. `pools`: those of the process's store."""
 
@@ -78,6 +99,19 @@ class OperationQueries:
         """How much work there is."""
         counts = [await self._fetch(tenant, f"count_{what}", COUNTED_MAX) for what in ("stuck", "letters", "early")]
         return Waiting(*(int(rows[0][0]) for rows in counts))
+
+    async def sent_message(self, tenant: str, saga_id: str, version: int) -> SentMessage | None:
+        """The message that followed from a record, while the outbox keeps it."""
+        rows = await self._fetch(tenant, "sent_message", saga_id, version)
+        if not rows:
+            return None
+        topic, key, headers, value, unsent = rows[0]
+        return SentMessage(topic, key, unpack(headers), value, unsent)
+
+    async def taken_in(self, tenant: str, source: str, id_: str) -> TakenIn | None:
+        """When a message was taken in, while the inbox remembers it."""
+        rows = await self._fetch(tenant, "taken_in", message_key(tenant, source, id_))
+        return TakenIn(*rows[0]) if rows else None
 
     async def _fetch(self, tenant: str, name: str, *args: object) -> list[Any]:
         async with self._pools.connection("read") as connection, as_tenant(connection, tenant):

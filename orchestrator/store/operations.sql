@@ -41,3 +41,15 @@ SELECT count(*) FROM (SELECT FROM dead_letters WHERE tenant = $1 AND redriven_at
 
 -- name: count_early
 SELECT count(*) FROM (SELECT FROM early_events WHERE tenant = $1 LIMIT $2) AS early
+
+-- name: sent_message
+-- The message that followed from a record, as it was decided, for as long as the outbox keeps it. Messages of a batch have
+-- numbers of the batch's range, so the outbox needs no index by saga: it is one range of its key.
+SELECT o.topic, o.key, o.headers, o.value, EXISTS (SELECT FROM outbox_unsent u WHERE u.seq = o.seq) AS unsent
+FROM records r
+JOIN outbox o ON o.seq BETWEEN (r.seq >> 20) << 20 AND ((r.seq >> 20) << 20) + 1048575
+WHERE r.tenant = $1 AND r.saga_id = $2 AND r.version = $3 AND o.saga_id = r.saga_id AND o.version = r.version
+
+-- name: taken_in
+-- When a message was taken in, and the SHA-256 of its bytes. The key holds the tenant.
+SELECT received_at, body_hash FROM inbox WHERE $1 <> '' AND key = $2

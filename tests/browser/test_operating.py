@@ -107,6 +107,20 @@ async def test_an_unknown_outcome_is_settled_by_two_people(office: Operating) ->
     await office.work.until(saga_id, lambda saga: saga.phase == "completed")
 
 
+async def test_a_message_is_opened_from_its_saga_and_says_where_it_lies(office: Operating) -> None:
+    """From the list of messages to the bytes of the reply, and on to the record that it caused."""
+    page = await office.operator()
+    await page.goto(f"/office/sagas/{office.work.sagas['completed']}?tab=messages")
+    await page.get_by_role("link", name="reply", exact=True).first.click()
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("Taken in: wires.Held")
+    await expect(page.locator("main")).to_contain_text("wires-desk.replies")
+    await expect(page.get_by_text("the log still holds the very bytes")).to_be_visible()
+    await page.get_by_text("As bytes").click()
+    await expect(page.get_by_role("region", name="Value as bytes")).to_contain_text("7b 22")
+    await page.locator("dd").get_by_role("link", name=re.compile("record")).first.click()
+    await expect(page.locator("tr:target")).to_contain_text("step.succeeded")
+
+
 async def test_a_dead_letter_is_driven_again_without_scripts(office: Operating) -> None:
     """Its text is shown, never run; it is still wrong, stays, and says why."""
     letter_id = await office.work.poison(b'{"wire_id": "<img src=x onerror=alert(1)>"')
@@ -162,6 +176,7 @@ async def test_every_place_is_accessible(office: Operating, width: int) -> None:
     page = await office.page("ada", "operator,auditor,viewer", width=width, scheme="dark" if width == 390 else "light")
     paths = [*PLACES, f"/office/sagas/{office.work.sagas['unknown']}/act/settle?place=%3Fsend"]
     paths.append(f"/office/sagas/{office.work.sagas['waiting']}/act/cancel")
+    paths += [f"/office/sagas/{office.work.sagas['completed']}/messages/{record}" for record in (1, 2, 3)]
     for path in paths:
         answer = await page.goto(path)
         assert answer is not None

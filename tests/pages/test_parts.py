@@ -18,8 +18,8 @@ from orchestrator.pages.audit import shown_at, wanted
 from orchestrator.pages.definitions import sections, touched
 from orchestrator.pages.drawing.charts import bars, trend
 from orchestrator.pages.drawing.messages import messages
+from orchestrator.pages.drawing.raw import hex_lines
 from orchestrator.pages.offers import needs
-from orchestrator.pages.operations import hex_lines
 from orchestrator.pages.saga_words import place_words, state_of
 from orchestrator.pages.system import changed_settings
 from orchestrator.pages.when import field_of, instant_of

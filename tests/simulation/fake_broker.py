@@ -13,12 +13,15 @@ from collections.abc import Callable, Sequence
 from orchestrator.broker.contract import (
     BrokerError,
     BrokerSetupError,
+    Looked,
     OutgoingMessage,
     PositionSource,
     SendError,
     TopicSpec,
+    Wanted,
     too_large,
 )
+from orchestrator.broker.partition import partition_of
 from orchestrator.broker.settings import BrokerSettings
 from tests.simulation.fake_consumer import FakeConsumer
 from tests.simulation.fake_log import Log
@@ -103,6 +106,18 @@ class FakeBroker:
                 raise BrokerSetupError(
                     f"topic {spec.name} has {len(there)} partitions, {spec.partitions} are wanted: make it anew"
                 )
+
+    async def look(
+        self, topic: str, since: int, until: int, wanted: Wanted, *, key: bytes | None, messages_max: int, wait_ms: int
+    ) -> Looked:
+        """Reads a stretch of the log."""
+        there = self._log.topics.get(topic)
+        if there is None:
+            raise BrokerSetupError(f"the log has no topic {topic!r}")
+        numbers = range(len(there)) if key is None else [partition_of(key, len(there))]
+        fits = [m for n in numbers for m in there[n].messages[there[n].start :] if since <= m.appended_at <= until]
+        read = fits[:messages_max]
+        return Looked(tuple(numbers), tuple(filter(wanted, read)), len(read), len(read) == len(fits))
 
     async def close(self) -> None:
         """Stops everything made here."""
