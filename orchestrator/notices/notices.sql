@@ -33,6 +33,13 @@ SELECT c.tenant, c.who, c.channel, c.address, c.language, c.zone, c.delivery, c.
 FROM unnest($1::text[], $2::text[]) AS wanted (tenant, who)
 JOIN notice_contacts c USING (tenant, who)
 
+-- name: known_of
+-- Who has signed in, has shown a token or is a local user, and may still come in.
+SELECT k.tenant, k.person
+FROM unnest($1::text[], $2::text[]) AS wanted (tenant, person)
+JOIN known_people k USING (tenant, person)
+WHERE k.capacities <> '{}' AND NOT EXISTS (SELECT FROM barred_people b WHERE b.tenant = k.tenant AND b.person = k.person)
+
 -- name: substitutes_of
 SELECT s.tenant, s.person, s.substitute
 FROM unnest($1::text[], $2::text[]) AS wanted (tenant, person)

@@ -9,7 +9,7 @@ Rules of this file
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -35,12 +35,14 @@ log = structlog.get_logger("orchestrator.notices")
 class Reach:
     """Which channels there are, and whom they reach by themselves.
 
-    mail_domain: who has no entry in the address book is <id>@<domain>; "" for nobody. webhook: where everything is
-    told as well, "" for nowhere. events: everything is told on the broker as well.
+    mail_domain: who has no entry in the address book is <id>@<domain>; "" for nobody. mail_domains: an id that is an
+    address there is one, whoever that is; elsewhere only that of somebody who is known here. webhook: where everything
+    is told as well, "" for nowhere. events: everything is told on the broker as well.
     """
 
     mail: bool = False
     mail_domain: str = ""
+    mail_domains: frozenset[str] = frozenset()
     webhooks: bool = False
     webhook: str = ""
     events: bool = False
@@ -66,7 +68,7 @@ class Planner:
         self._feed, self._store, self._reach = feed, store, reach
         self._poll_ms, self._batch_records, self._age_us_max = poll_ms, batch_records, age_ms_max * 1000
         self._unreachable: set[str] = set()
-        self.planned = 0
+        self.planned = self.passed_over = 0
         self.position = 0
 
     @property
@@ -106,12 +108,41 @@ class Planner:
         if not read:
             self.position = before
             return False
-        after = read[-1].position
-        rows = await self._rows([record for record in read if record.type in KINDS])
-        if await self._store.plan(before, after, rows):
-            self.planned += len(rows)
-            self.position = after
+        try:
+            await self._kept(before, read)
+        except StoreError as error:
+            if error.retriable:
+                raise
+            await self._one_by_one(before, read)
         return len(read) == self._batch_records
+
+    async def _kept(self, before: int, read: Sequence[StoredRecord]) -> bool:
+        """Keeps what these records tell, and the position behind them. False: somebody else did it first."""
+        rows = await self._rows([record for record in read if record.type in KINDS])
+        done = await self._store.plan(before, read[-1].position, rows)
+        if done:
+            self.planned += len(rows)
+            self.position = read[-1].position
+        return done
+
+    async def _one_by_one(self, before: int, read: Sequence[StoredRecord]) -> None:
+        """The database refuses something of these for good. What it refuses alone is told to nobody, loudly, so that
+        all who come after it still hear; where it refuses even that, only a person can mend it: StoreError says so."""
+        for record in read:
+            try:
+                done = await self._kept(before, [record])
+            except StoreError as error:
+                if error.retriable:
+                    raise
+                done = await self._store.plan(before, record.position, [])
+                self.passed_over += done
+                log.error(
+                    "a record is told to nobody: its notices cannot be kept",
+                    saga=record.saga_id, version=record.version, position=record.position, error=str(error)[:300],
+                )  # fmt: skip
+            if not done:
+                return
+            before = record.position
 
     async def _rows(self, records: Sequence[StoredRecord]) -> list[Row]:
         if not records:
@@ -128,14 +159,17 @@ class Planner:
             found.append((record, plan))
         away = await self._store.substitutes((record.tenant, who) for record, plan in found for who in plan.who)
         found = [(record, with_substitutes(plan, away.get(record.tenant, {}))) for record, plan in found]
-        book = await self._store.contacts((record.tenant, who) for record, plan in found for who in plan.who)
+        names = [(record.tenant, who) for record, plan in found for who in plan.who]
+        told: dict[tuple[str, str], list[Contact]] = {name: [] for name in names} | await self._store.contacts(names)
+        known = await self._store.known(name for name in names if "@" in name[1])
+        book = {(tenant, who): self._contacts(tenant, who, told[tenant, who], known) for tenant, who in names}
         return [row for record, plan in found for row in self._told(record, plan, book, now)]
 
     def _told(
-        self, record: StoredRecord, plan: Planned, book: dict[tuple[str, str], list[Contact]], now: int
+        self, record: StoredRecord, plan: Planned, book: Mapping[tuple[str, str], Sequence[Contact]], now: int
     ) -> Iterable[Row]:
         for who in plan.who:
-            contacts = self._contacts(record.tenant, who, book.get((record.tenant, who), []))
+            contacts = book[record.tenant, who]
             if not contacts:
                 self._nobody(who)
             for contact in contacts:
@@ -151,21 +185,26 @@ class Planner:
                 system = Contact(record.tenant, SYSTEM, channel, address, self._reach.wishes)  # type: ignore[arg-type]
                 yield _row(record, plan, system, now, now, "")
 
-    def _contacts(self, tenant: str, who: str, book: Sequence[Contact]) -> list[Contact]:
+    def _contacts(
+        self, tenant: str, who: str, book: Sequence[Contact], known: Set[tuple[str, str]] = frozenset()
+    ) -> list[Contact]:
         """Those of the book on channels that there are; a mail address made of the id where the book has none."""
         found = []
         channels = self._reach.channels
+        by_id = self._by_id(who, known=(tenant, who) in known)
         for contact in book:
-            address = contact.address or (self._by_id(who) if contact.channel == "mail" else "")
+            address = contact.address or (by_id if contact.channel == "mail" else "")
             if contact.channel in channels and address:
                 found.append(Contact(tenant, who, contact.channel, address, contact.wishes))
-        if not book and self._reach.mail and (address := self._by_id(who)):
-            found.append(Contact(tenant, who, "mail", address, self._reach.wishes))
+        if not book and self._reach.mail and by_id:
+            found.append(Contact(tenant, who, "mail", by_id, self._reach.wishes))
         return found
 
-    def _by_id(self, who: str) -> str:
+    def _by_id(self, who: str, *, known: bool) -> str:
+        """An address made of an id. That of a stranger is nobody's word for it: whoever delegates may type any name."""
         kind, _, id_ = who.partition(":")
-        candidates = [id_] if kind == "person" and "@" in id_ else []
+        at_home = id_.rpartition("@")[2].lower() in {*self._reach.mail_domains, self._reach.mail_domain.lower()}
+        candidates = [id_] if kind == "person" and "@" in id_ and (known or at_home) else []
         if self._reach.mail_domain:
             candidates.append(f"{id_}@{self._reach.mail_domain}")
         for candidate in candidates:

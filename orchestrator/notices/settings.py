@@ -46,6 +46,11 @@ class NoticeSettings(BaseSettings):
     notice_mail_domain: str = Field(
         default="", description="Who has no entry in the address book is <id>@<this domain>. Empty: is told nothing."
     )
+    notice_mail_domains: str = Field(
+        default="",
+        description="Domains, comma-separated: an id that is a mail address there is one, also of people who never "
+        "signed in here. Empty: only the one of NOTICE_MAIL_DOMAIN.",
+    )
     notice_webhook_url: str = Field(default="", repr=False, description="Where everything is told as well. Empty: no.")
     notice_webhook_secret: str = Field(
         default="", repr=False, description="whsec_<base64>; a second one behind a space while it is changed."
@@ -88,6 +93,7 @@ class NoticeSettings(BaseSettings):
             ("mail_url", self._check_mail),
             ("mail_from", lambda: sender_of(self.notice_mail_from)),
             ("mail_domain", lambda: self.notice_mail_domain and mail_address(f"x@{self.notice_mail_domain}")),
+            ("mail_domains", lambda: [mail_address(f"x@{domain}") for domain in self.mail_domains]),
             ("webhook_secret", lambda: self.notice_webhook_secret and secrets_of(self.notice_webhook_secret)),
             ("webhook_url", lambda: self.notice_webhook_url and Guard().check(self.notice_webhook_url)),
             ("link_url", self._check_link),
@@ -115,6 +121,12 @@ class NoticeSettings(BaseSettings):
         parts = urlsplit(self.notice_link_url)
         if self.notice_link_url and (parts.scheme not in ("https", "http") or not parts.hostname or parts.query):
             raise AddressError("it must be https://host")
+
+    @property
+    def mail_domains(self) -> frozenset[str]:
+        """Domains whose addresses are believed of people who are not known here."""
+        named = (domain.strip().lower() for domain in self.notice_mail_domains.split(","))
+        return frozenset(domain for domain in named if domain)
 
     @property
     def mailbox_dir(self) -> Path | None:

@@ -170,6 +170,16 @@ class NoticeStore:
                 found.setdefault((contact.tenant, contact.who), []).append(contact)
         return found
 
+    async def known(self, wanted: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+        """Those among (tenant, who) who are people that are known here."""
+        people = list(dict.fromkeys((tenant, who[7:]) for tenant, who in wanted if who.startswith("person:")))
+        if not people:
+            return frozenset()
+        columns = [[one[place] for one in people] for place in range(2)]
+        async with self._pools.connection("read") as connection:
+            rows = await connection.fetch(SQL["known_of"], *columns)
+        return frozenset((row["tenant"], f"person:{row['person']}") for row in rows)
+
     async def substitutes(self, wanted: Iterable[tuple[str, str]]) -> dict[str, dict[str, list[str]]]:
         """Who stands in now for the people among (tenant, who): by tenant and person, ids."""
         people = list(dict.fromkeys((tenant, who[7:]) for tenant, who in wanted if who.startswith("person:")))

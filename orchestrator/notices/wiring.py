@@ -44,6 +44,7 @@ class Notices:
         return {
             "notices_planned": self.planner.planned,
             "notices_position": self.planner.position,
+            "notices_passed_over": self.planner.passed_over,
             "notices_unreachable": self.planner.unreachable,
             "notices_channels_away": len(self.sender.away),
             **{f"notices_{name}": count for name, count in self.sender.counts.items()},
@@ -55,6 +56,7 @@ def reach(settings: NoticeSettings) -> Reach:
     return Reach(
         mail=bool(settings.notice_mail_url),
         mail_domain=settings.notice_mail_domain,
+        mail_domains=settings.mail_domains,
         webhooks=bool(settings.notice_webhook_secret),
         webhook=settings.notice_webhook_url,
         events=settings.notice_events,

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import orjson
 
-from orchestrator.kernel.inputs import Vote
+from orchestrator.kernel.inputs import TaskAct, Vote
 from orchestrator.notices.contract import Channel, Notice, NotSentError
 from orchestrator.notices.planner import Planner, Reach
 from orchestrator.notices.preferences import Preferences
@@ -90,9 +90,15 @@ class Office:
         (outcome_,) = await self.desk.decide(SagaInput(saga_id, vote, Cause("main", actor=f"person:{by}")))
         return outcome_
 
+    async def delegate(self, saga_id: str, by: str, to: str) -> Outcome:
+        """Names a substitute on the task."""
+        act = TaskAct(BUY, "delegate", by, ("manager",), 0, to=({"person": to},))
+        (outcome,) = await self.desk.decide(SagaInput(saga_id, act, Cause("main", actor=f"person:{by}")))
+        return outcome
+
     async def rows(self, order: str = "id") -> list[dict[str, Any]]:
         """The outbox."""
-        columns = "id, kind, who, channel, state, reason, attempts, digest, due, saga_id"
+        columns = "id, kind, who, channel, address, state, reason, attempts, digest, due, saga_id"
         return await self.eyes.rows(f"SELECT {columns} FROM notice_outbox ORDER BY {order}")
 
     async def states(self) -> dict[str, str]:

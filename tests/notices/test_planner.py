@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
+from orchestrator.api.views import Actor
+from orchestrator.identity.keeping import Kept
 from orchestrator.notices import planner as planning
 from orchestrator.notices.desk import NoticeDesk
 from orchestrator.notices.guard import Guard
 from orchestrator.notices.planner import Reach
 from orchestrator.notices.preferences import Preferences
+from orchestrator.notices.store import Row
 from orchestrator.runtime.supervisor import Pulse, Stopping
+from orchestrator.store.contract import StoreError
 from tests.databases import Database
 from tests.notices.desk import ALL, Office, at_office, until_planned
 
@@ -84,9 +90,47 @@ async def test_an_id_that_is_no_part_of_an_address_gets_no_mail(office: Office) 
     """Nothing of an id may become a second recipient or a header."""
     planner = office.planner()
     for id_ in ("eve@evil.example,maria", "a\r\nBcc: x", "two words", 'q"uote'):
-        assert planner._by_id(f"person:{id_}") == ""
-    assert planner._by_id("person:anna@other.example") == "anna@other.example"
-    assert planner._by_id("role:anna@other.example") == ""
+        assert planner._by_id(f"person:{id_}", known=True) == ""
+    assert planner._by_id("person:anna@other.example", known=True) == "anna@other.example"
+    assert planner._by_id("role:anna@other.example", known=True) == ""
+
+
+async def test_a_stranger_whom_somebody_named_gets_no_mail(office: Office) -> None:
+    """Whoever delegates may type any name: an address counts when its person was here, or its domain is ours."""
+    names = ["eve@outside.example", "ann@outside.example", "pat@bank.example", "kim@partner.example"]
+    kept = Kept(office.desk.store.pools)  # type: ignore[attr-defined]
+    await kept.begin_session(Actor(names[1], (), "oidc", capacities=frozenset({"approver"})), seconds=60)
+    for name in names:
+        saga_id = await office.ask(f"to {name}")
+        assert (await office.delegate(saga_id, "maria", name)).refusal is None
+    planner = office.planner(mail_domains=frozenset({"partner.example"}))
+    await until_planned(planner)
+    told = {row["address"] for row in await office.rows() if row["kind"] == "delegated"}
+    assert told == set(names[1:])
+    assert planner.unreachable == 1
+
+
+async def test_a_record_whose_notices_the_database_refuses_keeps_nobody_else_from_hearing(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that it will never take: it is passed over alone, and the loop goes on."""
+    poison = await office.ask("poison")
+    others = [await office.ask(f"k-{n}") for n in range(3)]
+    planner, plan = office.planner(), office.store.plan
+
+    async def refusing(before: int, after: int, rows: Sequence[Row]) -> bool:
+        if any(row.saga_id == poison for row in rows):
+            raise StoreError("invalid byte sequence")
+        return await plan(before, after, rows)
+
+    monkeypatch.setattr(office.store, "plan", refusing)
+    await until_planned(planner)
+    assert {row["saga_id"] for row in await office.rows()} == set(others)
+    assert planner.passed_over == 1
+    monkeypatch.setattr(office.store, "plan", AsyncMock(side_effect=StoreError("the schema is older than the code")))
+    await office.ask("later")
+    with pytest.raises(StoreError, match="older"):
+        await planner.plan()
 
 
 async def test_whoever_stands_in_is_told_as_well_and_an_excluded_one_is_not(office: Office) -> None:
