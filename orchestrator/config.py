@@ -21,6 +21,7 @@ from pydantic_settings import SettingsConfigDict
 
 from orchestrator.broker.settings import BrokerSettings, KafkaSecurity
 from orchestrator.identity.settings import IdentitySettings
+from orchestrator.metrics.settings import MetricsSettings
 from orchestrator.notices.settings import NoticeSettings
 
 PREFIX = "ORCHESTRATOR_"
@@ -30,6 +31,7 @@ OWN_LOG = "postgres://"  # as broker URL: the log lies in the database of the st
 ROLES = ("coordinator", "relay", "timers", "api", "participants", "projections", "notices")
 
 FOUR_EYES = frozenset({"done", "value", "skip"})
+_SECRET = ("password", "secret", "token")  # in a setting's name: its value is never shown
 
 
 class SettingsError(ValueError):
@@ -41,7 +43,7 @@ def _number(default: int, least: int, most: int, text: str) -> Any:
     return Field(default=default, ge=least, le=most, description=f"{text} Range: {least} to {most}.")
 
 
-class Settings(IdentitySettings, NoticeSettings):
+class Settings(IdentitySettings, NoticeSettings, MetricsSettings):
     """All settings. Read with `load_settings`, which names variables instead of fields when something is wrong."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", validate_default=True)
@@ -364,6 +366,6 @@ def _sentence(item: Any) -> str:
     if field not in Settings.model_fields:
         return text if not field else f"{PREFIX}{field.upper()}: {text}"
     # A URL or a password is never shown: it may hold a secret.
-    shown = "" if field.endswith("_url") or "password" in field or "secret" in field else f" is {item['input']!r}:"
+    shown = "" if field.endswith("_url") or any(word in field for word in _SECRET) else f" is {item['input']!r}:"
     description = Settings.model_fields[field].description or ""
     return f"{PREFIX}{field.upper()}{shown} {text[:1].lower()}{text[1:]}. {description}".rstrip()

@@ -61,6 +61,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     # No interactive documentation pages: they load scripts from other hosts. /openapi.json is there.
     app = FastAPI(title="Saga orchestrator", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     app.state.engine = engine
+    app.state.metrics = runtime.metrics
     app.state.stopping = asyncio.Event()  # replaced by the server's own
     settings = runtime.settings
     app.state.identity = Identity(settings, runtime.store.pools, tenant=settings.tenant, tenants=settings.tenants)

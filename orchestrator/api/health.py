@@ -1,4 +1,5 @@
-"""`/healthz`: the process lives. `/readyz`: every loop has made progress lately, and the database answers."""
+"""`/healthz`: the process lives. `/readyz`: every loop has made progress lately, and the database answers.
+`/metrics`: its figures, for Prometheus."""
 
 from __future__ import annotations
 
@@ -32,3 +33,10 @@ async def readyz(request: Request, engine: EngineOf) -> Response:
             headers={"Retry-After": "1"},
         )
     return respond({"ok": True})
+
+
+@router.get("/metrics", dependencies=[may("metrics.read")])
+async def metrics(request: Request) -> Response:
+    """The figures of this process, as Prometheus reads them."""
+    body, content_type = request.app.state.metrics.text(request.headers.get("accept", ""))
+    return Response(body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})

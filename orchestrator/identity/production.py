@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from orchestrator.config import OWN_LOG, PREFIX, Settings, SettingsError
+from orchestrator.metrics import settings as metrics
 from orchestrator.notices.settings import production_flaws
 
 _PLAIN_TLS = frozenset({"disable", "allow", "prefer"})
@@ -43,7 +44,7 @@ def flaws(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
         yield from _web(settings)
     yield from _database(settings)
     yield from _kafka(settings)
-    for flaw in production_flaws(settings, settings.public_url):
+    for flaw in (*production_flaws(settings, settings.public_url), *metrics.production_flaws(settings)):
         yield _flaw(*flaw)
 
 

@@ -62,6 +62,7 @@ ACTIONS: Mapping[str, Action] = {
     "audit.export": Action({AUDITOR}, "take the audit trail away in files"),
     "audit.verify": Action({AUDITOR, OPERATOR}, "check that no record was altered"),
     "levels.read": Action({VIEWER, APPROVER, OPERATOR, AUDITOR, SERVICE}, "see service levels"),
+    "metrics.read": Action({OPERATOR, AUDITOR, SERVICE}, "read this process's metrics"),
     "office.use": Action({VIEWER, APPROVER, OPERATOR, AUDITOR, ADMIN}, "open the back office"),
     "security.read": Action({ADMIN, AUDITOR}, "read the security log"),
     "key.manage": Action({ADMIN}, "make and revoke keys", person=True),

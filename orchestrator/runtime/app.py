@@ -22,6 +22,7 @@ import structlog
 
 from orchestrator.broker.contract import Broker, IncomingMessage, open_broker
 from orchestrator.config import ROLES, Settings
+from orchestrator.metrics.wiring import Metrics
 from orchestrator.notices.wiring import Notices
 from orchestrator.participants.pool import open_pool
 from orchestrator.participants.worker import Worker
@@ -96,12 +97,14 @@ class Runtime:
         self.catalog = catalog or Catalog.load(settings.saga_modules)
         self.hints = Hints()
         self.store = PostgresStore(self.database_url, parts.connection_limits(settings))
-        self.broker: Broker = open_broker(
-            settings.resolved_broker_url(self.database_url), settings=settings.broker_settings()
-        )
+        broker_url = settings.resolved_broker_url(self.database_url)
+        self.metrics = Metrics(settings, self.roles, broker_url)
+        self.broker: Broker = self.metrics.counted(open_broker(broker_url, settings=settings.broker_settings()))
         self.queries = ReadQueries(self.store.pools)
         self.router: Router = parts.router(settings, self.catalog)
         self.coordinator: Coordinator = parts.coordinator(settings, self.catalog, self.store, self.hints)
+        if self.roles & DECIDING:
+            self.coordinator.observer = self.metrics.sagas(self.catalog)
         self.submitter = Submitter(
             self.coordinator.process,
             wait_ms=settings.submit_wait_ms,
@@ -123,7 +126,7 @@ class Runtime:
         self.own_url = f"http://{settings.api_host}:{settings.api_port}"  # whoever serves HTTP knows the real port
         self.attendants: list[Attendant] = []
         self.read_models: list[Runner] = []
-        self._on_handled = on_handled
+        self._on_handled = self.metrics.handled(on_handled)
         self._supervisor = Supervisor(stop_ms_max=settings.stop_ms_max, stall_exit_ms=settings.stall_exit_ms)
         self._open = AsyncExitStack()
 
@@ -138,6 +141,7 @@ class Runtime:
             if self.settings.topic_create:
                 await self.broker.ensure_topics(parts.topics(self.settings, self.catalog))
             await self._make_workers(opening)
+            await opening.enter_async_context(self.metrics.served())
             self._open = opening.pop_all()
         self._make_loops()
         return self
@@ -190,6 +194,7 @@ class Runtime:
             facts |= self.notices.facts()
         if self.intake is not None:
             facts["intake_paused"] = int(self.intake.paused)
+            facts["intake_behind_messages"] = self.intake.progress.behind_messages
         if self.read_models:
             facts["read_models_stopped"] = sum(bool(runner.stopped) for runner in self.read_models)
         return Health(self._supervisor.ready, tuple(self._supervisor.health()), facts)
@@ -234,6 +239,7 @@ class Runtime:
                 self._beating(f"read-model-{runner.projection.name}", runner.run)
         for attendant in self.attendants:
             self._loop(attendant.name, attendant.run, attendant.pulse)
+        self._metric_loops()
         if self.relay is not None:
             relay = self.relay
             self._beating("relay", relay.run)
@@ -244,6 +250,7 @@ class Runtime:
         settings = self.settings
         intake = parts.intake(settings, self.store, self.broker, self.coordinator, self.router, self.hints, self.relay)
         self.intake = intake
+        self.metrics.intake(intake)
         for number, lane in enumerate(intake.lanes):
             self._beating(f"intake-lane-{number}", partial(intake.lane, lane))
         self._beating("intake-heartbeat", intake.heartbeat)
@@ -267,6 +274,14 @@ class Runtime:
         self._beating("notices-plan", self.notices.planner.run, settings.stall_ms_max + settings.notice_poll_ms)
         stall_ms = settings.stall_ms_max + settings.notice_poll_ms + settings.notice_lease_ms
         self._beating("notices-send", self.notices.sender.run, stall_ms)
+
+    def _metric_loops(self) -> None:
+        self.metrics.process(self.health, self._supervisor)
+        if "timers" in self.roles:
+            self._loop("metrics-survey", self.metrics.survey(self.store.pools, self.router.topics).run)
+        export = self.metrics.export()
+        if export is not None:
+            self._loop("metrics-export", export.run)
 
     def _reconciler(self) -> Reconciler:
         if self.reconciler is None:

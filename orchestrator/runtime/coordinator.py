@@ -25,7 +25,7 @@ from orchestrator.runtime.hints import Hints
 from orchestrator.runtime.identity import trace_id_of
 from orchestrator.runtime.letters import letter_of
 from orchestrator.runtime.states import Entry, StateCache
-from orchestrator.runtime.stream import Fixed, Loaded
+from orchestrator.runtime.stream import Fixed, Loaded, Stream
 from orchestrator.runtime.turns import Turns
 from orchestrator.runtime.work import DomainEvent, EarlyCheck, Item, Outcome, SagaBegin, SagaInput, Unprocessable
 from orchestrator.store.contract import (
@@ -64,6 +64,15 @@ class Outlet(Protocol):
         """Takes rows of one saga right after their commit."""
 
 
+class Observer(Protocol):
+    """Who counts what was committed. It must not raise."""
+
+    def committed(
+        self, streams: Mapping[str, Stream], write: BatchWrite, left: Mapping[str, Head], inputs: int
+    ) -> None:
+        """One batch right after its commit; `left`: the heads as it left them."""
+
+
 class Coordinator:
     """Advances sagas. One per process; `process` may run several times side by side."""
 
@@ -83,6 +92,7 @@ class Coordinator:
         self._tenants = tuple(tenants)
         self._retries_max = conflict_retries_max
         self.outlet: Outlet | None = None  # set where a relay runs in this process
+        self.observer: Observer | None = None
         self.cache = StateCache(cache_sagas_max)
         self._asking = 0  # batches that are still to ask before anything is presumed again
         self.counts: Counter[str] = Counter()  # batches, records, messages, conflicts, unknown_commits, fates, reasons
@@ -273,6 +283,8 @@ class Coordinator:
             hints.timer_set(earliest)
         counts["batches"] += 1
         counts["inputs"] += len(turns.outcomes)
+        if self.observer is not None:
+            self.observer.committed(turns.streams, write, left, len(turns.outcomes))
         if write.dead_letters:
             reasons = Counter(letter.reason for letter in write.dead_letters)
             counts.update({f"dead_{reason}": count for reason, count in reasons.items()})

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
 
 import structlog
 
@@ -74,6 +75,7 @@ class Intake:
         self.lanes = [Lane() for _ in range(lanes)]
         self.progress = Progress()
         self.paused = False
+        self.on_processed: Callable[[Sequence[IncomingMessage], float], None] | None = None  # a batch, and its seconds
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -177,6 +179,7 @@ class Intake:
     async def _process(self, batch: Sequence[IncomingMessage], stopping: Stopping, pulse: Pulse) -> None:
         generation = self._generation
         route = self._router.route
+        began = perf_counter()
         items = [item for message in batch if (item := route(message)) is not None]
         retry_ms = RETRY_MS_FIRST
         while self._consumer.generation() == generation:
@@ -195,6 +198,8 @@ class Intake:
                 continue
             if self._generation == generation:
                 self.progress.processed(done, batch)
+            if self.on_processed is not None:
+                self.on_processed(batch, perf_counter() - began)
             pulse.beat()
             return
 

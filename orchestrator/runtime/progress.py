@@ -29,6 +29,7 @@ class Progress:
         self._assignment: frozenset[Assignment] = frozenset()
         self.done = 0  # messages processed and committed, ever
         self.behind = 0  # partitions that were not read to the end that was last asked for
+        self.behind_messages = 0  # messages in them that are not processed
 
     @property
     def assignment(self) -> frozenset[Assignment]:
@@ -86,7 +87,7 @@ class Progress:
         markers and compacted records.
         """
         found = {}
-        self.behind = 0
+        self.behind = self.behind_messages = 0
         for place, end in ends.items():
             partition = self._partitions.get(place)
             if partition is None:
@@ -97,6 +98,7 @@ class Progress:
             if partition.mark_end < 0:
                 partition.mark_end, partition.mark_at = end, now
             self.behind += position < end
+            self.behind_messages += max(0, end - max(position, 0))
             if position >= end:
                 partition.mark_end, partition.mark_at = end, now
             if position >= 0 and self._reach(partition, position):

@@ -132,6 +132,7 @@ class Supervisor:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = Stopping()
         self.lag_ms_max = 0  # how late the event loop was at worst
+        self.on_lag: Callable[[float], None] | None = None  # told how late it was, seconds, at each look
 
     def add(
         self, name: str, run: Callable[[Stopping], Awaitable[None]], pulse: Pulse | None = None, *, first: bool = False
@@ -203,7 +204,10 @@ class Supervisor:
             began = time.monotonic()
             await asyncio.sleep(WATCH_MS / 1000)
             # A loop that runs long without awaiting holds up heartbeats of broker and database: pitfall of all asyncio.
-            self.lag_ms_max = max(self.lag_ms_max, int((time.monotonic() - began) * 1000) - WATCH_MS)
+            lag = max(0.0, time.monotonic() - began - WATCH_MS / 1000)
+            self.lag_ms_max = max(self.lag_ms_max, int(lag * 1000))
+            if self.on_lag is not None:
+                self.on_lag(lag)
             for loop in self._loops:
                 if loop.pulse is not None and self._stall_exit_ms and loop.pulse.silent_ms > self._stall_exit_ms:
                     raise LoopDiedError(loop.name, f"nothing heard of it for {loop.pulse.silent_ms} ms")

@@ -1,0 +1,109 @@
+"""The survey: what only the database knows, asked now and then by the processes that fire timers.
+
+Rules of this file
+- Whoever collects never waits for the database: the last answer is given, with its age. One that is too old is not
+  given at all: a line that stands still looks like peace.
+- Asking costs the database a twentieth of its time at most: where it takes long, it is done less often.
+- Two processes that fire timers both ask and say the same; charts and alerts take the largest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+import structlog
+
+from orchestrator.metrics import names
+from orchestrator.metrics.figures import Reading
+from orchestrator.runtime.supervisor import Stopping
+from orchestrator.store.contract import StoreError
+from orchestrator.store.figures import ProductFigures
+
+SHARE = 20
+STALE_ROUNDS = 4
+
+log = structlog.get_logger("orchestrator.metrics")
+
+
+class Survey:
+    """Asks `ask` every `every_ms`. `reasons`: of dead letters, so that each is there with 0."""
+
+    def __init__(
+        self, ask: Callable[[], Awaitable[ProductFigures]], *, every_ms: int, reasons: Sequence[str] = ()
+    ) -> None:
+        self._ask, self._every_seconds, self._reasons = ask, every_ms / 1000, tuple(reasons)
+        self._found: ProductFigures | None = None
+        self._asked_at = 0.0
+        self._took = 0.0
+        self._level_at: dict[str, float] = {}  # when each read model was last seen to have everything
+        self._failing = False
+
+    async def run(self, stopping: Stopping) -> None:
+        """Asks until asked to stop. What the database cannot answer now is asked for again."""
+        while not stopping:
+            try:
+                await self.ask()
+            except StoreError as error:
+                if not self._failing:
+                    log.warning("the database does not answer for metrics", error=str(error)[:300])
+                self._failing = True
+            else:
+                self._failing = False
+            await stopping.sleep(max(self._every_seconds, self._took * SHARE) * 1000)
+
+    async def ask(self) -> None:
+        """Asks once. Raises StoreError; then what was known stays, and grows old."""
+        began = time.monotonic()
+        found = await self._ask()
+        self._asked_at = time.monotonic()
+        self._took = self._asked_at - began
+        for model in found.read_models:
+            if not model.behind:
+                self._level_at[model.name] = self._asked_at
+        self._found = found
+
+    def readings(self) -> Iterator[Reading]:
+        """The last answer, where it is not too old."""
+        found, age = self._found, time.monotonic() - self._asked_at
+        if found is None:
+            return
+        yield names.SURVEY_AGE, (), age
+        yield names.SURVEY_DURATION, (), self._took
+        if age <= max(self._every_seconds, self._took * SHARE) * STALE_ROUNDS:
+            yield from self._sagas(found)
+            yield from self._flow(found)
+
+    def _sagas(self, found: ProductFigures) -> Iterator[Reading]:
+        for name, number in found.in_flight.items():
+            yield names.IN_FLIGHT, (name,), number
+        for name, number in found.stuck.items():
+            yield names.STUCK, (name,), number
+        counts: dict[tuple[str, str, str], int] = {}
+        for task in found.tasks:
+            for state in ("in_time", "overdue"):
+                counts.setdefault((task.saga, task.step, state), 0)
+            counts[task.saga, task.step, task.state] += task.number
+        for values, number in counts.items():
+            yield names.TASKS_OPEN, values, number
+        yield names.TASKS_OVERDUE, (), max((task.overdue_seconds for task in found.tasks), default=0)
+
+    def _flow(self, found: ProductFigures) -> Iterator[Reading]:
+        yield names.OUTBOX_DEPTH, (), found.unsent
+        yield names.OUTBOX_AGE, (), found.unsent_seconds
+        yield names.INTAKE_LAG, (), found.intake_seconds
+        yield names.TIMER_LATENESS, (), found.timer_seconds
+        yield names.EARLY_WAITING, (), found.early
+        for reason, number in (dict.fromkeys(self._reasons, 0) | found.letters).items():
+            yield names.LETTERS_WAITING, (reason,), number
+        for model in found.read_models:
+            yield names.PROJECTION_STOPPED, (model.name,), int(model.stopped)
+            yield names.PROJECTION_BEHIND, (model.name,), model.behind
+            yield names.PROJECTION_LAG, (model.name,), self._lag(model.name, model.behind, model.seconds)
+
+    def _lag(self, name: str, behind: int, seconds: float) -> float:
+        """How old what it lacks is, at most: not older than the last moment at which it lacked nothing."""
+        if not behind:
+            return 0.0
+        level_at = self._level_at.get(name)
+        return max(0.0, seconds if level_at is None else min(seconds, time.monotonic() - level_at))

@@ -1,0 +1,153 @@
+"""Metrics of one process, put together: who counts, who is watched, and to whom it is told.
+
+Rules of this file: only wiring. A part that is not there in this process is not wired.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+
+from orchestrator.broker.contract import Broker
+from orchestrator.config import Settings
+from orchestrator.kernel.graph import TaskNode
+from orchestrator.messages.protocol import commands_topic
+from orchestrator.metrics import names, otlp, process
+from orchestrator.metrics.broker import CountingBroker, system_of
+from orchestrator.metrics.figures import Family, Figures, Reading
+from orchestrator.metrics.listener import listening
+from orchestrator.metrics.sagas import SagaFigures, processed, step_name
+from orchestrator.metrics.settings import split_address
+from orchestrator.metrics.survey import Survey
+from orchestrator.metrics.text import render
+from orchestrator.participants.worker import Handled
+from orchestrator.runtime.catalog import Catalog
+from orchestrator.runtime.intake import Intake
+from orchestrator.runtime.letters import REASONS
+from orchestrator.runtime.supervisor import Stopping, Supervisor
+from orchestrator.store.connections import Pools
+from orchestrator.store.figures import FigureQueries
+
+NAME = "saga-orchestrator"
+DECIDING = frozenset({"coordinator", "timers", "api", "relay"})
+
+Loop = Callable[[Stopping], Any]
+
+
+class Metrics:
+    """The metrics of one process. `url`: where they are served, "" where they are not."""
+
+    def __init__(self, settings: Settings, roles: frozenset[str], broker_url: str) -> None:
+        self.figures = Figures()
+        self.url = ""
+        self._settings, self._roles = settings, roles
+        self._system = system_of(broker_url)
+        self._resource = resource(settings, roles)
+
+    def counted(self, broker: Broker) -> Broker:
+        """The same broker, counted."""
+        return CountingBroker(broker, self.figures, self._system)
+
+    def sagas(self, catalog: Catalog) -> SagaFigures:
+        """For the coordinator of a process. What charts and alerts ask for by name begins at 0."""
+        for saga in catalog.sagas.values():
+            self.figures.counter(names.STARTED).add((saga.name,), 0)
+            for path, node in saga.graph.nodes.items():
+                if isinstance(node, TaskNode):
+                    step = step_name(path)
+                    self.figures.counter(names.TASKS_OPENED).add((saga.name, step), 0)
+                    self.figures.counter(names.TASKS_ESCALATED).add((saga.name, step), 0)
+                    for outcome in ("decided", "expired"):
+                        self.figures.counter(names.TASKS_CLOSED).add((saga.name, step, outcome), 0)
+        return SagaFigures(self.figures)
+
+    def intake(self, intake: Intake) -> None:
+        """Counts what intake has processed."""
+        intake.on_processed = processed(self.figures, self._system, self._settings.consumer_group)
+
+    def handled(self, also: Callable[[Handled], None] | None) -> Callable[[Handled], None]:
+        """For the participants of a process. `also`: who wants to hear of it too."""
+        took, count = self.figures.histogram(names.PROCESS_DURATION), self.figures.counter(names.HANDLED)
+        system = self._system
+
+        def on_handled(done: Handled) -> None:
+            error = "error" if done.outcome == "error" else ""
+            group = f"participants.{done.participant}"
+            values = (system, "process", "process", commands_topic(done.participant), group, error)
+            took.observe(values, max(0, done.ended_ns - done.began_ns) / 1e9)
+            count.add((done.participant, "again" if done.again else done.outcome))
+            if also is not None:
+                also(done)
+
+        return on_handled
+
+    def process(self, health: Callable[[], process.Health], supervisor: Supervisor) -> None:
+        """Watches the process itself."""
+        lag = self.figures.histogram(names.EVENT_LOOP_LAG)
+        supervisor.on_lag = lambda seconds: lag.observe((), seconds)
+        self.figures.watch(process.readings(health, tuple(REASONS), deciding=bool(self._roles & DECIDING)))
+
+    def survey(self, pools: Pools, topics: Sequence[str]) -> Survey:
+        """What asks the database; its `run` is a loop."""
+        settings = self._settings
+        queries, tenants = FigureQueries(pools), sorted(settings.tenants)
+        made = Survey(
+            lambda: queries.product(settings.consumer_group, topics, tenants),
+            every_ms=settings.metrics_survey_ms,
+            reasons=tuple(REASONS),
+        )
+        self.figures.watch(made.readings)
+        return made
+
+    def export(self) -> otlp.Export | None:
+        """What sends to a collector; its `run` is a loop. None where the environment names no collector."""
+        if not otlp.is_wanted():
+            return None
+        made = otlp.Export(self.figures.collect, self._resource, interval_ms=otlp.interval_ms())
+        self.figures.watch(lambda: [(names.EXPORT_FAILURES, (), made.failures)])
+        return made
+
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[None]:
+        """While inside, the listener answers, where one is wanted. Raises OSError where its address is taken."""
+        settings = self._settings
+        if not settings.metrics_listen:
+            yield
+            return
+        host, port = split_address(settings.metrics_listen)
+        async with listening(host, port, settings.metrics_token, self.text) as self.url:
+            yield
+
+    def text(self, accept: str = "") -> tuple[bytes, str]:
+        """The figures for Prometheus, and the content type."""
+        attributes = {name: str(value) for name, value in self._resource.attributes.items()}
+        return render(self.collect(), attributes, accept)
+
+    def collect(self) -> list[Family]:
+        """The figures now."""
+        return self.figures.collect()
+
+    def watch(self, read: Callable[[], Sequence[Reading]]) -> None:
+        """Somebody else's figures: asked at each collection, from what they know in memory."""
+        self.figures.watch(read)
+
+
+def resource(settings: Settings, roles: frozenset[str]) -> Resource:
+    """What the process says of itself; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES go over it."""
+    try:
+        release = version(NAME)
+    except PackageNotFoundError:
+        release = "unknown"
+    own = {
+        "service.name": "orchestrator",
+        "service.version": release,
+        "service.instance.id": settings.instance_id or socket.gethostname(),
+        "deployment.environment.name": settings.environment,
+        "saga.roles": ",".join(sorted(roles)),
+    }
+    return Resource.create({**own, **OTELResourceDetector().detect().attributes})

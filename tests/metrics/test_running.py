@@ -1,0 +1,134 @@
+"""What a running product says of itself, asked as Prometheus asks."""
+
+from __future__ import annotations
+
+import httpx2
+import pytest
+
+from orchestrator.metrics.names import BY_NAME, prometheus_label, prometheus_name
+from tests.metrics.conftest import CANARY, Measured, total
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_sagas_are_counted_by_what_became_of_them(measured: Measured) -> None:
+    """Begun, completed, compensated with the cause, stuck; and how long they took."""
+    found = await measured.scrape()
+    assert total(found, "saga_started_total", saga_name="payout") == 5
+    assert total(found, "saga_ended_total", saga_name="payout", saga_phase="completed") == 1
+    assert total(found, "saga_ended_total", saga_phase="compensated", saga_outcome="refused") == 1
+    assert total(found, "saga_turned_back_total", saga_failure_kind="refused") == 1
+    assert total(found, "saga_stops_total", saga_stuck_cause="function") == 1
+    assert total(found, "saga_duration_seconds_count", saga_phase="completed") == 1
+    assert total(found, "saga_duration_seconds_count", saga_phase="compensated") == 2
+    assert total(found, "saga_duration_seconds_sum") > 0
+
+
+async def test_steps_and_undos_have_names_and_durations(measured: Measured) -> None:
+    """By saga and step; a business no is an answer too."""
+    found = await measured.scrape()
+    assert total(found, "saga_step_duration_seconds_count", saga_step_name="reserve", saga_outcome="ok") == 4
+    assert total(found, "saga_step_duration_seconds_count", saga_step_name="reserve", saga_outcome="refused") == 1
+    assert total(found, "saga_step_duration_seconds_count", saga_step_name="pay", saga_outcome="ok") == 1
+    assert total(found, "saga_undos_total", saga_step_name="reserve", saga_outcome="succeeded") == 1
+
+
+async def test_people_are_counted_by_task(measured: Measured) -> None:
+    """Opened, decided, expired: the service level; and what is open and overdue, from the database."""
+    found = await measured.scrape()
+    assert total(found, "saga_tasks_opened_total", saga_step_name="approve") == 3
+    assert total(found, "saga_tasks_closed_total", saga_step_name="approve", saga_outcome="decided") == 1
+    assert total(found, "saga_tasks_closed_total", saga_step_name="approve", saga_outcome="expired") == 1
+    assert total(found, "saga_tasks_escalated_total", saga_step_name="approve") == 0
+    assert total(found, "saga_task_duration_seconds_count", saga_outcome="decided") == 1
+    assert await measured.until("saga_tasks_open", 1, saga_task_state="overdue") == 1
+    assert 3_000 < await measured.until("saga_tasks_overdue_age_seconds", 1) < 7_200
+
+
+async def test_the_database_is_asked_for_what_concerns_all_processes(measured: Measured) -> None:
+    """In flight, stuck, dead letters with their reason, and queues that are empty."""
+    assert await measured.until("saga_stuck", 1, saga_name="payout") == 1
+    assert await measured.until("saga_dead_letters_waiting", 1, saga_dead_letter_reason="unreadable") == 1
+    found = await measured.scrape()
+    assert total(found, "saga_in_flight", saga_name="payout") == 2
+    assert total(found, "saga_dead_letters_kept_total", saga_dead_letter_reason="unreadable") == 1
+    assert ("saga_dead_letters_kept_total", frozenset({("saga_dead_letter_reason", "poison")})) in found
+    for name in ("outbox_depth", "outbox_age_seconds", "intake_lag_seconds", "timer_lateness_seconds"):
+        assert (f"saga_{name}", frozenset()) in found, name
+    models = {
+        dict(labels)["saga_projection_name"] for sample, labels in found if sample == "saga_projection_lag_seconds"
+    }
+    assert {"approvals", "audit", "journeys"} <= models
+
+
+async def test_messages_are_counted_as_the_conventions_say(measured: Measured) -> None:
+    """Sent and consumed by topic and system; durations by operation; nothing of a message's own."""
+    found = await measured.scrape()
+    commands = {"messaging_system": "postgresql", "messaging_destination_name": "apitest-desk.commands"}
+    sent = total(found, "messaging_client_sent_messages_total", messaging_operation_name="send", **commands)
+    group = "participants.apitest-desk"
+    consumed = total(found, "messaging_client_consumed_messages_total", messaging_consumer_group_name=group, **commands)
+    assert sent == consumed == 7  # five reserve, one pay, one undo
+    kind = {"messaging_operation_name": "process", "messaging_operation_type": "process"}
+    assert total(found, "messaging_process_duration_seconds_count", **kind, **commands) == 7
+    replies = {"messaging_destination_name": "apitest-desk.replies", "messaging_consumer_group_name": "orchestrator"}
+    assert total(found, "messaging_process_duration_seconds_count", **kind, **replies) == 7
+    for operation in ("send", "poll", "commit"):
+        calls = total(found, "messaging_client_operation_duration_seconds_count", messaging_operation_name=operation)
+        assert calls > 0 or operation == "commit", operation
+    assert total(found, "saga_commands_handled_total", saga_participant_name="apitest-desk") == 7
+
+
+async def test_loops_say_how_they_are(measured: Measured) -> None:
+    """Every loop with a pulse, by name; the event loop's own lateness; sizes of batches."""
+    found = await measured.scrape()
+    loops = {dict(labels)["saga_loop_name"] for sample, labels in found if sample == "saga_loop_ready"}
+    assert {"intake", "relay", "timers", "checks"} <= loops
+    assert await measured.until("saga_event_loop_lag_seconds_count", 1) >= 1
+    assert total(found, "saga_batch_size_count") > 0
+    assert total(found, "saga_records_total") > 20
+    assert ("saga_batch_conflicts_total", frozenset()) in found
+
+
+async def test_names_and_labels_are_those_of_the_table_and_hold_no_data(measured: Measured) -> None:
+    """Low cardinality: no id, no key, nobody's name, whatever traffic there was."""
+    found = await measured.scrape()
+    known = {prometheus_name(metric): metric for metric in BY_NAME.values()} | {"target_info": None}
+    ids = set(measured.sagas.values())
+    for sample, labels in found:
+        stem = next(
+            (s for s in (sample, *(sample.removesuffix(end) for end in ("_bucket", "_count", "_sum"))) if s in known),
+            "",
+        )
+        assert stem, sample
+        metric = known[stem]
+        if metric is not None:
+            allowed = {prometheus_label(name) for name in metric.attributes} | {"le"}
+            assert {name for name, _ in labels} <= allowed, sample
+        for _, text in labels:
+            assert CANARY not in text
+            assert not any(id in text for id in ids)
+
+
+async def test_whoever_may_not_read_metrics_does_not(measured: Measured) -> None:
+    """The API's route is one like all others: denied unless somebody may."""
+    client = measured.product.client
+    assert (await client.get("/metrics")).status_code in (401, 403)
+    roles = {"X-Actor": "ada", "X-Actor-Roles": "operator"}
+    answer = await client.get("/metrics", headers=roles)
+    assert answer.status_code == 200
+    assert "saga_started_total" in answer.text
+    refused = await client.get("/metrics", headers={"X-Actor": "ap", "X-Actor-Roles": "approver"})
+    assert refused.status_code == 403
+
+
+async def test_the_listener_answers_one_path_and_changes_nothing(measured: Measured) -> None:
+    """Anything else is refused in one line; OpenMetrics comes to whoever asks for it."""
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        assert (await client.get(measured.url.removesuffix("/metrics") + "/v1/sagas")).status_code == 404
+        assert (await client.post(measured.url)).status_code == 405
+        head = await client.head(measured.url)
+        assert (head.status_code, head.content) == (200, b"")
+        modern = await client.get(measured.url, headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+        assert modern.headers["content-type"].startswith("application/openmetrics-text")
+        assert modern.text.endswith("# EOF\n")
