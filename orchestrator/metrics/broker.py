@@ -17,11 +17,13 @@ from orchestrator.broker.contract import (
     Broker,
     Consumer,
     IncomingMessage,
+    Looked,
     OutgoingMessage,
     PositionSource,
     Producer,
     SendError,
     TopicSpec,
+    Wanted,
 )
 from orchestrator.metrics import names
 from orchestrator.metrics.figures import Figures
@@ -53,6 +55,12 @@ class CountingBroker:
     async def ensure_topics(self, topics: Sequence[TopicSpec]) -> None:
         """See Broker."""
         await self._broker.ensure_topics(topics)
+
+    async def look(
+        self, topic: str, since: int, until: int, wanted: Wanted, *, key: bytes | None, messages_max: int, wait_ms: int
+    ) -> Looked:
+        """See Broker. Not counted: it is people's looking, no part of the flow."""
+        return await self._broker.look(topic, since, until, wanted, key=key, messages_max=messages_max, wait_ms=wait_ms)
 
     async def close(self) -> None:
         """See Broker."""

@@ -24,9 +24,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from orchestrator.metrics.figures import Family, Point
 from orchestrator.metrics.names import OVERFLOW, Metric
 from orchestrator.runtime.supervisor import Stopping
+from orchestrator.telemetry import SCHEMA_URL, SCOPE
 
-SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
-SCOPE = "orchestrator"
 INTERVAL_MS = 60_000
 LAST_SECONDS_MAX = 3.0  # for the last export when the process stops
 

@@ -5,13 +5,14 @@ Rules of this file: only wiring. A part that is not there in this process is not
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.resources import Resource
 
 from orchestrator.broker.contract import Broker
 from orchestrator.config import Settings
@@ -32,8 +33,9 @@ from orchestrator.runtime.letters import REASONS
 from orchestrator.runtime.supervisor import Stopping, Supervisor
 from orchestrator.store.connections import Pools
 from orchestrator.store.figures import FigureQueries
+from orchestrator.telemetry import DEFAULT_SERVICE, SERVICE_VERSION
+from orchestrator.tracing.settings import instance_resource, resource_attributes
 
-NAME = "saga-orchestrator"
 DECIDING = frozenset({"coordinator", "timers", "api", "relay"})
 
 Loop = Callable[[Stopping], Any]
@@ -140,14 +142,13 @@ class Metrics:
 def resource(settings: Settings, roles: frozenset[str]) -> Resource:
     """What the process says of itself; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES go over it."""
     try:
-        release = version(NAME)
+        release = version(DEFAULT_SERVICE)
     except PackageNotFoundError:
         release = "unknown"
+    named = resource_attributes(os.environ)
     own = {
-        "service.name": "orchestrator",
-        "service.version": release,
-        "service.instance.id": settings.instance_id or socket.gethostname(),
+        SERVICE_VERSION: release,
         "deployment.environment.name": settings.environment,
         "saga.roles": ",".join(sorted(roles)),
     }
-    return Resource.create({**own, **OTELResourceDetector().detect().attributes})
+    return Resource.create({**own, **instance_resource(named, settings.instance_id or socket.gethostname())})
