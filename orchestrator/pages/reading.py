@@ -35,8 +35,10 @@ from orchestrator.pages.drawing.standing import stuck_at
 from orchestrator.pages.formats import decimal_of, is_currency
 from orchestrator.pages.log_looks import LogLooks
 from orchestrator.runtime.app import Health, Runtime
+from orchestrator.runtime.identity import trace_id_of
 from orchestrator.store.chain import Flaw
 from orchestrator.store.contract import EarlyEvent
+from orchestrator.store.finding import Finding
 from orchestrator.store.operations import STREAMS_MAX, Facet, LivePlace, OperationQueries, Waiting
 from orchestrator.store.queries import Backlog, BadCursorError, ReadQueries, StoredDefinition
 from projections.models import Models
@@ -96,6 +98,7 @@ class Office:
         self._read = Reading(runtime.store)
         self._graphs: dict[tuple[str, int], Graph] = {}
         self.log = LogLooks(runtime.broker, self._operations)
+        self.finding = Finding(runtime.store.pools, trace_id_of)
 
     @property
     def settings(self) -> Settings:
@@ -113,6 +116,11 @@ class Office:
     def contexts(self) -> Mapping[str, str]:
         """The topic context of each installed type of event."""
         return {one.wire_name: one.context for one in self._runtime.catalog.registry if issubclass(one, Event)}
+
+    async def catch_up(self) -> None:
+        """Lets what is found by ids from elsewhere reach what is committed now, up to a limit."""
+        await self._runtime.store.seal()
+        await self.finding.catch_up()
 
     def waiters(self, type_: str) -> Sequence[str]:
         """The sagas that a message of this type may start, and those that may wait for it."""

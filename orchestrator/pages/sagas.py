@@ -1,7 +1,7 @@
 """The list of sagas: one search box, facets with counts, the URL as the whole state.
 
 Rules of this file
-- `find` takes whatever somebody has in hand: a saga id, a business key, a task id, a customer. An exact hit opens it.
+- What somebody has in hand, whatever it is, is looked for in find.py; several sagas of one trace end here as a list.
 - Facets count the newest sagas up to a limit, and say so; the list itself has no hidden range.
 """
 
@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import Query, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import Response
 
 from orchestrator.api.engine import Acting, Engine, EngineOf, may
-from orchestrator.api.views import Actor, SagaView, task_of
-from orchestrator.pages.reading import ModelsOf, OfficeOf, own_cursor
+from orchestrator.api.views import Actor, SagaView
+from orchestrator.pages.reading import ModelsOf, Office, OfficeOf, own_cursor
 from orchestrator.pages.saga_words import state_of
 from orchestrator.pages.site import office_router, page, query_text
 from orchestrator.pages.when import instant_of
@@ -64,14 +63,18 @@ async def sagas(
     name: Text = "",
     state: Text = "",
     waiting: Text = "",
+    trace: Text = "",
     cursor: Text = "",
 ) -> Response:
     """Sagas, newest first; those that are due next, the most urgent first."""
     state = state if state in STATES else ""
     here = {"q": q, "customer": customer, "name": name, "state": state}
     here["waiting"] = waiting if waiting in _WAITING else ""
+    here["trace"] = trace
     complete = None
-    if state == "due" or customer:
+    if trace:
+        rows, following = await _of_trace(engine, office, actor, trace), ""
+    elif state == "due" or customer:
         with own_cursor():
             rows, following, complete = await _from_model(models, actor, here, cursor)
     else:
@@ -113,6 +116,15 @@ async def fresh(
     found = await engine.sagas(actor, name=name or None, business_key=q or None, limit=ROWS)
     new = sum(1 for saga in found.items if opened is not None and saga.started_at > opened)
     return page(request, actor, "sagas/_fresh.html", here={"name": name, "q": q}, opened=since, fresh=new)
+
+
+async def _of_trace(engine: Engine, office: Office, actor: Actor, trace: str) -> list[Row]:
+    found = [
+        await engine.find(saga_id, tenant=actor.tenant)
+        for saga_id in await office.finding.by_trace(actor.tenant, trace)
+    ]
+    sagas = sorted((saga for saga in found if saga is not None), key=lambda saga: saga.started_at, reverse=True)
+    return [Row(saga, state_of(saga)) for saga in sagas]
 
 
 async def _from_store(engine: Engine, actor: Actor, here: dict[str, str], cursor: str) -> tuple[list[Row], str]:
@@ -167,21 +179,3 @@ def _facets(facets: Sequence[Facet], name: str) -> tuple[Counter[str], Counter[s
             key = next((key for key, phase in _PHASES.items() if phase == facet.phase), "undoing")
             states.update({key: facet.sagas, "": facet.sagas, "stuck": facet.sagas if facet.is_stuck else 0})
     return names, states, sum(names.values())
-
-
-@router.get("/find", dependencies=[may("saga.read")])
-async def find(request: Request, engine: EngineOf, models: ModelsOf, actor: Acting, q: Text = "") -> Response:
-    """Opens what is named, or shows what there is by that name."""
-    wanted = q.strip()
-    saga_id, activity = task_of(wanted)
-    saga = await engine.find(wanted, tenant=actor.tenant) if wanted else None
-    if saga is None and activity:
-        owner = await engine.find(saga_id, tenant=actor.tenant)
-        if owner is not None:
-            return RedirectResponse(f"/office/tasks/{quote(wanted, safe=':~')}", 303)
-    if saga is not None:
-        return RedirectResponse(f"/office/sagas/{saga.saga_id}", 303)
-    by_customer = await models.timelines.search(actor.tenant, customer=wanted, limit=1) if wanted else None
-    if by_customer is not None and by_customer.items:
-        return RedirectResponse(f"/office/sagas{query_text(customer=wanted)}", 303)
-    return RedirectResponse(f"/office/sagas{query_text(q=wanted)}", 303)

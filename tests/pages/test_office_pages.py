@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from orchestrator.pages.saga_page import TABS
+from orchestrator.runtime.identity import trace_id_of
 from orchestrator.store.chain import Flaw
 from tests.pages.office import ADA, OfficeProduct
-from tests.pages.wires_saga import REPAIRED
+from tests.pages.wires_saga import REPAIRED, WireRequested
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -104,6 +105,47 @@ async def test_a_saga_is_found_by_what_somebody_has_in_hand(office: OfficeProduc
         assert (answer.status_code, answer.headers["location"]) == (303, f"/office/sagas/{saga_id}")
     answer = await office.get("/office/find?q=no-such-thing")
     assert "No saga matches" in (await office.get(answer.headers["location"])).text
+
+
+async def test_ids_from_elsewhere_open_what_they_belong_to(office: OfficeProduct) -> None:
+    """A message of ours, an answer to it, a trace however it is written, the event that began a saga."""
+    saga_id = office.sagas["completed"]
+    records = await office.engine.records(saga_id, ADA)
+    reply = next(one for one in records if one.type == "step.succeeded")
+    trace = trace_id_of(records[0].traceparent, saga_id)
+    upstream = {"wire_id": "found-1", "customer_id": "C", "requester": "ravi", "amount": "1", "mood": "wait"}
+    await office.engine.emit(WireRequested(**upstream), ADA, event_id="up/event?1")  # type: ignore[arg-type]
+    await office.until_page("/office/sagas?q=found-1", lambda page: "1 sagas on this page" in text(page))
+    found = (await office.engine.saga("found-1", ADA)).saga_id
+    wanted = {
+        f"{saga_id}/2": f"/office/sagas/{saga_id}/messages/2",
+        reply.causation_id: f"/office/sagas/{saga_id}/messages/{reply.version}",
+        f"{saga_id}/4": f"/office/sagas/{saga_id}?tab=audit#record-4",
+        f"{saga_id}/99999": f"/office/sagas/{saga_id}?tab=messages",
+        trace.upper(): f"/office/sagas/{saga_id}",
+        f"00-{trace}-00f067aa0ba902b7-01": f"/office/sagas/{saga_id}",
+        "up/event?1": f"/office/sagas/{found}",
+        "f" * 32: "/office/sagas?q=" + "f" * 32,
+        "nobody/1": "/office/sagas?q=nobody%2F1",
+    }
+    for one, where in wanted.items():
+        answer = await office.client.get("/office/find", params={"q": one}, headers={"X-Actor": "ada"})
+        assert (answer.status_code, answer.headers["location"]) == (303, where), one
+
+
+async def test_a_trace_of_several_sagas_ends_at_their_list(office: OfficeProduct) -> None:
+    """All of them, and nothing else."""
+    trace = "5bd66ef5095369c7b0d1f8f4bd33716a"
+    hop = f"00-{trace}-00f067aa0ba902b7-01"
+    for key in ("traced-1", "traced-2"):
+        body = {"wire_id": key, "customer_id": "C", "requester": "ravi", "amount": "1", "mood": "auto"}
+        await office.engine.start("wire", body, ADA, traceparent=hop)
+    answer = await office.get(f"/office/find?q={trace}")
+    assert answer.headers["location"] == f"/office/sagas?trace={trace}"
+    page = text((await office.get(answer.headers["location"])).text)
+    assert "traced-1" in page
+    assert "traced-2" in page
+    assert "2 sagas on this page" in page
 
 
 async def test_a_look_back_shows_the_saga_as_it_was_and_offers_no_act(office: OfficeProduct) -> None:
