@@ -5,6 +5,7 @@ Rules of this file
 - What was asked for is decided and committed when a method returns. What may not be raises `RefusedError` with the
   kernel's code; `orchestrator/api/problems.py` turns it into one HTTP answer, so a route rarely catches it.
 - A saga is named by its id or by its business key, a task by the id that `tasks` gave.
+- Whose sagas are meant is always said, by an actor or a tenant: what is left out must not mean somebody else's.
 
 A saga package's routes file:
 
@@ -16,7 +17,7 @@ A saga package's routes file:
     @router.post("/chat", status_code=202, dependencies=[may("own")])
     async def chat(body: Chat, engine: EngineOf, actor: Acting) -> Answer:
         started = await engine.start("transfer", TransferRequested(...), actor)
-        saga = await engine.settled(started.saga_id, seconds_max=1.0)
+        saga = await engine.settled(started.saga_id, seconds_max=1.0, tenant=actor.tenant)
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ class Engine:
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
-    async def find(self, reference: str, saga: str | None = None, *, tenant: str = "main") -> SagaView | None:
+    async def find(self, reference: str, saga: str | None = None, *, tenant: str) -> SagaView | None:
         """The saga of this id, or the newest one with this business key (of this name, if given)."""
         return await self._read.find(tenant, reference, saga)
 
@@ -208,7 +209,7 @@ class Engine:
             "status": {name: found.status for name, found in state.activities.items()},
         }
 
-    async def settled(self, saga_id: str, *, seconds_max: float, tenant: str = "main") -> SagaView:
+    async def settled(self, saga_id: str, *, seconds_max: float, tenant: str) -> SagaView:
         """The saga once it has ended, is stuck or waits for a person; or as it is when the time is over.
 
         Raises RefusedError `not_found`.
@@ -223,16 +224,14 @@ class Engine:
             await asyncio.sleep(min(pause, max(0.0, over - loop.time())))
             pause = min(pause * 1.5, POLL_SECONDS_MAX)
 
-    async def records(self, saga_id: str, actor: Actor | None = None) -> Sequence[RecordView]:
+    async def records(self, saga_id: str, actor: Actor) -> Sequence[RecordView]:
         """The saga's records, in order. Raises RefusedError `not_found`."""
-        saga = await self.saga(saga_id, actor or Actor("system"))
+        saga = await self.saga(saga_id, actor)
         return await self._read.records(saga.tenant, saga.saga_id)
 
     # --- people -------------------------------------------------------------------------------------------------------
 
-    async def tasks(
-        self, *, saga_id: str | None = None, state: str | None = "open", tenant: str = "main"
-    ) -> Sequence[TaskView]:
+    async def tasks(self, *, tenant: str, saga_id: str | None = None, state: str | None = "open") -> Sequence[TaskView]:
         """Tasks, the one due first first, at most TASKS_MAX."""
         actor = Actor("system", tenant=tenant, capacities=frozenset({"viewer"}))
         page = await self.task_page(actor, saga_id=saga_id, state=state, limit=TASKS_MAX)
@@ -251,7 +250,7 @@ class Engine:
         """Tasks, the one due first first. `mine`: that this actor may decide. Raises ProblemError `bad_cursor`."""
         return await self.desk.page(actor, state=state, saga_id=saga_id, mine=mine, limit=limit, cursor=cursor)
 
-    async def task(self, task_id: str, *, tenant: str = "main") -> TaskView | None:
+    async def task(self, task_id: str, *, tenant: str) -> TaskView | None:
         """One task, open or closed, as nobody in particular sees it; `desk.view` says what an actor may."""
         return await self.desk.find(task_id, Viewer(Actor("system", tenant=tenant), acts.received_at(self._runtime)))
 

@@ -50,7 +50,7 @@ class Product:
         answer = await self.post("/v1/sagas/payout", body)
         assert answer.status_code == 201, answer.text
         saga_id: str = answer.json()["sagaId"]
-        await self.engine.settled(saga_id, seconds_max=SETTLE_SECONDS_MAX)
+        await self.engine.settled(saga_id, seconds_max=SETTLE_SECONDS_MAX, tenant="main")
         return saga_id
 
     async def task_of(self, saga_id: str) -> dict[str, Any]:

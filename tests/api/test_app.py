@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,8 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from orchestrator.api import letters, sagas, tasks
 from orchestrator.api.app import check_routes, saga_routers
-from orchestrator.api.engine import Acting, Actor, may
+from orchestrator.api.desk import TaskDesk
+from orchestrator.api.engine import Acting, Actor, Engine, may
 from orchestrator.runtime.catalog import CatalogError
 
 
@@ -92,3 +94,14 @@ def test_routes_of_packages_are_found_below_modules(tmp_path: Path, monkeypatch:
     (inner.parent / "routes.py").write_text("")
     with pytest.raises(CatalogError, match=r"routed_sagas\.routes has no `router`"):
         list(saga_routers(["routed_sagas"]))
+
+
+def test_nothing_that_a_route_may_ask_has_a_tenant_by_default() -> None:
+    """What is left out would be looked for among another bank's sagas, or be shown from them."""
+    for owner in (Engine, TaskDesk):
+        for name, method in inspect.getmembers(owner, inspect.isfunction):
+            found = inspect.signature(method).parameters
+            for parameter in ("tenant", "actor"):
+                if parameter in found and not name.startswith("_"):
+                    assert found[parameter].default is inspect.Parameter.empty, f"{owner.__name__}.{name}: {parameter}"
+    assert "tenant" in inspect.signature(Engine.find).parameters

@@ -82,7 +82,7 @@ async def test_a_waiting_saga_gets_its_event(product: Product) -> None:
     saga_id, key = (await saga_of(product, data["payout_id"]))["saga"]["sagaId"], data["payout_id"]
     answer = await send(product, {"payout_id": key}, attributes(ce_type="apitest.PayoutNoted"))
     assert answer.status_code == 202
-    saga = await product.engine.settled(saga_id, seconds_max=10)
+    saga = await product.engine.settled(saga_id, seconds_max=10, tenant="main")
     assert saga.waiting_for == "task approve"
 
 

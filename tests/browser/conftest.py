@@ -101,12 +101,12 @@ class Office:
             "currency": "INR", "purpose": "school fees", "mood": mood, **fields,
         }  # fmt: skip
         started = await self.engine.start("grant", body, Actor("ravi"))
-        await self.engine.settled(started.saga_id, seconds_max=SETTLE_SECONDS_MAX)
+        await self.engine.settled(started.saga_id, seconds_max=SETTLE_SECONDS_MAX, tenant="main")
         return started.saga_id
 
     async def task_of(self, saga_id: str) -> TaskView:
         """The saga's task."""
-        (task,) = await self.engine.tasks(saga_id=saga_id, state=None)
+        (task,) = await self.engine.tasks(saga_id=saga_id, state=None, tenant="main")
         return task
 
     async def change(self, grant_id: str, amount: str) -> None:
@@ -121,7 +121,7 @@ class Office:
 
     async def types(self, saga_id: str) -> list[str]:
         """The types of the saga's records."""
-        return [record.type for record in await self.engine.records(saga_id)]
+        return [record.type for record in await self.engine.records(saga_id, Actor("test"))]
 
     async def assert_accessible(self, page: Page) -> None:
         """No violation of WCAG 2.2 AA that axe can find, and no sideways scrolling."""

@@ -64,7 +64,7 @@ async def started(product: Product, requester: str, mood: str = "") -> tuple[str
     answer = await product.post("/v1/sagas/purchase", body, actor=requester)
     assert answer.status_code == 201, answer.text
     saga_id = str(answer.json()["sagaId"])
-    await product.engine.settled(saga_id, seconds_max=SECONDS_MAX)
+    await product.engine.settled(saga_id, seconds_max=SECONDS_MAX, tenant="main")
     return saga_id, key
 
 

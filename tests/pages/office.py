@@ -73,7 +73,7 @@ class OfficeProduct:
         elif mood == "wait":
             await self.until(started.saga_id, lambda saga: saga.waiting_for.startswith("wait "))
         else:
-            await self.engine.settled(started.saga_id, seconds_max=SECONDS_MAX)
+            await self.engine.settled(started.saga_id, seconds_max=SECONDS_MAX, tenant="main")
         return started.saga_id
 
     async def until(self, saga_id: str, fits: Any) -> Any:
@@ -96,7 +96,7 @@ class OfficeProduct:
 
     async def decide(self, saga_id: str, outcome: str, actor: str = "maria") -> None:
         """A manager's vote."""
-        (task,) = await self.engine.tasks(saga_id=saga_id)
+        (task,) = await self.engine.tasks(saga_id=saga_id, tenant="main")
         voter = Actor(actor, ("manager",), "test", capacities=frozenset({"approver"}))
         await self.engine.vote(task.id, {"outcome": outcome}, task.subject_hash, voter)
 

@@ -24,7 +24,7 @@ FILE = b'--x\r\nContent-Disposition: form-data; name="a"; filename="b"\r\n\r\nc\
 
 async def task_of(office: OfficeProduct, saga_id: str) -> TaskView:
     """The open task of a saga."""
-    (task,) = await office.engine.tasks(saga_id=saga_id)
+    (task,) = await office.engine.tasks(saga_id=saga_id, tenant="main")
     return task
 
 
@@ -174,7 +174,7 @@ async def test_who_has_two_rights_chooses_one_on_the_page(office: OfficeProduct)
     assert "<dt>On behalf of</dt>" in asked.text
     sent = {**form, "on_behalf_of": "maria", "confirmed": "yes"}
     assert (await office.post(path + "/decide", sent, "kim", MANAGER)).status_code == 303
-    found = await office.engine.task(task.id)
+    found = await office.engine.task(task.id, tenant="main")
     assert found is not None
     assert [(cast["by"], cast["on_behalf_of"]) for cast in found.votes] == [("kim", "maria")]
 
@@ -185,7 +185,7 @@ async def test_who_has_two_rights_chooses_one_on_the_page(office: OfficeProduct)
 async def test_people_are_named_on_pages_as_bodies_name_them(office: OfficeProduct, name: str) -> None:
     """What stands in records is read in terminals, too, and by whoever is asked to believe it."""
     task = await task_of(office, await office.begin(requester="rita"))
-    before = len(await office.engine.records(task.saga_id))
+    before = len(await office.engine.records(task.saga_id, Actor("test")))
     until = (datetime.now(UTC) + timedelta(days=2)).strftime("%Y-%m-%dT%H:%M")
     for path, form in (
         (f"/office/tasks/{task.id}/delegate", {"to": name}),
@@ -197,7 +197,7 @@ async def test_people_are_named_on_pages_as_bodies_name_them(office: OfficeProdu
     ):
         answer = await office.post(path, form, "zita", f"{MANAGER},operator")
         assert answer.status_code == 422, (path, form)
-    assert len(await office.engine.records(task.saga_id)) == before
+    assert len(await office.engine.records(task.saga_id, Actor("test"))) == before
 
 
 @pytest.mark.parametrize("capacity", ["viewer", "operator", "auditor", "service"])
@@ -222,7 +222,7 @@ async def test_who_may_not_decide_lends_nobody_the_right(office: OfficeProduct, 
         "confirmed": "yes",
     }
     await office.post(f"/office/tasks/{task.id}/decide", answer, f"sub-{capacity}", "approver")
-    assert (await office.engine.tasks(saga_id=saga_id))[0].votes == ()
+    assert (await office.engine.tasks(saga_id=saga_id, tenant="main"))[0].votes == ()
     assert "Arrange" not in (await office.get("/office/profile", who, f"manager,{capacity}")).text
 
 
@@ -303,7 +303,7 @@ async def test_without_what_was_shown_nothing_is_decided(office: OfficeProduct) 
         form = {"outcome": "reject", "reason": "x", "seen": seen, "key": "k", "confirmed": "yes"}
         answer = await office.post(f"/office/tasks/{task.id}/decide", form, "maria", MANAGER)
         assert answer.status_code in (409, 422)
-    assert "task.voted" not in [record.type for record in await office.engine.records(saga_id)]
+    assert "task.voted" not in [record.type for record in await office.engine.records(saga_id, Actor("test"))]
 
 
 async def test_a_stranger_learns_nothing_but_that_there_is_a_sign_in(office: OfficeProduct) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.api.views import task_id_of
+from orchestrator.api.views import Actor, task_id_of
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.store.queries import BadCursorError
 from projections.answers import AuditFilter, PendingApproval, Timeline
@@ -94,7 +94,7 @@ async def test_decisions_keep_their_evidence(told: Told) -> None:
 async def test_the_audit_trail_has_every_record_and_finds_it_by_what_is_known_of_it(told: Told) -> None:
     """As many rows as records; each search gives exactly the records that fit."""
     saga = told.sagas["rejected"]
-    stream = await told.engine.records(saga)
+    stream = await told.engine.records(saga, Actor("test"))
     everything = await told.models.audit.search("main", AuditFilter(saga=saga), count=True, limit=500)
     assert [entry.record for entry in everything.items] == [record.version for record in reversed(stream)]
     assert [entry.hash for entry in everything.items] == [record.hash for record in reversed(stream)]
@@ -134,7 +134,7 @@ async def test_pages_of_the_audit_trail_stay_as_they_were_while_records_come_in(
 
 async def test_as_of_leaves_out_what_was_written_later(told: Told) -> None:
     """An auditor asks for the trail as it stood at an instant."""
-    stream = await told.engine.records(told.sagas["approved"])
+    stream = await told.engine.records(told.sagas["approved"], Actor("test"))
     moment = stream[2].recorded_at
     answer = await told.models.audit.search("main", AuditFilter(saga=told.sagas["approved"]), as_of=moment)
     assert answer.items

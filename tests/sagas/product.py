@@ -51,7 +51,7 @@ class Product:
         """The open task of this name, once it is there."""
         async with asyncio.timeout(SECONDS_MAX):
             while True:
-                saga = await self.engine.find(business_key)
+                saga = await self.engine.find(business_key, tenant="main")
                 if saga is not None:
                     found = await self.get("/v1/tasks", "test", saga=saga.saga_id)
                     assert found.status_code == 200, found.text
@@ -81,7 +81,7 @@ class Product:
         """The phase in which a saga ended."""
         async with asyncio.timeout(SECONDS_MAX):
             while True:
-                saga = await self.engine.find(business_key)
+                saga = await self.engine.find(business_key, tenant="main")
                 assert saga is None or not saga.stuck, saga
                 if saga is not None and saga.ended:
                     return saga.phase

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from orchestrator.api.views import Actor
 from sagas.disputes.definition import dispute
 from sagas.disputes.participants import SQL, case_ai, case_desk
 from sagas.disputes.settings import dispute_settings
@@ -199,12 +200,14 @@ async def test_a_complaint_cannot_be_cancelled_and_whoever_tries_is_told_so(bank
     """Refused, recorded with who asked and why, and the same when the request comes again."""
     await raised(bank, "DSP-H")
     await tracked(bank, "DSP-H", "has your complaint")
-    saga = await bank.engine.find("DSP-H")
+    saga = await bank.engine.find("DSP-H", tenant="main")
     assert saga is not None
     for _ in range(2):
         answer = await bank.post(
             f"/v1/sagas/{saga.saga_id}/cancel", "olga", "operator", body={"reason": "too much work"}, key="cancel-H"
         )
         assert (answer.status_code, answer.json()["code"]) == (409, "cancel_refused"), answer.text
-    asked = [record for record in await bank.engine.records(saga.saga_id) if record.type == "cancel.refused"]
+    asked = [
+        record for record in await bank.engine.records(saga.saga_id, Actor("test")) if record.type == "cancel.refused"
+    ]
     assert [(record.data["by"], record.data["reason"]) for record in asked] == [("olga", "too much work")]

@@ -46,7 +46,9 @@ class Shop:
         async with asyncio.timeout(SECONDS_MAX):
             while len(found) < len(orders):
                 for order in orders:
-                    saga = await self.engine.find(order.order_id) if order.order_id not in found else None
+                    saga = (
+                        await self.engine.find(order.order_id, tenant="main") if order.order_id not in found else None
+                    )
                     if saga is not None and saga.ended:
                         found[order.order_id] = saga.phase
                 await asyncio.sleep(0.05)

@@ -46,7 +46,7 @@ async def require(bank: Product, payment_id: str, amount: str = "250000.00", **o
 async def published(bank: Product, payment_id: str) -> list[dict[str, Any]]:
     """The events that went out for a payment."""
     saga = await bank.engine.saga(payment_id, ANYBODY)
-    records = await bank.engine.records(saga.saga_id)
+    records = await bank.engine.records(saga.saga_id, Actor("test"))
     return [record.data["event"] for record in records if record.type == "event.published"]
 
 
@@ -156,4 +156,7 @@ async def test_what_clearing_refuses_is_told_and_asks_nobody(bank: Product) -> N
     [told] = await published(bank, "PAY-F")
     assert told["body"]["denial"] == "failed"
     assert "insufficient_funds" in told["body"]["reason"]
-    assert await bank.engine.tasks(saga_id=(await bank.engine.saga("PAY-F", ANYBODY)).saga_id, state=None) == ()
+    assert (
+        await bank.engine.tasks(saga_id=(await bank.engine.saga("PAY-F", ANYBODY)).saga_id, state=None, tenant="main")
+        == ()
+    )

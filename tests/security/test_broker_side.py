@@ -109,12 +109,12 @@ async def test_a_forged_message_becomes_a_letter_and_nothing_else(bank: Bank, ta
     """The saga still waits for its approval, and none of its records came of this."""
     make, reason = CASES[case]
     forged = make(target)
-    before = [record.type for record in await bank.engine.records(target.saga_id)]
+    before = [record.type for record in await bank.engine.records(target.saga_id, _system())]
     (error,) = await target.producer.send([forged])
     assert error is None
     letter = await letter_of(bank, dict(forged.headers)["ce_id"].decode())
     assert letter["reason"] == reason, letter
-    assert [record.type for record in await bank.engine.records(target.saga_id)] == before
+    assert [record.type for record in await bank.engine.records(target.saga_id, _system())] == before
     assert (await bank.engine.saga(target.saga_id, _system())).waiting_for.startswith("task ")
 
 
@@ -139,7 +139,7 @@ async def test_a_letter_that_is_driven_again_passes_every_check_anew(bank: Bank,
     assert again.status == 202, again.response.text
     assert again.response.json()["fate"] == "dead"
     assert "step.succeeded" not in [
-        record.type for record in await bank.engine.records(target.saga_id) if record.activity == "pay"
+        record.type for record in await bank.engine.records(target.saga_id, _system()) if record.activity == "pay"
     ]
 
 

@@ -59,7 +59,7 @@ async def objects(bank: Bank) -> AsyncIterator[Objects]:
     s5 = await bank.start(amount="150000")
     p3 = await bank.task(s3)
     assert (await bank.decide(p3, "ap1")).status == 200
-    await bank.engine.settled(s3, seconds_max=20)
+    await bank.engine.settled(s3, seconds_max=20, tenant="main")
     yield Objects(s1, await bank.task(s1), s2, await bank.task(s2, tenant="t2"), p3, await bank.task(s5))
 
 
@@ -287,7 +287,7 @@ async def test_whoever_has_just_signed_in_decides_on_a_large_amount(bank: Bank, 
     """C17: the refusal was for the age of the sign-in alone; what is true of it is in the record."""
     answer = await bank.decide(objects.p5, "ap1")
     assert answer.status == 200, answer.response.text
-    records = await bank.engine.records(objects.p5["id"].partition(":")[0])
+    records = await bank.engine.records(objects.p5["id"].partition(":")[0], Actor("test"))
     (vote,) = [record.data["vote"] for record in records if record.type == "task.voted"]
     assert (vote["by"], vote["authentication"], vote["roles"]) == ("ap1", "oidc-token", ["finance", "manager"])
 
@@ -322,7 +322,7 @@ async def test_the_clock_of_a_client_counts_for_nothing(bank: Bank) -> None:
         await bank.task(saga_id), "ap1", headers={"Date": "Mon, 01 Jan 2001 00:00:00 GMT", "Time-Zone": "Asia/Tokyo"}
     )
     assert answer.status == 200
-    records = await bank.engine.records(saga_id)
+    records = await bank.engine.records(saga_id, Actor("test"))
     (voted,) = [record for record in records if record.type == "task.voted"]
     received = voted.data["vote"]["received_at"]
     assert abs(received - voted.recorded_at.timestamp() * 1_000_000) < 120_000_000
