@@ -89,6 +89,8 @@ def as_cli_error(error: BaseException) -> CliError | None:
     from orchestrator.broker.contract import BrokerError
     from orchestrator.config import SettingsError
     from orchestrator.definition import DefinitionError
+    from orchestrator.evidence.errors import EvidenceError, PlaceAwayError
+    from orchestrator.evidence.keys import KeyFileError
     from orchestrator.messages import ContractError
     from orchestrator.participants.work import ParticipantError
     from orchestrator.runtime.catalog import CatalogError
@@ -100,9 +102,11 @@ def as_cli_error(error: BaseException) -> CliError | None:
         return error
     if isinstance(error, (DefinitionError, CatalogError, ContractError, ParticipantError)):
         return CliError(ExitCode.FOUND_SOMETHING, str(error).strip(), "orchestrator check")
-    if isinstance(error, (SettingsError, ServerError)):
+    if isinstance(error, EvidenceError):
+        return CliError(ExitCode.FOUND_SOMETHING, str(error))
+    if isinstance(error, (SettingsError, ServerError, KeyFileError)):
         return CliError(ExitCode.USAGE, str(error))
-    if isinstance(error, (BrokerError, StoreError, MigrationError, EmbeddedPostgresError, OSError)):
+    if isinstance(error, (BrokerError, StoreError, MigrationError, EmbeddedPostgresError, PlaceAwayError, OSError)):
         return CliError(ExitCode.UNREACHABLE, str(error))
     return None
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -27,6 +28,9 @@ from orchestrator.broker.contract import BrokerUnavailableError, ConsumerFencedE
 from orchestrator.cli.local import saga_modules
 from orchestrator.cli.output import Output
 from orchestrator.config import Settings
+from orchestrator.evidence.errors import PlaceAwayError
+from orchestrator.evidence.keys import own_ring
+from orchestrator.evidence.settings import beside_database
 from orchestrator.identity.keeping import Kept
 from orchestrator.identity.production import refuse_unsafe, refuse_unsafe_database
 from orchestrator.participants.own_schema import OwnSchema
@@ -42,7 +46,7 @@ INSTANCES = "instances"  # below data_dir: the names of processes
 READY_POLL_SECONDS = 0.05
 NOT_READY_SECONDS = 5
 START_AGAIN_SECONDS_FIRST, START_AGAIN_SECONDS_MAX = 0.2, 2.0
-AWAY = (StoreUnavailableError, BrokerUnavailableError, ConnectionError)
+AWAY = (StoreUnavailableError, BrokerUnavailableError, PlaceAwayError, ConnectionError)
 
 log = structlog.get_logger("orchestrator.serving")
 
@@ -109,6 +113,9 @@ class Running:
 @asynccontextmanager
 async def running(settings: Settings, urls: DatabaseUrls, catalog: Catalog) -> AsyncIterator[Running]:
     """Opens the runtime, and the HTTP server where the role api is wanted; the loops run in `Runtime.run`."""
+    if urls.embedded and not (settings.has_key or settings.has_place):
+        settings = settings.model_copy(update=beside_database(settings.data_dir))
+        own_ring(Path(settings.evidence_key_file), settings.evidence_origin)
     with _named(settings, urls) as settings:
         runtime = Runtime(settings, database_url=urls.app, catalog=catalog)
         async with runtime:

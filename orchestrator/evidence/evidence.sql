@@ -64,3 +64,49 @@ FROM records r
 JOIN feed_sealed s ON s.first_seq = (r.seq >> 20) << 20 AND r.seq <= s.last_seq
 WHERE r.saga_id = $1
 ORDER BY r.version
+
+-- name: sign_lock
+-- One process signs at a time; whoever comes second does nothing.
+SELECT pg_try_advisory_xact_lock($1, 0) AS got, clock_us() AS now
+
+-- name: new_breaks
+-- Accepted breaks that no checkpoint since has declared: signed times are full seconds, so one may be declared twice.
+SELECT size, root, note FROM log_breaks WHERE accepted_at > $1::bigint ORDER BY size, root
+
+-- name: breaks
+SELECT accepted_at, size, root, own_size, own_root, accepted_by, reason, note FROM log_breaks ORDER BY accepted_at
+
+-- name: add_break
+INSERT INTO log_breaks (accepted_at, size, root, own_size, own_root, accepted_by, reason, note)
+VALUES (clock_us(), $1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (size, root) DO NOTHING
+
+-- name: lease_place
+-- One process publishes to a place at a time. $3: for so many microseconds.
+INSERT INTO log_places AS p (place, holder, leased_until) VALUES ($1, $2, clock_us() + $3::bigint)
+ON CONFLICT (place) DO UPDATE SET holder = excluded.holder, leased_until = excluded.leased_until
+WHERE p.holder = excluded.holder OR p.leased_until < clock_us()
+RETURNING p.number
+
+-- name: release_place
+UPDATE log_places SET leased_until = 0 WHERE place = $1 AND holder = $2
+
+-- name: place_published
+UPDATE log_places SET number = $2, size = $3, published_at = clock_us(), trouble = '', trouble_at = 0 WHERE place = $1
+
+-- name: place_in_trouble
+UPDATE log_places
+SET trouble_at = CASE WHEN trouble = '' THEN clock_us() ELSE trouble_at END, trouble = $2
+WHERE place = $1
+
+-- name: places
+SELECT place, number, size, published_at, trouble, trouble_at FROM log_places ORDER BY place
+
+-- name: last_record
+-- The last record that has a position.
+SELECT r.saga_id, r.version, s.first_position + (r.seq - s.first_seq) AS position, h.recorded_at
+FROM (SELECT * FROM feed_sealed ORDER BY first_position DESC LIMIT 1) AS s
+CROSS JOIN LATERAL (
+    SELECT saga_id, version, seq FROM records WHERE seq BETWEEN s.first_seq AND s.last_seq ORDER BY seq DESC LIMIT 1
+) r
+JOIN saga_heads h USING (saga_id)

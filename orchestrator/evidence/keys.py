@@ -79,8 +79,11 @@ def read_ring(file: Path) -> KeyRing:
     return ring
 
 
-def write_ring(file: Path, signer: Signer, older: Sequence[Verifier] = ()) -> None:
-    """Writes a key file that only its owner can read, whole or not at all. Raises OSError."""
+def write_ring(file: Path, signer: Signer, older: Sequence[Verifier] = (), *, is_new: bool = False) -> None:
+    """Writes a key file that only its owner can read, whole or not at all. Raises OSError.
+
+    is_new: FileExistsError where there is one; else it is replaced.
+    """
     lines = [
         "# The signing key of the audit log, and below it the keys that signed before it, newest first.",
         "# Whoever has the first line can sign checkpoints. Keep it away from the database and its backups.",
@@ -95,18 +98,22 @@ def write_ring(file: Path, signer: Signer, older: Sequence[Verifier] = ()) -> No
             out.write("".join(f"{line}\n" for line in lines))
             out.flush()
             os.fsync(out.fileno())
-        scratch.replace(file)
-    except BaseException:
+        if is_new:
+            os.link(scratch, file)  # fails where somebody else was quicker
+        else:
+            scratch.replace(file)
+    finally:
         with contextlib.suppress(OSError):
             scratch.unlink()
-        raise
 
 
 def own_ring(file: Path, name: str) -> KeyRing:
     """The keys in a file that is made where it is missing: for laptops and demonstrations. Raises KeyFileError."""
     if not file.exists():
         try:
-            write_ring(file, Signer.new(name))
+            write_ring(file, Signer.new(name), is_new=True)
+        except FileExistsError:
+            pass  # another process made it just now
         except (OSError, NoteError) as error:
             raise KeyFileError(f"key file {file} cannot be made: {error}") from error
     return read_ring(file)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from orchestrator.evidence import tree
-from orchestrator.evidence.tree import HASH_BYTES, Frontier, Subtree
+from orchestrator.evidence.tree import HASH_BYTES, Subtree
 from orchestrator.store.connections import Guarded
 from orchestrator.store.sql import load_queries
 
@@ -39,23 +39,33 @@ class Tile:
 
 @dataclass(slots=True)
 class Growing:
-    """The right edge of the tree: the frontier, and the hashes of each tile level that fill no tile yet."""
+    """The right edge of the tree: how large it is, and the hashes of each tile level that fill no tile yet."""
 
-    frontier: Frontier = field(default_factory=Frontier)
+    size: int = 0
     edges: list[list[bytes]] = field(default_factory=list)
 
     def add(self, leaves: bytes) -> list[Tile]:
         """More leaves, packed; gives the tiles that they fill, in the order in which they were filled."""
         made: list[Tile] = []
         for at in range(0, len(leaves), HASH_BYTES):
-            leaf = leaves[at : at + HASH_BYTES]
-            self.frontier.add(leaf)
-            self._add(0, leaf, made)
+            self.size += 1
+            self._add(0, leaves[at : at + HASH_BYTES], made)
         return made
+
+    def root(self) -> bytes:
+        """The root of the tree as it is."""
+        peaks: list[bytes] = []
+        for edge in reversed(self.edges):
+            at = 0
+            while at < len(edge):
+                width = 1 << ((len(edge) - at).bit_length() - 1)
+                peaks.append(tree.complete_root(edge[at : at + width]))
+                at += width
+        return tree.joined(peaks)
 
     def copy(self) -> Growing:
         """Another one that grows by itself."""
-        return Growing(self.frontier.copy(), [list(edge) for edge in self.edges])
+        return Growing(self.size, [list(edge) for edge in self.edges])
 
     def _add(self, level: int, node: bytes, made: list[Tile]) -> None:
         if level == len(self.edges):
@@ -63,7 +73,7 @@ class Growing:
         edge = self.edges[level]
         edge.append(node)
         if len(edge) == TILE_HASHES:
-            number = (self.frontier.size >> (TILE_LEVELS * (level + 1))) - 1
+            number = (self.size >> (TILE_LEVELS * (level + 1))) - 1
             root = tree.complete_root(edge)
             made.append(Tile(level, number, b"".join(edge), root))
             edge.clear()
@@ -132,17 +142,15 @@ class Nodes:
 
     async def growing(self, size: int) -> Growing:
         """The right edge of the tree of this size, to go on from. Raises MissingNodesError."""
-        wanted = list(tree.subtrees(0, size))
-        found = await self.hashes(wanted)
         edges = []
-        for level in range(8):
+        for level in range(TILE_LEVELS):
             first = size >> (TILE_LEVELS * (level + 1)) << TILE_LEVELS
             after = size >> (TILE_LEVELS * level)
             if not after:
                 break
             row = await self._row(level, first, after) if after > first else b""
             edges.append([row[at : at + HASH_BYTES] for at in range(0, len(row), HASH_BYTES)])
-        return Growing(Frontier(size, [found[one] for one in wanted]), edges)
+        return Growing(size, edges)
 
 
 async def root(nodes: Reading, size: int) -> bytes:

@@ -212,19 +212,18 @@ def open_checkpoint(note: str, keys: Sequence[Verifier]) -> SignedCheckpoint:
 
 
 def notes_in(text: str) -> Iterator[str]:
-    """The notes of a file that holds one after the other; whatever else stands between them comes as it is."""
+    """The notes of a file of checkpoints, one after the other. What a crash cut off comes as a piece of its own.
+
+    For notes whose text has no empty lines, as those of checkpoints.
+    """
     block: list[str] = []
-    signed = False
-    for line in text.splitlines():
+    for line in (*text.splitlines(), "", "."):
         is_signature = line.startswith(_DASH)
-        if signed and not is_signature:
-            yield "".join(f"{one}\n" for one in block)
-            block, signed = [], False
+        if "" in block and not is_signature:  # behind the empty line only signatures belong to it
+            yield "".join(f"{one}\n" for one in (block if block[-1] else block[:-1]))
+            block = []
         if block or line:
             block.append(line)
-        signed = is_signature
-    if any(block):
-        yield "".join(f"{one}\n" for one in block)
 
 
 def _parts(note: str) -> tuple[str, list[tuple[str, bytes, bytes]]]:

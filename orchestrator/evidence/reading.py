@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.evidence import nodes
-from orchestrator.evidence.nodes import SQL, Nodes
+from orchestrator.evidence.nodes import SQL, MissingNodesError, Nodes
+from orchestrator.evidence.notes import SignedCheckpoint
+from orchestrator.evidence.tree import EMPTY_ROOT
 from orchestrator.store.connections import Pools
 
 CHECKPOINTS_PER_PAGE = 500
@@ -27,6 +30,47 @@ class StoredCheckpoint:
     size: int
     root: bytes
     signed_at: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogEnd:
+    """The last record that has a global position; position 0 where there is none. recorded_at: microseconds."""
+
+    position: int
+    saga_id: str = ""
+    version: int = 0
+    recorded_at: int = 0
+
+    @property
+    def time(self) -> str:
+        """When it was written, UTC."""
+        return f"{datetime.fromtimestamp(self.recorded_at / 1_000_000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceState:
+    """How publishing to a place stands. Instants: microseconds since 1970, 0 for never."""
+
+    place: str
+    number: int
+    size: int
+    published_at: int
+    trouble: str
+    trouble_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """A published tree that this log does not continue, by a named act."""
+
+    accepted_at: int
+    size: int
+    root: bytes
+    own_size: int
+    own_root: bytes
+    accepted_by: str
+    reason: str
     note: str
 
 
@@ -83,6 +127,44 @@ class Evidence:
         """The root of the tree of this size, from tiles and records. Raises MissingNodesError."""
         async with self._pools.connection(self._role) as connection:
             return await nodes.root(Nodes(connection), size)
+
+    async def end(self) -> LogEnd:
+        """The last record that has a position."""
+        async with self._pools.connection(self._role) as connection:
+            rows = await connection.fetch(SQL["last_record"])
+            if not rows:  # no record at all, or one that is gone
+                return LogEnd((await connection.fetchrow(SQL["sealed_end"]))["last"])
+        row = rows[0]
+        return LogEnd(row["position"], row["saga_id"], row["version"], row["recorded_at"])
+
+    async def check_leaf(self, position: int) -> None:
+        """Raises MissingNodesError where the record at a position is gone, or is not the one in the tree."""
+        async with self._pools.connection(self._role) as connection:
+            found = Nodes(connection)
+            leaf = await found.leaves(position - 1, 1)
+            if leaf != (await found.hashes([(0, position - 1)]))[0, position - 1]:
+                raise MissingNodesError(f"the record at position {position} is not the one that was sealed")
+
+    async def is_accepted(self, size: int, root: bytes) -> bool:
+        """Did somebody accept that this log does not continue that published tree?"""
+        return any((one.size, one.root) == (size, root) for one in await self.breaks())
+
+    async def breaks(self) -> list[Break]:
+        """All accepted breaks, oldest first."""
+        async with self._pools.connection(self._role) as connection:
+            return [Break(**dict(row)) for row in await connection.fetch(SQL["breaks"])]
+
+    async def accept(self, published: SignedCheckpoint, *, by: str, reason: str) -> None:
+        """Notes that this log goes on although a published checkpoint says otherwise: by whom, and why."""
+        one, latest = published.checkpoint, await self.latest()
+        own = (latest.size, latest.root) if latest else (0, EMPTY_ROOT)
+        async with self._pools.connection(self._role) as connection:
+            await connection.execute(SQL["add_break"], one.size, one.root, *own, by, reason, published.note)
+
+    async def places(self) -> list[PlaceState]:
+        """How publishing stands, by place."""
+        async with self._pools.connection(self._role) as connection:
+            return [PlaceState(**dict(row)) for row in await connection.fetch(SQL["places"])]
 
     async def _one(self, query: str, *args: object) -> StoredCheckpoint | None:
         async with self._pools.connection(self._role) as connection:

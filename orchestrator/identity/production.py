@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from orchestrator.config import OWN_LOG, PREFIX, Settings, SettingsError
+from orchestrator.evidence.settings import production_flaws as evidence_flaws
 from orchestrator.metrics import settings as metrics
 from orchestrator.notices.settings import production_flaws
 
@@ -46,6 +47,9 @@ def flaws(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
     yield from _kafka(settings)
     for flaw in (*production_flaws(settings, settings.public_url), *metrics.production_flaws(settings)):
         yield _flaw(*flaw)
+    if "coordinator" in settings.role_names:
+        for flaw in evidence_flaws(settings, _is_kafka(settings)):
+            yield _flaw(*flaw)
 
 
 def database_flaws(found: Mapping[str, Any]) -> Iterator[str]:
@@ -119,12 +123,16 @@ def _database(settings: Settings) -> Iterator[str]:
 
 
 def _kafka(settings: Settings) -> Iterator[str]:
-    if urlsplit(settings.broker_url).scheme != "kafka" or settings.broker_url == OWN_LOG:
+    if not _is_kafka(settings):
         return
     if settings.kafka_protocol in ("PLAINTEXT", "SASL_PLAINTEXT"):
         yield _flaw("kafka_protocol", f"is {settings.kafka_protocol}: messages go in the clear", "use SASL_SSL or SSL")
     elif settings.kafka_protocol == "SSL" and not settings.kafka_cert_file:
         yield _flaw("kafka_protocol", "is SSL without a certificate of ours: the broker cannot know us", "use SASL_SSL")
+
+
+def _is_kafka(settings: Settings) -> bool:
+    return urlsplit(settings.broker_url).scheme == "kafka" and settings.broker_url != OWN_LOG
 
 
 def _flaw(name: str, wrong: str, remedy: str) -> str:

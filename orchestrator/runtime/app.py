@@ -22,6 +22,7 @@ import structlog
 
 from orchestrator.broker.contract import Broker, IncomingMessage, open_broker
 from orchestrator.config import ROLES, Settings
+from orchestrator.evidence.wiring import LogEvidence
 from orchestrator.metrics.wiring import Metrics
 from orchestrator.notices.wiring import Notices
 from orchestrator.participants.pool import open_pool
@@ -123,6 +124,7 @@ class Runtime:
         self.timers: Timers | None = None
         self.reconciler: Reconciler | None = None
         self.notices: Notices | None = None
+        self.evidence = LogEvidence(settings, self.store, self.broker, holder=parts.holder(settings))
         self.own_url = f"http://{settings.api_host}:{settings.api_port}"  # whoever serves HTTP knows the real port
         self.attendants: list[Attendant] = []
         self.read_models: list[Runner] = []
@@ -136,7 +138,9 @@ class Runtime:
             opening.push_async_callback(self.store.close)
             opening.push_async_callback(self.broker.close)
             await self._check_schema()
+            opening.push_async_callback(self.evidence.close)
             if self.roles & DECIDING:
+                await self.evidence.check_start()
                 await self.catalog.register(self.store, self._stored_definition)
             if self.settings.topic_create:
                 await self.broker.ensure_topics(parts.topics(self.settings, self.catalog))
@@ -192,6 +196,7 @@ class Runtime:
             facts["orphans"] = len(self.reconciler.orphans)
         if self.notices is not None:
             facts |= self.notices.facts()
+        facts |= self.evidence.facts()
         if self.intake is not None:
             facts["intake_paused"] = int(self.intake.paused)
             facts["intake_behind_messages"] = self.intake.progress.behind_messages
@@ -258,6 +263,8 @@ class Runtime:
         reconciler = self._reconciler()
         self._beating("resumes", reconciler.resumes)
         self._beating("checks", reconciler.checks)
+        for name, run in self.evidence.loops():
+            self._beating(name, run, settings.stall_ms_max + self.evidence.longest_ms)
 
     def _timer_loops(self) -> None:
         self.timers = parts.timers(

@@ -5,6 +5,7 @@ Rules of this file: only wiring. Which settings feed which argument stands here 
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -52,6 +53,11 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
         answer_timeout_ms=settings.statement_timeout_ms * 2,
         prepared_statements=settings.prepared_statements,
     )
+
+
+def holder(settings: Settings) -> str:
+    """A name of this process for leases: its own where it has one, else one that nobody else has."""
+    return settings.instance_id or f"process-{uuid.uuid4().hex[:12]}"
 
 
 def router(settings: Settings, catalog: Catalog) -> Router:

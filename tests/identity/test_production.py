@@ -21,6 +21,8 @@ SAFE: dict[str, Any] = {
     "database_url": "postgresql://orchestrator_app@db.bank.example/orchestrator?sslmode=verify-full",
     "broker_url": "kafka://kafka.bank.example:9093",
     "kafka_protocol": "SASL_SSL",
+    "evidence_key_file": "/run/secrets/log.key",
+    "evidence_topic": "audit.checkpoints",
 }
 
 UNSAFE: list[tuple[dict[str, Any], str]] = [
@@ -46,6 +48,11 @@ UNSAFE: list[tuple[dict[str, Any], str]] = [
     ({"kafka_protocol": "PLAINTEXT"}, "ORCHESTRATOR_KAFKA_PROTOCOL"),
     ({"kafka_protocol": "SASL_PLAINTEXT"}, "ORCHESTRATOR_KAFKA_PROTOCOL"),
     ({"kafka_protocol": "SSL"}, "ORCHESTRATOR_KAFKA_PROTOCOL"),
+    ({"evidence_key_file": ""}, "ORCHESTRATOR_EVIDENCE_KEY_FILE"),
+    ({"evidence_seal_ms": 0}, "ORCHESTRATOR_EVIDENCE_SEAL_MS"),
+    ({"evidence_topic": ""}, "ORCHESTRATOR_EVIDENCE_FILE"),
+    ({"evidence_url": "http://worm.bank.example/log"}, "ORCHESTRATOR_EVIDENCE_URL"),
+    ({"broker_url": "postgres://"}, "ORCHESTRATOR_EVIDENCE_TOPIC"),
 ]
 
 

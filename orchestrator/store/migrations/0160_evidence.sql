@@ -47,6 +47,7 @@ CREATE TABLE log_breaks (
     own_root    bytea  NOT NULL CHECK (octet_length(own_root) = 32),
     accepted_by text   NOT NULL CHECK (accepted_by <> ''),
     reason      text   NOT NULL CHECK (reason <> ''),
+    note        text   NOT NULL,
     PRIMARY KEY (size, root)
 );
 COMMENT ON TABLE log_breaks IS 'append-only: published trees that this log does not continue, who accepted that, and why';

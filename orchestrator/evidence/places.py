@@ -1,0 +1,246 @@
+"""Where checkpoints go: a file, a topic of the broker, an HTTP endpoint. Each can be read back.
+
+Rules of this file
+- A place is worth something where the database's owner cannot write. Nothing here believes what a place holds: the last
+  checkpoint in it is the last one that a trusted key signed.
+- Publishing twice does no harm. Publishing fails as a whole (PlaceAwayError) and is then done again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import httpx2
+
+from orchestrator.broker.contract import (
+    Assignment,
+    Broker,
+    BrokerError,
+    OutgoingMessage,
+    PositionSource,
+    TopicSpec,
+)
+from orchestrator.evidence.errors import PlaceAwayError
+from orchestrator.evidence.notes import NoteError, SignedCheckpoint, Verifier, notes_in, open_checkpoint
+
+TAIL_BYTES = 256 * 1024
+TAIL_MESSAGES = 50
+NOTE_BYTES_MAX = 64 * 1024
+FETCH_MS = 500
+TRIES = 60
+FOR_EVER_MS = 31_536_000_000  # as long as a setting for topics may say
+CONTENT_TYPE = "text/plain; charset=utf-8"
+
+
+class Place(Protocol):
+    """Somewhere that keeps checkpoints. `name`: for people and tables."""
+
+    name: str
+
+    async def last(self, keys: Sequence[Verifier]) -> SignedCheckpoint | None:
+        """The last checkpoint there that one of these keys signed; None where there is none. Raises PlaceAwayError."""
+
+    async def publish(self, notes: Sequence[str]) -> None:
+        """Adds notes behind what is there; durable when it returns. Raises PlaceAwayError."""
+
+    async def close(self) -> None:
+        """Gives connections back."""
+
+
+def latest(notes: Iterable[str], keys: Sequence[Verifier]) -> SignedCheckpoint | None:
+    """Of these notes, oldest first, the one with the highest number that a trusted key signed."""
+    found: SignedCheckpoint | None = None
+    for note in notes:
+        try:
+            opened = open_checkpoint(note, keys)
+        except NoteError:
+            continue
+        if found is None or opened.checkpoint.number >= found.checkpoint.number:
+            found = opened
+    return found
+
+
+class FilePlace:
+    """A file that grows: every checkpoint behind the last one, an empty line between them."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = "file"
+        self.path = path
+
+    async def last(self, keys: Sequence[Verifier]) -> SignedCheckpoint | None:
+        """See `Place`. Reads only the end of the file."""
+        return latest(notes_in(await asyncio.to_thread(self._tail)), keys)
+
+    async def publish(self, notes: Sequence[str]) -> None:
+        """See `Place`. Several processes may write the same file."""
+        await asyncio.to_thread(self._append, notes)
+
+    async def close(self) -> None:
+        """See `Place`."""
+
+    def _tail(self) -> str:
+        try:
+            with self.path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - TAIL_BYTES))
+                return file.read().decode("utf-8", "replace")
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise PlaceAwayError(f"{self.path}: {error}") from error
+
+    def _append(self, notes: Sequence[str]) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                end = self._tail()
+                # Behind a line that a crash cut off begins a new one; what is there is never changed.
+                start = "" if not end or end.endswith("\n\n") else "\n\n"
+                file.write((start + "".join(f"{note}\n" for note in notes if note not in end)).encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise PlaceAwayError(f"{self.path}: {error}") from error
+
+
+class TopicPlace:
+    """A topic of the broker with one partition, whose messages are kept for as long as the broker can."""
+
+    def __init__(self, broker: Broker, topic: str) -> None:
+        self.name = "topic"
+        self.topic = topic
+        self._broker = broker
+        self._producer = broker.producer("log-checkpoints")
+        self._started = False
+
+    async def last(self, keys: Sequence[Verifier]) -> SignedCheckpoint | None:
+        """See `Place`. Reads the last messages of the topic, in a group of its own that nobody shares."""
+        try:
+            await self._broker.ensure_topics([self._spec()])
+            first, end = await self._ends()
+            if end <= first:
+                return None
+            return latest(await self._read(max(first, end - TAIL_MESSAGES), end), keys)
+        except BrokerError as error:
+            raise PlaceAwayError(f"topic {self.topic}: {error}") from error
+
+    async def publish(self, notes: Sequence[str]) -> None:
+        """See `Place`."""
+        try:
+            if not self._started:
+                await self._producer.start()
+                self._started = True
+            key = self.topic.encode()
+            outcome = await self._producer.send([OutgoingMessage(self.topic, key, note.encode()) for note in notes])
+        except BrokerError as error:
+            raise PlaceAwayError(f"topic {self.topic}: {error}") from error
+        refused = next((error for error in outcome if error is not None), None)
+        if refused is not None:
+            raise PlaceAwayError(f"topic {self.topic}: {refused}")
+
+    async def close(self) -> None:
+        """See `Place`."""
+        if self._started:
+            await self._producer.stop()
+
+    def _spec(self) -> TopicSpec:
+        return TopicSpec(self.topic, partitions=1, retention_ms=FOR_EVER_MS)
+
+    async def _ends(self) -> tuple[int, int]:
+        """The first offset that is kept, and the next one to be written."""
+        consumer = self._broker.consumer(_group(), [self.topic], _from(None))
+        await consumer.start()
+        first: int | None = None
+        try:
+            for _ in range(TRIES):
+                for message in await consumer.fetch(1, FETCH_MS):
+                    first = message.offset if first is None else first
+                if consumer.settled() and (positions := consumer.positions()):
+                    ends = await consumer.end_offsets()
+                    return min(positions.values()) if first is None else first, max(ends.values(), default=0)
+        finally:
+            await consumer.stop()
+        raise PlaceAwayError(f"topic {self.topic}: nobody could read it")
+
+    async def _read(self, first: int, end: int) -> list[str]:
+        consumer = self._broker.consumer(_group(), [self.topic], _from(max(0, first)))
+        notes: list[str] = []
+        await consumer.start()
+        try:
+            for _ in range(TRIES):
+                for message in await consumer.fetch(TAIL_MESSAGES, FETCH_MS):
+                    notes.append((message.value or b"").decode("utf-8", "replace"))
+                if min(consumer.positions().values(), default=0) >= end:
+                    return notes
+        finally:
+            await consumer.stop()
+        raise PlaceAwayError(f"topic {self.topic}: its end could not be read")
+
+
+class UrlPlace:
+    """An HTTP endpoint: POST adds one checkpoint (2xx: it is kept), GET gives the last one (404 or 204: none yet)."""
+
+    def __init__(self, url: str, token: str, attempt_ms: int) -> None:
+        self.name = "url"
+        self.url = url
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx2.AsyncClient(
+            timeout=attempt_ms / 1000, follow_redirects=False, trust_env=False, headers=headers
+        )
+
+    async def last(self, keys: Sequence[Verifier]) -> SignedCheckpoint | None:
+        """See `Place`."""
+        answer = await self._ask("GET")
+        if answer.status_code in (204, 404):
+            return None
+        self._expect(answer)
+        found = latest(notes_in(answer.text), keys)
+        if found is None:
+            raise PlaceAwayError(f"{self.url}: GET gives no checkpoint that a known key signed")
+        return found
+
+    async def publish(self, notes: Sequence[str]) -> None:
+        """See `Place`."""
+        for note in notes:
+            self._expect(await self._ask("POST", note))
+
+    async def close(self) -> None:
+        """See `Place`."""
+        await self._http.aclose()
+
+    async def _ask(self, method: str, note: str | None = None) -> httpx2.Response:
+        try:
+            content = None if note is None else note.encode()
+            async with self._http.stream(
+                method, self.url, content=content, headers={"Content-Type": CONTENT_TYPE} if content else None
+            ) as answer:
+                body = b""
+                async for part in answer.aiter_bytes():
+                    body += part
+                    if len(body) > NOTE_BYTES_MAX:
+                        raise PlaceAwayError(f"{self.url}: {method} gives more than {NOTE_BYTES_MAX} bytes")
+                return httpx2.Response(answer.status_code, content=body)
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise PlaceAwayError(f"{self.url}: {type(error).__name__}: {error}") from error
+
+    def _expect(self, answer: httpx2.Response) -> None:
+        if not answer.is_success:
+            raise PlaceAwayError(f"{self.url}: answered {answer.status_code}")
+
+
+def _group() -> str:
+    return f"log-checkpoints-{uuid.uuid4().hex[:12]}"
+
+
+def _from(offset: int | None) -> PositionSource:
+    async def source(wanted: frozenset[Assignment]) -> dict[Assignment, int | None]:
+        return dict.fromkeys(wanted, offset)
+
+    return source
