@@ -15,7 +15,7 @@ import structlog
 from orchestrator.api.problems import ProblemError
 from orchestrator.api.reading import Reading
 from orchestrator.api.views import Actor, RefusedError
-from orchestrator.identity.guard import guard_of
+from orchestrator.identity.guard import START, guard_of
 from orchestrator.kernel.inputs import Input
 from orchestrator.kernel.records import Record
 from orchestrator.runtime.app import Runtime
@@ -37,14 +37,17 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
-def cause_of(actor: Actor, causation_id: str, traceparent: str) -> Cause:
-    """Why an act happens. Its guard asks again, where it is decided, whether this actor may."""
+def cause_of(actor: Actor, causation_id: str, traceparent: str, *, starts: str = START) -> Cause:
+    """Why an act happens. Its guard asks again, where it is decided, whether this actor may.
+
+    `starts`: the action by which they may start a saga.
+    """
     return Cause(
         actor.tenant,
         actor=actor_text(actor),
         causation_id=causation_id,
         traceparent=traceparent,
-        guard=guard_of(actor),
+        guard=guard_of(actor, starts=starts),
     )
 
 

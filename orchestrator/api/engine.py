@@ -16,7 +16,7 @@ A saga package's routes file:
 
     @router.post("/chat", status_code=202, dependencies=[may("own")])
     async def chat(body: Chat, engine: EngineOf, actor: Acting) -> Answer:
-        started = await engine.start("transfer", TransferRequested(...), actor)
+        started = await engine.start("transfer", TransferRequested(...), actor, action="own")
         saga = await engine.settled(started.saga_id, seconds_max=1.0, tenant=actor.tenant)
 """
 
@@ -52,6 +52,7 @@ from orchestrator.api.views import (
     Voted,
 )
 from orchestrator.definition.draw import mermaid
+from orchestrator.identity.guard import START
 from orchestrator.kernel.inputs import Cancel, Operate
 from orchestrator.messages import Command, Event
 from orchestrator.runtime.app import Runtime
@@ -116,6 +117,7 @@ class Engine:
         message_id: str = "",
         traceparent: str = "",
         promised: bool = False,
+        action: str = START,
     ) -> Started:
         """Starts a saga, or finds the one that this very message has started.
 
@@ -124,11 +126,12 @@ class Engine:
         A mapping is read as the saga's start contract (the first one whose fields fit). `message_id` identifies the
         request: with the same one a repeated start counts as the one that created the saga, also after a crash. Raises
         RefusedError: `same_id_other_body` (the business key is taken by another message), `already_running`, and
-        ProblemError: `unknown_saga`, `invalid` (the message does not fit).
+        ProblemError: `unknown_saga`, `invalid` (the message does not fit). `action`: by which the actor may start it,
+        asked again where it is written: that of the route, where it is not "saga.start" (else `not_allowed`).
         """
         start = contracts.start_message(self._catalog, saga, message)
         cause_id = f"/api/{actor.id}/{message_id}" if message_id else f"/api/{acts.new_id()}"
-        cause = acts.cause_of(actor, cause_id, traceparent)
+        cause = acts.cause_of(actor, cause_id, traceparent, starts=action)
         begin = self._runtime.router.begin(saga, cause, start.wire_name, start.key(), start.plain(), cause_id)
         with starting(self._runtime.admission, promised=promised):
             outcome = acts.checked(await self._runtime.submit(begin), begin.start.saga_id)

@@ -3,6 +3,7 @@
 Rules of this file
 - A guard is made from who acts, travels with the act, and answers from the folded state; it costs no statement.
 - An input without an action in the table may nobody send: whoever adds a kind of act names its action here.
+- A start is asked by the action that its route has stated: packages have routes of their own for it.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from typing import Any
 
 from orchestrator.api.views import Actor
 from orchestrator.identity.rules import FRESH_SECONDS, Thing, authorise
-from orchestrator.kernel.inputs import Input, Refusal, TaskAct
+from orchestrator.kernel.inputs import Input, Refusal, Start, TaskAct
 from orchestrator.kernel.state import State
 from orchestrator.runtime.work import Guard
 
+START = "saga.start"
 ACTION_OF_INPUT = {
+    "Start": START,
     "Vote": "task.decide",
     "Cancel": "saga.cancel",
     "Operate": "saga.operate",
@@ -29,11 +32,14 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SHOWN_VALUES_MAX = 20_000  # looked at for amounts; what is larger counts as large
 
 
-def guard_of(actor: Actor) -> Guard:
-    """What asks whether this actor may send an input to a saga; see `orchestrator.runtime.work.Guard`."""
+def guard_of(actor: Actor, *, starts: str = START) -> Guard:
+    """What asks whether this actor may send an input to a saga; see `orchestrator.runtime.work.Guard`.
+
+    `starts`: the action by which they may start one.
+    """
 
     def guard(given: Input, saga_id: str, tenant: str, state: State | None) -> Refusal | None:
-        action = action_of(given)
+        action = starts if isinstance(given, Start) else action_of(given)
         since = _fresh_since(actor, given, state) if action == "task.decide" else None
         refused = authorise(actor, action, Thing(tenant, "saga", saga_id, fresh_since=since))
         return Refusal(refused.code, refused.text, dict(refused.facts)) if refused is not None else None

@@ -163,6 +163,10 @@ class Turns:
 
     def _begin(self, item: SagaBegin) -> Outcome:
         start, given = item.start, item.given
+        if item.cause.guard is not None:
+            refusal = item.cause.guard(given, start.saga_id, start.tenant, None)
+            if refusal is not None:
+                return Outcome("refused", start.saga_id, refusal=refusal)
         parent: Parent | None = given.parent
         if parent is not None and not self._is_there(parent.saga_id, item.cause.tenant):
             # A parent is committed before it calls: what names none would run for nobody, and answer nobody.

@@ -80,7 +80,7 @@ async def raise_dispute(
     if body.customer_id != actor.id and not actor.capacities & {"service", "operator"}:
         raise RefusedError("not_eligible", "Customers raise their own disputes.", {"field": "customer_id"})
     raised = DisputeRaised.from_plain(body.model_dump())
-    started = await engine.start(SAGA, raised, actor, message_id=key.strip('"') if key else "")
+    started = await engine.start(SAGA, raised, actor, message_id=key.strip('"') if key else "", action="own")
     response.status_code = 201 if started.created else 200
     return {"workflowId": started.saga_id, "trackingUrl": _tracking_url(request, body.doc_id)}
 

@@ -14,6 +14,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Annotated, Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
@@ -189,7 +190,7 @@ async def sessions(
 
 async def _run(engine: Engine, asked: TransferRequested, actor: Actor) -> Transfer:
     """Starts a transfer (or finds it started) and waits a moment for what comes of it."""
-    started = await engine.start(SAGA, asked, actor, promised=True)
+    started = await engine.start(SAGA, asked, actor, promised=True, action="own")
     await engine.settled(started.saga_id, seconds_max=ANSWER_SECONDS_MAX, tenant=actor.tenant)
     return await _transfer(engine, asked, actor)
 
@@ -198,7 +199,9 @@ async def _transfer(engine: Engine, asked: TransferRequested, actor: Actor) -> T
     """A transfer as it stands. One whose process died before the start is started now."""
     saga = await engine.find(asked.transfer_id, SAGA, tenant=actor.tenant)
     if saga is None:
-        await engine.start(SAGA, asked, Actor(asked.user_id, tenant=actor.tenant), promised=True)
+        # In the name of whoever asked, by the right of whoever asks now: it was allowed, and kept, when it was asked.
+        asker = replace(actor, id=asked.user_id, name=asked.user_id)
+        await engine.start(SAGA, asked, asker, promised=True, action="own")
         saga = await engine.saga(asked.transfer_id, actor)
     records = await engine.records(saga.saga_id, actor)
     return read_transfer(asked, saga, records, await engine.tasks(saga_id=saga.saga_id, state=None, tenant=saga.tenant))

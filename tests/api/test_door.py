@@ -93,7 +93,9 @@ async def test_people_decide_and_cancel_all_the_same(product: Product) -> None:
 
 async def test_a_promised_start_is_owed(full: Product) -> None:
     """Its message is committed already: a route that finds it without its saga starts it."""
-    started = await full.engine.start("payout", payout(), Actor("ravi"), promised=True)
+    started = await full.engine.start(
+        "payout", payout(), Actor("ravi", capacities=frozenset({"service"})), promised=True
+    )
     assert started.created
 
 

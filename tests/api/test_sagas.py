@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.api.views import Actor, RefusedError
 from orchestrator.runtime.submit import BusyError
 from orchestrator.runtime.work import Outcome
 from orchestrator.store import answers as answers_module
@@ -340,3 +341,15 @@ async def test_readiness_names_what_stands_still(product: Product, monkeypatch: 
     monkeypatch.setattr(product.engine._read, "answers", silent)
     answer = await product.client.get("/readyz")
     assert (answer.status_code, answer.json()["errors"][0]["detail"]) == (503, "database: does not answer")
+
+
+async def test_a_start_is_authorised_where_it_is_written(product: Product) -> None:
+    """A route that forgot to ask, or asked for less, starts nothing; one that stated its own action does."""
+    body = {"payout_id": str(uuid.uuid4()), "requester": "ravi", "amount": "10", "mood": ""}
+    viewer = Actor("vic", capacities=frozenset({"viewer"}))
+    for somebody in (Actor("vic"), viewer):
+        with pytest.raises(RefusedError) as refused:
+            await product.engine.start("payout", body, somebody)
+        assert refused.value.code == "not_allowed"
+    assert await product.engine.find(body["payout_id"], tenant="main") is None
+    assert (await product.engine.start("payout", body, viewer, action="own")).created

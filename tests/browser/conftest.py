@@ -100,7 +100,7 @@ class Office:
             "grant_id": f"GR-{uuid.uuid4().hex[:8]}", "requester": "ravi", "beneficiary": "kiran", "amount": "6000.00",
             "currency": "INR", "purpose": "school fees", "mood": mood, **fields,
         }  # fmt: skip
-        started = await self.engine.start("grant", body, Actor("ravi"))
+        started = await self.engine.start("grant", body, Actor("ravi", capacities=frozenset({"service"})))
         await self.engine.settled(started.saga_id, seconds_max=SETTLE_SECONDS_MAX, tenant="main")
         return started.saga_id
 

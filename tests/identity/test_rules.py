@@ -9,9 +9,9 @@ from decimal import Decimal
 import pytest
 
 from orchestrator.api.views import Actor
-from orchestrator.identity.guard import ACTION_OF_INPUT, amounts, guard_of
+from orchestrator.identity.guard import ACTION_OF_INPUT, START, amounts, guard_of
 from orchestrator.identity.rules import ACTIONS, API_KEY, CAPACITIES, PUBLIC, SIGNED_IN, Thing, authorise, may
-from orchestrator.kernel.inputs import Arrived, Cancel, Vote
+from orchestrator.kernel.inputs import Arrived, Cancel, Start, Vote
 from orchestrator.kernel.state import Activity, State, TaskState
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -134,6 +134,21 @@ def test_the_guard_refuses_an_input_that_names_no_action() -> None:
     refusal = guard_of(actor(*CAPACITIES))(Arrived("x", "k", {}, "e", 0), "s", "main", state({}))
     assert refusal is not None
     assert refusal.code == "not_allowed"
+
+
+def test_a_start_is_asked_by_the_action_of_its_route() -> None:
+    """Inside the write, like everything else; of another tenant nobody starts anything."""
+    start = Start("s", "main", "k", "x.Started", {})
+    for starts, capacity, tenant, code in (
+        (START, "service", "main", ""),
+        (START, "viewer", "main", "not_allowed"),
+        (START, "service", "other", "not_found"),
+        ("own", "viewer", "main", ""),
+        ("own", "", "main", "not_allowed"),
+        ("misspelt", "admin", "main", "not_allowed"),
+    ):
+        refusal = guard_of(actor(*filter(None, [capacity])), starts=starts)(start, "s", tenant, None)
+        assert (refusal.code if refusal else "") == code, (starts, capacity)
 
 
 def test_every_action_of_an_input_is_in_the_table() -> None:

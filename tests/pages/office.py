@@ -26,13 +26,14 @@ from orchestrator.api.views import Actor
 from orchestrator.broker.contract import OutgoingMessage
 from orchestrator.cli.serving import migrate_schema
 from orchestrator.config import load_settings
+from orchestrator.identity.rules import EVERYBODY_BUT_ADMIN
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.catalog import Catalog
 from tests.databases import Database
 from tests.pages.wires_saga import wire, wires_desk
 
 SECONDS_MAX = 20
-ADA = Actor("ada", ("manager",), "header-on-loopback")
+ADA = Actor("ada", ("manager",), "header-on-loopback", capacities=EVERYBODY_BUT_ADMIN)
 _HIDDEN = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)"')
 
 
