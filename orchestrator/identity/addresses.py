@@ -3,8 +3,9 @@
 Rules of this file
 - A forwarded address is believed only from a proxy that the settings name, and the last one that such a proxy added
   counts: what stands further left was written by whoever wanted to.
-- Local means: the connection comes from this machine, no proxy header is there (a proxy on this machine would make the
-  whole world look local), and `Host` is a loopback name (else a web page could reach us by a rebound name).
+- Local means: the connection comes from this machine, nothing speaks of a proxy (one on this machine would make the
+  whole world look local), and `Host` is a loopback name (else a web page could reach us by a rebound name). Of a proxy
+  speak its headers, and HTTP/1.0: some say nothing else (nginx as it is delivered), and nothing of ours speaks it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ from fastapi import Request
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+PROXY_HEADERS = frozenset({
+    "forwarded", "via", "client-ip", "true-client-ip", "fastly-client-ip", "cdn-loop", "x-real-ip", "x-client-ip",
+    "x-cluster-client-ip", "x-original-host", "x-original-url", "x-amzn-trace-id", "x-arr-log-id", "x-proxyuser-ip",
+})  # fmt: skip
+PROXY_PREFIXES = ("x-forwarded", "x-envoy-", "cf-", "x-azure-", "x-appengine-", "x-vercel-")
 HOPS_MAX = 20
 
 
@@ -40,7 +45,9 @@ def client_address(request: Request, proxies: Sequence[Network]) -> str:
 
 def is_local(request: Request) -> bool:
     """True where the request comes from this machine and from nowhere else."""
-    if any(name in request.headers for name in PROXY_HEADERS):
+    if any(name in PROXY_HEADERS or name.startswith(PROXY_PREFIXES) for name in request.headers):
+        return False
+    if request.scope.get("http_version") in ("1.0", "0.9"):
         return False
     client = request.client.host if request.client else ""
     host = request.url.hostname or ""

@@ -8,12 +8,11 @@ Rules of this file
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from orchestrator.api.views import Actor
+from orchestrator.identity.amounts import amounts
 from orchestrator.identity.rules import FRESH_SECONDS, Thing, authorise
 from orchestrator.kernel.inputs import Input, Refusal, Start, TaskAct
 from orchestrator.kernel.state import State
@@ -29,7 +28,6 @@ ACTION_OF_INPUT = {
 }
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-SHOWN_VALUES_MAX = 20_000  # looked at for amounts; what is larger counts as large
 
 
 def guard_of(actor: Actor, *, starts: str = START) -> Guard:
@@ -60,38 +58,13 @@ def _fresh_since(actor: Actor, given: Any, state: State | None) -> datetime | No
     if found is None or found.task is None or not actor.fresh_above:
         return None
     limits = dict(actor.fresh_above)
+    fresh = EPOCH + timedelta(microseconds=given.received_at) - timedelta(seconds=FRESH_SECONDS)
+    if found.task.limits and not found.task.amount:
+        return fresh  # it is about an amount, and nobody can tell which
     measured = [found.task.amount] if found.task.amount else []  # what the definition says the amount is
     for currency, amount in amounts([found.task.shown, *measured]):
         unnamed = min(limits.values()) if not currency else None
         limit = limits.get(currency, limits.get("*", unnamed))
         if amount.is_infinite() or (limit is not None and amount >= limit):
-            return EPOCH + timedelta(microseconds=given.received_at) - timedelta(seconds=FRESH_SECONDS)
+            return fresh
     return None
-
-
-def amounts(shown: Any) -> Iterator[tuple[str, Decimal]]:
-    """(currency, amount) of every object in what is shown that has both; currency "" where only an amount is named."""
-    waiting, seen = [shown], 0
-    while waiting and seen < SHOWN_VALUES_MAX:
-        value, seen = waiting.pop(), seen + 1
-        if isinstance(value, dict):
-            waiting += value.values()
-            for name, part in value.items():
-                if name == "amount" or name.endswith("_amount"):
-                    amount = _decimal(part)
-                    if amount is not None:
-                        yield str(value.get("currency") or ""), abs(amount)
-        elif isinstance(value, list):
-            waiting += value
-    if waiting:
-        yield "", Decimal("Infinity")
-
-
-def _decimal(value: Any) -> Decimal | None:
-    if not isinstance(value, (str, int)) or isinstance(value, bool):
-        return None
-    try:
-        amount = Decimal(value)
-    except InvalidOperation:
-        return None
-    return amount if amount.is_finite() else None

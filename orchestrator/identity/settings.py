@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings
 
-from orchestrator.identity.addresses import Network, networks
+from orchestrator.identity.addresses import Network, is_loopback, networks
 from orchestrator.identity.claims import read_capacities
 
 
@@ -28,10 +28,12 @@ class IdentitySettings(BaseSettings):
     allowed_hosts: str = Field(default="", description="Names that requests may call us by, comma-separated.")
     trusted_proxies: str = Field(default="", description="Networks whose X-Forwarded-For is believed, comma-separated.")
     header_actors: bool | None = Field(
-        default=None, description="Believe X-Actor from this machine. Unset: in development alone."
+        default=None,
+        description="Believe X-Actor from this machine. Unset: in development alone, where PUBLIC_URL and "
+        "TRUSTED_PROXIES name nothing outside.",
     )
     local_users: bool | None = Field(
-        default=None, description="Let local users sign in from this machine. Unset: in development alone."
+        default=None, description="Let local users sign in from this machine. Unset: as HEADER_ACTORS."
     )
     oidc_issuer: str = Field(default="", description="The identity provider, as its discovery document names itself.")
     oidc_client_id: str = ""
@@ -104,12 +106,20 @@ class IdentitySettings(BaseSettings):
     @property
     def believes_headers(self) -> bool:
         """True where X-Actor is believed from this machine."""
-        return self.environment == "development" if self.header_actors is None else self.header_actors
+        return self.is_laptop if self.header_actors is None else self.header_actors
 
     @property
     def has_local_users(self) -> bool:
         """True where local users may sign in."""
-        return self.environment == "development" if self.local_users is None else self.local_users
+        return self.is_laptop if self.local_users is None else self.local_users
+
+    @property
+    def is_laptop(self) -> bool:
+        """True for development on a machine that nothing says others reach: neither a name of ours nor a proxy."""
+        own = urlsplit(self.public_url).hostname or "localhost"
+        return (
+            self.environment == "development" and (own == "localhost" or is_loopback(own)) and not self.trusted_proxies
+        )
 
     @property
     def is_https(self) -> bool:

@@ -9,7 +9,8 @@ from decimal import Decimal
 import pytest
 
 from orchestrator.api.views import Actor
-from orchestrator.identity.guard import ACTION_OF_INPUT, START, amounts, guard_of
+from orchestrator.identity.amounts import amounts
+from orchestrator.identity.guard import ACTION_OF_INPUT, START, guard_of
 from orchestrator.identity.rules import ACTIONS, API_KEY, CAPACITIES, PUBLIC, SIGNED_IN, Thing, authorise, may
 from orchestrator.kernel.inputs import Arrived, Cancel, Start, Vote
 from orchestrator.kernel.state import Activity, State, TaskState
@@ -166,7 +167,7 @@ def test_every_action_of_an_input_is_in_the_table() -> None:
         ({"dispute_amount": 4250, "currency": "EUR"}, 6, "reauth"),
         ({"amount": "999", "currency": "INR"}, 6, ""),
         ({"amount": "1000", "currency": "INR"}, 6, "reauth"),
-        ({"amount": "many", "currency": "EUR"}, 6, ""),
+        ({"amount": "many", "currency": "EUR"}, 6, "reauth"),
         ({"lines": [{"text": "x"}] * 30_000}, 6, "reauth"),  # nobody hides an amount behind a heap of others
     ],
 )
@@ -179,7 +180,7 @@ def test_a_large_amount_takes_a_recent_sign_in(shown: object, minutes: int, code
 
 def test_what_the_definition_measures_counts_too() -> None:
     """Also where what is shown does not call it an amount."""
-    saga = state({"total": "5000 EUR"})
+    saga = state({"total": "a lot"})
     task = saga.activities["sign"].task
     assert task is not None
     somebody = replace(actor("approver"), fresh_above=(("EUR", Decimal(100)),))
@@ -215,3 +216,52 @@ def test_amounts_are_found_wherever_they_stand() -> None:
     shown = {"lines": [{"amount": "1.50", "currency": "EUR"}, {"fee_amount": 2}], "rate": "9.5", "accountant": "7"}
     assert set(amounts(shown)) == {("EUR", Decimal("1.50")), ("", Decimal(2))}
     assert timedelta(minutes=5).seconds == 300
+
+
+LARGE = Decimal("Infinity")
+
+
+@pytest.mark.parametrize(
+    ("shown", "found"),
+    [
+        ({"amount": {"value": "5000", "currency": "EUR"}}, {("EUR", Decimal(5000))}),
+        ({"amount": {"units": 50, "nanos": 0}, "currency": "EUR"}, {("EUR", Decimal(50)), ("EUR", Decimal(0))}),
+        ({"transferAmount": 5000.5}, {("", Decimal("5000.5"))}),
+        ({"amountMinor": 500_000}, {("", Decimal(500_000))}),
+        ({"amount": "1e6"}, {("", Decimal(1_000_000))}),
+        ({"amount": "5.000,00", "currency": "EUR"}, {("EUR", Decimal(5000))}),
+        ({"amount": "1.500", "currency": "EUR"}, {("EUR", Decimal(1500))}),
+        ({"amount": "50,00,000.00"}, {("", Decimal(5_000_000))}),
+        ({"amount": "NaN"}, {("", LARGE)}),
+        ({"amount": "Infinity"}, {("", LARGE)}),
+        ({"amount": "five thousand"}, {("", LARGE)}),
+        ({"amount": ["10", "5000"]}, {("", Decimal(10)), ("", Decimal(5000))}),
+        ({"amount": None}, set()),
+        ({"total": "5,000.00 EUR"}, {("EUR", Decimal(5000))}),
+        ({"note": "EUR 5000"}, {("EUR", Decimal(5000))}),
+        ({"total": "€5000"}, {("EUR", Decimal(5000))}),
+        ({"total": "$5000"}, {("", Decimal(5000))}),
+        ({"total": 5000, "currency": "EUR"}, {("EUR", Decimal(5000))}),
+        ({"total": "5000.00", "currency": "EUR"}, {("EUR", Decimal("5000.00"))}),
+        ({"account": "12345678", "currency": "EUR"}, set()),
+        ({"key": "PAY-100234", "invoice": "INV 20261123", "code": "TRF88"}, set()),
+        ({"rate": "9.5", "name": "amountless", "paramount": True, "text": "see page 12"}, set()),
+    ],
+)
+def test_an_amount_is_found_in_an_odd_shape_too(shown: object, found: set[tuple[str, Decimal]]) -> None:
+    """Nobody passes the question by writing an amount otherwise; what cannot be read is large."""
+    assert set(amounts(shown)) == found
+
+
+def test_a_task_with_limits_whose_amount_nobody_can_tell_takes_a_recent_sign_in() -> None:
+    """Unknown is not small; without limits nothing says that it is about money at all."""
+    saga = state({"text": "as agreed"})
+    task = saga.activities["sign"].task
+    assert task is not None
+    somebody = replace(actor("approver"), fresh_above=(("EUR", Decimal(100)),))
+    assert guard_of(somebody)(vote(6), "s", "main", saga) is None
+    task.limits = [{"role": "board"}]
+    assert guard_of(somebody)(vote(4), "s", "main", saga) is None
+    refusal = guard_of(somebody)(vote(6), "s", "main", saga)
+    assert refusal is not None
+    assert refusal.code == "reauth"
