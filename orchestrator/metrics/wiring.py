@@ -10,13 +10,12 @@ import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from opentelemetry.sdk.resources import Resource
 
 from orchestrator.broker.contract import Broker
 from orchestrator.config import Settings
-from orchestrator.kernel.graph import TaskNode
+from orchestrator.kernel.graph import StepNode, TaskNode
 from orchestrator.messages.protocol import commands_topic
 from orchestrator.metrics import names, otlp, process
 from orchestrator.metrics.broker import CountingBroker, system_of
@@ -30,7 +29,7 @@ from orchestrator.participants.worker import Handled
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.intake import Intake
 from orchestrator.runtime.letters import REASONS
-from orchestrator.runtime.supervisor import Stopping, Supervisor
+from orchestrator.runtime.supervisor import Supervisor
 from orchestrator.store.connections import Pools
 from orchestrator.store.figures import FigureQueries
 from orchestrator.telemetry import DEFAULT_SERVICE, SERVICE_VERSION
@@ -38,7 +37,7 @@ from orchestrator.tracing.settings import instance_resource, resource_attributes
 
 DECIDING = frozenset({"coordinator", "timers", "api", "relay"})
 
-Loop = Callable[[Stopping], Any]
+TECHNICAL = ("exhausted", "expired", "deadline")  # kinds of failure to which nobody said no
 
 
 class Metrics:
@@ -58,22 +57,35 @@ class Metrics:
     def sagas(self, catalog: Catalog) -> SagaFigures:
         """For the coordinator of a process. What charts and alerts ask for by name begins at 0."""
         for saga in catalog.sagas.values():
-            self.figures.counter(names.STARTED).add((saga.name,), 0)
+            self._from_zero(names.STARTED, (saga.name,))
+            self._from_zero(names.TURNED_BACK, (saga.name,), *TECHNICAL)
             for path, node in saga.graph.nodes.items():
+                step = step_name(path)
                 if isinstance(node, TaskNode):
-                    step = step_name(path)
-                    self.figures.counter(names.TASKS_OPENED).add((saga.name, step), 0)
-                    self.figures.counter(names.TASKS_ESCALATED).add((saga.name, step), 0)
-                    for outcome in ("decided", "expired"):
-                        self.figures.counter(names.TASKS_CLOSED).add((saga.name, step, outcome), 0)
+                    self._from_zero(names.TASKS_OPENED, (saga.name, step))
+                    self._from_zero(names.TASKS_ESCALATED, (saga.name, step))
+                    self._from_zero(names.TASKS_CLOSED, (saga.name, step), "decided", "expired")
+                elif isinstance(node, StepNode):
+                    self._from_zero(names.STEP_FAILURES, (saga.name, step), "failed", "timed_out")
+                    if node.undo_participant:
+                        self._from_zero(names.UNDOS, (saga.name, step), "succeeded", "failed")
+        self._from_zero(names.EARLY_EVENTS, ())
         return SagaFigures(self.figures)
+
+    def _from_zero(self, metric: names.Metric, values: tuple[str, ...], *outcomes: str) -> None:
+        """A series that is there before anything happened: who watches its increase must not miss the first."""
+        counter = self.figures.counter(metric)
+        for series in [(*values, outcome) for outcome in outcomes] or [values]:
+            counter.add(series, 0)
 
     def intake(self, intake: Intake) -> None:
         """Counts what intake has processed."""
         intake.on_processed = processed(self.figures, self._system, self._settings.consumer_group)
 
-    def handled(self, also: Callable[[Handled], None] | None) -> Callable[[Handled], None]:
+    def handled(self, catalog: Catalog, also: Callable[[Handled], None] | None) -> Callable[[Handled], None]:
         """For the participants of a process. `also`: who wants to hear of it too."""
+        for participant in catalog.participants if "participants" in self._roles else ():
+            self._from_zero(names.HANDLED, (participant.name,), "ok", "refused", "error")
         took, count = self.figures.histogram(names.PROCESS_DURATION), self.figures.counter(names.HANDLED)
         system = self._system
 

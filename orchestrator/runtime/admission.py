@@ -17,7 +17,7 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from orchestrator.runtime.supervisor import Pulse, Stopping
 from orchestrator.store.contract import StoreError
@@ -38,6 +38,9 @@ class AdmissionLimits:
     open_commands: int
     live_sagas: int
     intake_behind_ms: int
+
+
+SIGNALS = tuple(field.name for field in fields(AdmissionLimits))
 
 
 class TooMuchError(Exception):
@@ -90,7 +93,7 @@ class Admission:
     def facts(self) -> dict[str, int]:
         """Sizes and counts by name."""
         found = {"starts_let_in": self.let_in, "starts_under_way": self.under_way}
-        return found | {f"starts_refused_{signal}": count for signal, count in self.refused.items()}
+        return found | {f"starts_refused_{signal}": self.refused[signal] for signal in SIGNALS}
 
     def _full(self) -> TooMuchError | None:
         limits, load, since = self._limits, self._load, self._since

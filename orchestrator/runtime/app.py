@@ -128,7 +128,7 @@ class Runtime:
         self.own_url = f"http://{settings.api_host}:{settings.api_port}"  # whoever serves HTTP knows the real port
         self.attendants: list[Attendant] = []
         self.read_models: list[Runner] = []
-        self._on_handled = self.metrics.handled(on_handled)
+        self._on_handled = self.metrics.handled(self.catalog, on_handled)
         self._supervisor = Supervisor(stop_ms_max=settings.stop_ms_max, stall_exit_ms=settings.stall_exit_ms)
         self._open = AsyncExitStack()
 

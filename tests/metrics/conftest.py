@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import asyncpg
 import httpx2
+import pytest
 import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -22,8 +24,10 @@ from tests.api.conftest import SETTLE_SECONDS_MAX, Product
 from tests.api.payout import CONTEXT, desk, payout
 from tests.api.test_tasks import decide
 from tests.databases import Database
+from tests.metrics.receiver import Receiver, receiving
 
 CANARY = "canary-7b1e"  # in payloads, keys and names of people: it may be in no figure and no line of a log
+HEADER = "for-the-collector"
 SURVEY_MS = 500
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
@@ -71,7 +75,10 @@ class Measured:
         self.sagas["refused"] = await product.start(amount="2000000")
         self.sagas["expired"] = await product.start("brief")
         stuck = self.sagas["stuck"] = await product.start("bug")
-        await product.until_stuck(stuck)
+        place = (await product.until_stuck(stuck))["stuckPlaces"][0]
+        act = {"place": place["place"], "version": place["version"], "reason": "try"}
+        retried = await product.post(f"/v1/sagas/{stuck}/retry", act, roles="operator")
+        assert retried.status_code == 200, retried.text
         overdue = self.sagas["overdue"] = await product.start()
         await product.task_of(overdue)
         await product.until(self.sagas["expired"], "compensated")
@@ -92,8 +99,26 @@ def total(scraped: dict[Sample, float], name: str, **labels: str) -> float:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def measured(module_database: Database) -> AsyncIterator[Measured]:
-    """The running product, after its traffic."""
+async def collector() -> AsyncIterator[Receiver]:
+    """A collector that keeps what it is sent."""
+    async with receiving() as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def measured(module_database: Database, collector: Receiver) -> AsyncIterator[Measured]:
+    """The running product, after its traffic; it sends its metrics to the collector too."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", collector.url)
+        environment.setenv("OTEL_EXPORTER_OTLP_METRICS_HEADERS", f"x-canary={HEADER}")
+        environment.setenv("OTEL_METRIC_EXPORT_INTERVAL", "400")
+        environment.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.namespace=bank")
+        async with _running(module_database) as made:
+            yield made
+
+
+@asynccontextmanager
+async def _running(module_database: Database) -> AsyncIterator[Measured]:
     catalog = Catalog.of([payout], [desk])
     await migrate_schema(module_database.migrate_url, [desk.own_schema])
     settings = load_settings(

@@ -1,12 +1,17 @@
-"""What a running product says of itself, asked as Prometheus asks."""
+"""What a running product says of itself: to Prometheus, who asks, and to a collector, who is sent it."""
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx2
 import pytest
+from opentelemetry.sdk.metrics.export import AggregationTemporality
 
+from orchestrator.metrics import names
 from orchestrator.metrics.names import BY_NAME, prometheus_label, prometheus_name
-from tests.metrics.conftest import CANARY, Measured, total
+from tests.metrics.conftest import CANARY, HEADER, Measured, total
+from tests.metrics.receiver import Receiver, attributes, points
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -18,7 +23,8 @@ async def test_sagas_are_counted_by_what_became_of_them(measured: Measured) -> N
     assert total(found, "saga_ended_total", saga_name="payout", saga_phase="completed") == 1
     assert total(found, "saga_ended_total", saga_phase="compensated", saga_outcome="refused") == 1
     assert total(found, "saga_turned_back_total", saga_failure_kind="refused") == 1
-    assert total(found, "saga_stops_total", saga_stuck_cause="function") == 1
+    assert total(found, "saga_stops_total", saga_stuck_cause="function") == 2  # and again when it was retried
+    assert total(found, "saga_operator_acts_total", saga_operator_act="retried") == 1
     assert total(found, "saga_duration_seconds_count", saga_phase="completed") == 1
     assert total(found, "saga_duration_seconds_count", saga_phase="compensated") == 2
     assert total(found, "saga_duration_seconds_sum") > 0
@@ -132,3 +138,55 @@ async def test_the_listener_answers_one_path_and_changes_nothing(measured: Measu
         modern = await client.get(measured.url, headers={"Accept": "application/openmetrics-text; version=1.0.0"})
         assert modern.headers["content-type"].startswith("application/openmetrics-text")
         assert modern.text.endswith("# EOF\n")
+
+
+async def test_a_collector_gets_what_prometheus_reads(measured: Measured, collector: Receiver) -> None:
+    """Same figures, same names and attributes before they are spelled for Prometheus; with unit and meaning."""
+    await measured.until("saga_stuck", 1)
+    await collector.next()
+    request = await collector.next()
+    found = points(request)
+    (ended,) = [p for p in found["saga.ended"] if attributes(p)["saga.phase"] == "completed"]
+    assert attributes(ended) == {"saga.name": "payout", "saga.phase": "completed", "saga.outcome": "completed"}
+    assert ended.as_int == 1
+    assert 0 < ended.start_time_unix_nano < ended.time_unix_nano
+    (stuck,) = found["saga.stuck"]
+    assert (stuck.as_int, attributes(stuck)) == (1, {"saga.name": "payout"})
+    (took,) = [p for p in found["saga.duration"] if attributes(p)["saga.phase"] == "completed"]
+    assert took.count == sum(took.bucket_counts) == 1
+    assert tuple(took.explicit_bounds) == names.LONG
+    assert not took.HasField("min")
+    metrics = {m.name: m for r in request.resource_metrics for s in r.scope_metrics for m in s.metrics}
+    for name, metric in metrics.items():
+        assert (metric.unit, metric.description) == (BY_NAME[name].unit, BY_NAME[name].meaning)
+    assert metrics["saga.ended"].sum.is_monotonic
+    assert metrics["saga.ended"].sum.aggregation_temporality == AggregationTemporality.CUMULATIVE
+    assert CANARY.encode() not in request.SerializeToString()
+
+
+async def test_every_metric_of_the_table_is_really_there(measured: Measured, collector: Receiver) -> None:
+    """A process with all roles emits all of them: no name that only the documentation knows."""
+    await measured.until("saga_stuck", 1)
+    collector.status = 400  # so that failures to export are counted too
+    await measured.until("saga_metrics_export_failures_total", 1)
+    collector.status = 200
+    missing = set(BY_NAME)
+    async with asyncio.timeout(15):
+        while missing - {"messaging.client.operation.duration"}:
+            missing = set(BY_NAME) - set(points(await collector.next()))
+    assert missing == set()
+
+
+async def test_the_standard_variables_are_obeyed(measured: Measured, collector: Receiver) -> None:
+    """Headers, resource attributes, and the schema's address."""
+    request = await collector.next()
+    assert collector.headers[-1]["x-canary"] == HEADER
+    (resource,) = request.resource_metrics
+    about = attributes(resource.resource)
+    assert about["service.name"] == "saga-orchestrator"
+    assert about["service.namespace"] == "bank"
+    assert about["service.instance.id"]
+    assert resource.scope_metrics[0].schema_url == "https://opentelemetry.io/schemas/1.44.0"
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        text = (await client.get(measured.url)).text
+    assert 'service_namespace="bank"' in next(line for line in text.splitlines() if line.startswith("target_info{"))

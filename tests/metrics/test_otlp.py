@@ -1,0 +1,72 @@
+"""Sending figures over OTLP: when it is done, how often, and what a collector that is away costs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.sdk.metrics.export import MetricExportResult
+from opentelemetry.sdk.resources import Resource
+
+from orchestrator.metrics import names, otlp
+from orchestrator.metrics.figures import Figures
+from orchestrator.runtime.supervisor import Stopping
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_a_collector_that_is_away_costs_figures_only() -> None:
+    """The loop goes on, counts what was not taken, and says once that it is so and once that it is over."""
+    figures = Figures()
+    figures.counter(names.STARTED).add(("transfer",))
+    failed, taken = MetricExportResult.FAILURE, MetricExportResult.SUCCESS
+    outcomes: Iterator[Exception | MetricExportResult] = iter([OSError("away"), failed])
+    sent = []
+
+    class Exporter(OTLPMetricExporter):
+        """Fails as told."""
+
+        def export(
+            self, metrics_data: object, timeout_millis: float | None = 0, **kwargs: object
+        ) -> MetricExportResult:
+            sent.append(metrics_data)
+            outcome = next(outcomes, taken)
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+    exporting = otlp.Export(figures.collect, Resource({}), interval_ms=10, exporter=Exporter("http://127.0.0.1:1"))
+    stopping = Stopping()
+    running = asyncio.create_task(exporting.run(stopping))
+    async with asyncio.timeout(10):
+        while len(sent) < 4:  # noqa: ASYNC110 - it is another loop that is waited for
+            await asyncio.sleep(0.01)
+    stopping.ask()
+    await running
+    assert exporting.failures == 2
+
+
+@pytest.mark.parametrize(
+    ("environment", "wanted"),
+    [
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, True),
+        ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://c:4318/v1/metrics"}, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c:4318/v1/traces"}, False),
+        ({"OTEL_METRICS_EXPORTER": "otlp"}, True),
+        ({"OTEL_METRICS_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, False),
+        ({"OTEL_SDK_DISABLED": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, False),
+    ],
+)
+async def test_nothing_is_sent_unless_somebody_names_a_collector(environment: dict[str, str], wanted: bool) -> None:
+    """A process that nobody configured talks to nobody."""
+    assert otlp.is_wanted(environment) is wanted
+
+
+async def test_the_interval_is_the_standards_own() -> None:
+    """A minute, unless the variable says otherwise; nonsense is a minute too."""
+    assert otlp.interval_ms({}) == 60_000
+    assert otlp.interval_ms({"OTEL_METRIC_EXPORT_INTERVAL": "5000"}) == 5_000
+    assert otlp.interval_ms({"OTEL_METRIC_EXPORT_INTERVAL": "often"}) == 60_000
