@@ -71,6 +71,12 @@ class Settings(IdentitySettings, EvidenceSettings, NoticeSettings, MetricsSettin
         "is kept in data_dir, where files can be written there.",
     )
 
+    vault_key_file: str = Field(
+        default="",
+        description="The file of keys that wrap those of persons; with it personal fields are sealed. Keep it outside "
+        "data_dir and its backups. Empty: personal fields are stored as they come.",
+    )
+
     # --- HTTP ---
     api_host: str = Field(default="127.0.0.1", description="Address of the HTTP API; loopback unless set.")
     api_port: Annotated[int, _number(8080, 0, 65_535, "Port of the HTTP API; 0 takes a free one.")]

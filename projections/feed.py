@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from orchestrator.messages.personal import pseudonym
 from orchestrator.store.postgres import SQL as STORE_SQL
 from orchestrator.store.postgres import PostgresStore
 from orchestrator.store.sql import load_queries
@@ -35,7 +36,7 @@ CustomerOf = Callable[[str, Mapping[str, Any]], str]
 def usual_customer(_: str, start: Mapping[str, Any]) -> str:
     """The customer in a start message: the first of the usual fields that is there."""
     for field in CUSTOMER_FIELDS:
-        value = start.get(field)
+        value = pseudonym(start.get(field))
         if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
             return str(value)[:CUSTOMER_CHARACTERS_MAX]
     return ""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.messages.customers import CustomerView
+from orchestrator.messages.personal import pseudonym
 from projections.approvals import ApprovalsProjection
 from projections.audit import AuditProjection
 from projections.contract import Projection
@@ -30,7 +31,7 @@ def customers(views: Mapping[str, CustomerView]) -> CustomerOf:
 
     def customer_of(saga: str, start: Mapping[str, Any]) -> str:
         view = views.get(saga)
-        value = start.get(view.customer) if view is not None else None
+        value = pseudonym(start.get(view.customer)) if view is not None else None
         if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
             return str(value)[:CUSTOMER_CHARACTERS_MAX]
         return usual_customer(saga, start)

@@ -44,6 +44,7 @@ from orchestrator.identity.watch import Watch
 from orchestrator.pages import wiring as pages
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.catalog import CatalogError
+from orchestrator.vault.showing import Showing
 
 ROUTES = "routes"
 _PARAMETER = re.compile(r"\{[^}]*\}")
@@ -66,6 +67,8 @@ def create_app(runtime: Runtime) -> FastAPI:
     settings = runtime.settings
     app.state.identity = Identity(settings, runtime.store.pools, tenant=settings.tenant, tenants=settings.tenants)
     app.state.actions, app.state.parameters = {}, {}  # by endpoint, when the routes are there
+    if runtime.vault is not None:
+        app.add_middleware(Showing, vault=runtime.vault)
     app.add_middleware(StrictBody, bytes_max=settings.message_bytes_max, secure=settings.is_https)
     app.add_middleware(Watch, identity=app.state.identity, actions=app.state.actions)  # outermost
     problems.install(app)

@@ -113,7 +113,7 @@ class TaskDesk:
             **await self._lent(task, viewer),
         )
         request = f"vote/{task.activity}/{message_id}" if message_id else acts.new_id()
-        cause = acts.cause_of(actor, f"/api/{actor.id}/{request}", traceparent)
+        cause = acts.cause_of(actor, f"/api/{self._runtime.alias(actor.id)}/{request}", traceparent)
         try:
             outcome = await acts.act(self._runtime, task.saga_id, vote, cause, self._read if message_id else None)
         except RefusedError as error:
@@ -269,7 +269,7 @@ class TaskDesk:
             stands_in=tuple(viewer.stands_in), **await self._lent(task, viewer), **facts,
         )  # fmt: skip
         request = f"{verb}/{task.activity}/{message_id}" if message_id else acts.new_id()
-        cause = acts.cause_of(actor, f"/api/{actor.id}/{request}", "")
+        cause = acts.cause_of(actor, f"/api/{self._runtime.alias(actor.id)}/{request}", "")
         if not (message_id and await self._done(actor.tenant, task.saga_id, cause.causation_id)):
             try:
                 await acts.act(self._runtime, task.saga_id, given, cause, self._read if message_id else None)

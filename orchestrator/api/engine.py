@@ -75,8 +75,9 @@ class Engine:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._catalog = runtime.catalog
-        self._read = Reading(runtime.store)
-        self._publisher = publishing.Publisher(runtime.broker, runtime.catalog)
+        self.vault = runtime.vault
+        self._read = Reading(runtime.store, runtime.vault)
+        self._publisher = publishing.Publisher(runtime.broker, runtime.catalog, runtime.vault)
         self.answers = Answers(runtime.store.pools)
         self.desk = TaskDesk(runtime, self._read)
         self.models = Models(runtime.store, runtime.catalog.views)  # the read models
@@ -130,7 +131,7 @@ class Engine:
         asked again where it is written: that of the route, where it is not "saga.start" (else `not_allowed`).
         """
         start = contracts.start_message(self._catalog, saga, message)
-        cause_id = f"/api/{actor.id}/{message_id}" if message_id else f"/api/{acts.new_id()}"
+        cause_id = f"/api/{self._runtime.alias(actor.id)}/{message_id}" if message_id else f"/api/{acts.new_id()}"
         cause = acts.cause_of(actor, cause_id, traceparent, starts=action)
         begin = self._runtime.router.begin(saga, cause, start.wire_name, start.key(), start.plain(), cause_id)
         with starting(self._runtime.admission, promised=promised):
@@ -361,7 +362,7 @@ class Engine:
     async def _act(
         self, saga_id: str, given: Cancel | Operate, actor: Actor, traceparent: str, request: str = ""
     ) -> Outcome:
-        cause = acts.cause_of(actor, f"/api/{actor.id}/{request or acts.new_id()}", traceparent)
+        cause = acts.cause_of(actor, f"/api/{self._runtime.alias(actor.id)}/{request or acts.new_id()}", traceparent)
         return await acts.act(self._runtime, saga_id, given, cause, self._read if request else None)
 
     async def _caused(self, tenant: str, saga_id: str, cause_id: str) -> bool:

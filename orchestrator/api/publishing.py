@@ -16,14 +16,16 @@ from orchestrator.messages import ContractError, Envelope, Event
 from orchestrator.messages.envelope import schema_urn
 from orchestrator.messages.protocol import events_topic
 from orchestrator.runtime.catalog import Catalog
+from orchestrator.vault.vault import Vault
 
 
 class Publisher:
     """Publishes events. Connects with the first one, so that an API can start while its broker is away."""
 
-    def __init__(self, broker: Broker, catalog: Catalog) -> None:
+    def __init__(self, broker: Broker, catalog: Catalog, vault: Vault | None = None) -> None:
         self._broker = broker
         self._catalog = catalog
+        self._vault = vault
         self._producer: Producer | None = None
         self._starting = asyncio.Lock()
 
@@ -44,7 +46,8 @@ class Publisher:
             extensions={**extensions, "traceparent": hop, "tenant": tenant},
         )
         topic, key = events_topic(event.context), event.key()
-        await self._send(OutgoingMessage(topic, key.encode(), event.canonical(), envelope.headers()))
+        body = event.canonical() if self._vault is None else await self._vault.seal_event(tenant, event, key)
+        await self._send(OutgoingMessage(topic, key.encode(), body, envelope.headers()))
         return Published(given.id, given.source, given.type, topic, key)
 
     async def stop(self) -> None:

@@ -21,6 +21,7 @@ from orchestrator.store import queries
 from orchestrator.store.contract import StoreError
 from orchestrator.store.desk import Desk
 from orchestrator.store.postgres import PostgresStore
+from orchestrator.vault.vault import Vault
 
 ANSWER_SECONDS_MAX = 2.0  # for the question whether the database is there
 FOLD_RECORDS_SLICE = 4_000  # then others get their turn: some 8 ms
@@ -31,9 +32,10 @@ Row = TypeVar("Row")
 class Reading:
     """Everything that routes read. Raises StoreError where the database cannot answer."""
 
-    def __init__(self, store: PostgresStore) -> None:
+    def __init__(self, store: PostgresStore, vault: Vault | None = None) -> None:
         self._queries = queries.ReadQueries(store.pools)
         self._desk = Desk(store.pools)
+        self._vault = vault
 
     async def find(self, tenant: str, reference: str, name: str | None) -> SagaView | None:
         """The saga of this id, or the newest one with this business key."""
@@ -63,21 +65,24 @@ class Reading:
         return Page(tuple(map(_saga, page.items)), page.next)
 
     async def records(self, tenant: str, saga_id: str) -> list[RecordView]:
-        """A saga's records, in order."""
+        """A saga's records, in order, with what was sealed in them opened."""
+        stored = await self._queries.records(tenant, saga_id)
+        plain = [record.data for record in stored] if self._vault is None else await self._vault.for_reading(stored)
         return [
             RecordView(
                 saga_id=record.saga_id,
                 version=record.version,
                 type=record.type,
                 activity=record.activity,
-                data=record.data,
+                data=data,
+                written=record.data,
                 actor=record.actor,
                 recorded_at=instant(record.recorded_at),
                 causation_id=record.causation_id,
                 traceparent=record.traceparent,
                 hash=record.hash.hex(),
             )
-            for record in await self._queries.records(tenant, saga_id)
+            for record, data in zip(stored, plain, strict=True)
         ]
 
     async def state(self, tenant: str, saga_id: str) -> tuple[State, str]:

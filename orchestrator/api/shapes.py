@@ -25,7 +25,8 @@ def camel(name: str) -> str:
 def shape(value: Any) -> Any:
     """A view, or plain values that may hold views, as plain JSON values."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {camel(item.name): shape(getattr(value, item.name)) for item in fields(value)}
+        shown = [item for item in fields(value) if not item.metadata.get("inside")]
+        return {camel(item.name): shape(getattr(value, item.name)) for item in shown}
     if isinstance(value, datetime):
         return instant_text(value)
     if isinstance(value, tuple | list):

@@ -223,7 +223,7 @@ class Substitution:
 
 @dataclass(frozen=True, slots=True)
 class RecordView:
-    """One record of a saga's stream."""
+    """One record of a saga's stream. `written`: its data as recorded, where `data` shows what was sealed in it."""
 
     saga_id: str
     version: int
@@ -235,6 +235,7 @@ class RecordView:
     causation_id: str = ""
     traceparent: str = ""
     hash: str = ""
+    written: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False, metadata={"inside": True})
 
 
 @dataclass(frozen=True, slots=True)

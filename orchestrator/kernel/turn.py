@@ -23,6 +23,7 @@ from orchestrator.kernel.records import Record
 from orchestrator.kernel.state import State
 from orchestrator.messages.canonical import canonical_bytes, parse
 from orchestrator.messages.contract import Contract
+from orchestrator.messages.personal import written_form
 
 MS = 1000
 
@@ -126,13 +127,17 @@ class Turn:
 
     def message(self, activity: str, contract: Contract, participant: str, key: str) -> dict[str, Any]:
         """The stored form of a command: {type, version, body, participant, key}. Raises StuckError when too large."""
-        raw = contract.canonical()
+        raw, body = contract.canonical(), None
+        plain = parse(raw)
+        written = written_form(plain)  # a retry must be the same bytes, so what is sealed is sealed once (ADR 60)
+        if written is not plain:
+            raw, body = canonical_bytes(written), written
         self.fits(len(raw), contract.wire_name)
         digest = hashlib.sha256(raw).hexdigest()[:16]
         return {
             "type": contract.wire_name,
             "version": contract.wire_version,
-            "body": parse(raw),
+            "body": plain if body is None else body,
             "participant": participant,
             "key": f"{key}:{digest}",
         }
@@ -170,8 +175,8 @@ def backoff_ms(policy: RetryPolicy, tries: int, seed: str) -> int:
 
 
 def subject_hash(shown: Any) -> str:
-    """The hash of what a person is shown: SHA-256 (hex) of its canonical bytes."""
-    return hashlib.sha256(canonical_bytes(shown)).hexdigest()
+    """The hash of what a person is shown, as it is recorded: SHA-256 (hex) of its canonical bytes."""
+    return hashlib.sha256(canonical_bytes(written_form(shown))).hexdigest()
 
 
 Handler = Callable[..., None]

@@ -6,7 +6,8 @@ Rules of this file
 - Every contract has a wire name (`<context>.<ClassName>` unless `name=` says otherwise) and a version. The wire name is
   what other languages see; the class name is what Python authors see. Two classes never share a wire name.
 - `Key[...]` marks the business key of an event: routing, saga start ids and wait matching follow it.
-- `Personal[...]` marks a field about a person: recognised everywhere, encrypted per subject once keys exist.
+- `Personal[...]` marks a field about a person, in any model: what it holds is sealed under that person's key wherever
+  it is written, where a vault is set up (ADR 60).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from orchestrator.messages.amounts import ROUNDED, exact_fields, exact_plan
 from orchestrator.messages.canonical import canonical_bytes
+from orchestrator.messages.personal import ErasedText, note_personal
 
 T = TypeVar("T")
 R = TypeVar("R", bound="Reply")
@@ -30,8 +32,20 @@ class _KeyMark:
     """Marks the business key of an event."""
 
 
+def _personal(value: Any, handler: Callable[[Any], Any]) -> Any:
+    return value if type(value) is ErasedText else note_personal(handler(value))
+
+
 class _PersonalMark:
-    """Marks a field about a person."""
+    """Marks a field about a person. Whoever seals hears of its value when a model is read or made."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(_personal, handler(source))
+
+
+def is_personal(mark: object) -> bool:
+    """Is this the mark that `Personal[...]` puts on a field?"""
+    return isinstance(mark, _PersonalMark)
 
 
 Key = Annotated[T, _KeyMark()]

@@ -152,15 +152,16 @@ def shown_at(records: list[RecordView], one: RecordView) -> dict[str, Any] | Non
     """
     if not one.type.startswith("task.") or not one.activity:
         return None
-    shown, source = None, None
+    shown, source, hashed = None, None, None
     for before in records[: one.version]:
         if before.activity == one.activity and "shown" in before.data:
             shown, source = before.data["shown"], before
+            hashed = before.written.get("shown", shown)  # as it is recorded: sealed where it is personal
     if source is None:
         return None
     vote = one.data.get("vote") if isinstance(one.data.get("vote"), Mapping) else None
     decided_on = str(vote.get("hash", "")) if vote else ""
-    computed = subject_hash(shown)
+    computed = subject_hash(hashed)
     return {
         "shown": shown, "record": source.version, "at": source.recorded_at, "computed": computed,
         "stored": str(source.data.get("hash", "")), "decided_on": decided_on, "vote": vote,

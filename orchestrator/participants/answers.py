@@ -27,6 +27,7 @@ from orchestrator.messages.protocol import (
 )
 from orchestrator.messages.value import value
 from orchestrator.participants.decide import FENCES, Purpose, Row
+from orchestrator.participants.sealing import Envelope
 
 REASON_CHARACTERS_MAX = 500
 SMALL_BYTES_MAX = 10_000  # an answer without content of its own never comes near it
@@ -128,20 +129,22 @@ def not_done() -> Answer:
     return Answer("not_done", SETTLED_TYPE, _reason("nothing was done under this key, and never will be"))
 
 
-def refused(refusal: Refused) -> Answer:
+def refused(refusal: Refused, envelope: Envelope | None = None) -> Answer:
     """A business no that is not stored, of a command that only reads."""
-    return Answer("refused", REFUSED_TYPE, refusal_body(refusal), passing=True)
+    return Answer("refused", REFUSED_TYPE, refusal_body(refusal, envelope), passing=True)
 
 
-def ok(reply: Reply) -> Answer:
+def ok(reply: Reply, envelope: Envelope | None = None) -> Answer:
     """A reply that is not stored, of a command that only reads."""
     schema = schema_urn(reply.wire_name, reply.wire_version)
-    return Answer("ok", reply.wire_name, reply.canonical(), schema, passing=True)
+    body = reply.canonical() if envelope is None else envelope.reply(reply)
+    return Answer("ok", reply.wire_name, body, schema, passing=True)
 
 
-def refusal_body(refusal: Refused) -> bytes:
+def refusal_body(refusal: Refused, envelope: Envelope | None = None) -> bytes:
     """The body of a business no."""
-    return canonical_bytes({"code": refusal.code, "detail": refusal.detail, "reason": refusal.reason})
+    body = {"code": refusal.code, "detail": refusal.detail, "reason": refusal.reason}
+    return canonical_bytes(body if envelope is None else envelope.body(body))
 
 
 def nothing_to_undo(command: type[Command[Any]] | None) -> Reply:

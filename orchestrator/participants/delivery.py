@@ -18,6 +18,7 @@ from orchestrator.messages.protocol import CommandHeader
 from orchestrator.messages.value import value
 from orchestrator.participants.decide import Purpose, RowKey, Wanted, without_body_hash
 from orchestrator.participants.participant import Handler
+from orchestrator.participants.sealing import Envelope
 
 KEY_CHARACTERS_MAX = 500  # an index entry of PostgreSQL holds 2,700 bytes
 EARLIER_KEYS_MAX = 200
@@ -40,6 +41,7 @@ class Delivery:
     body: bytes
     handler: Handler | None
     keys: list[RowKey]
+    envelope: Envelope | None = None
 
     @property
     def purpose(self) -> Purpose:
@@ -49,7 +51,15 @@ class Delivery:
     def command(self) -> Command[Any]:
         """The command itself. Raises ContractError where the body does not fit."""
         assert self.handler is not None
-        return self.handler.command.from_bytes(self.body, self.header.version)
+        return self.handler.command.from_bytes(self.opened(self.body), self.header.version)
+
+    def opened(self, body: bytes) -> bytes:
+        """The body of a command of this saga, readable. Raises ContractError where it cannot be opened."""
+        return body if self.envelope is None else self.envelope.opened(body)
+
+    def told(self, text: str) -> str:
+        """A text about this command that may be written anywhere."""
+        return text if self.envelope is None else self.envelope.text(text)
 
 
 @value

@@ -12,7 +12,7 @@ from orchestrator.participants.decide import FENCES
 from orchestrator.participants.delivery import Delivery
 from orchestrator.participants.inbox import Inbox, uncancelled
 from orchestrator.participants.participant import Handler
-from orchestrator.participants.running import check_reply, outcome_of, work_for
+from orchestrator.participants.running import check_reply, failed, outcome_of, work_for
 from orchestrator.participants.work import Work, elapsed_seconds
 
 logger = logging.getLogger(__name__)
@@ -28,9 +28,9 @@ async def answer_reading(inbox: Inbox, delivery: Delivery, reply_bytes_max: int)
     try:
         read = _outside if handler.reads_outside else _inside
         reply = await read(inbox, handler, delivery)
-        outcome_of(reply, reply_bytes_max)
+        outcome_of(reply, reply_bytes_max, delivery.envelope)
     except Refused as refusal:
-        return answers.refused(refusal)
+        return answers.refused(refusal, delivery.envelope)
     except ContractError as error:
         async with inbox.transaction() as transaction:
             await transaction.keep_dead_letter(delivery.message, "invalid", str(error))
@@ -38,9 +38,9 @@ async def answer_reading(inbox: Inbox, delivery: Delivery, reply_bytes_max: int)
     except Exception as error:
         if not handler.reads_outside and not await inbox.answers():
             raise
-        logger.warning("handler of %s failed: %s", handler.command.wire_name, answers.failure(error), exc_info=error)
-        return answers.error(answers.failure(error))
-    return answers.ok(reply)
+        failed(handler, delivery, error)
+        return answers.error(delivery.told(answers.failure(error)))
+    return answers.ok(reply, delivery.envelope)
 
 
 async def _inside(inbox: Inbox, handler: Handler, delivery: Delivery) -> Reply:

@@ -23,6 +23,7 @@ from orchestrator.participants.decide import Row
 from orchestrator.participants.delivery import Delivery
 from orchestrator.participants.inbox import Transaction
 from orchestrator.participants.participant import Handler
+from orchestrator.participants.sealing import Envelope
 from orchestrator.participants.work import Asked, ManyWork, ParticipantError, Work
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class HandlerFailed(Exception):
 def row_of(delivery: Delivery, answer: Reply | Refused, reply_bytes_max: int, *, starts: int = 1) -> Row:
     """The settled row of a command. Raises ParticipantError for a reply that is too large to be sent."""
     wanted = delivery.wanted
-    outcome, body, reply_type, schema = outcome_of(answer, reply_bytes_max)
+    outcome, body, reply_type, schema = outcome_of(answer, reply_bytes_max, delivery.envelope)
     return Row(
         wanted.tenant,
         wanted.key,
@@ -56,11 +57,13 @@ def row_of(delivery: Delivery, answer: Reply | Refused, reply_bytes_max: int, *,
     )
 
 
-def outcome_of(answer: Reply | Refused, reply_bytes_max: int) -> tuple[str, bytes, str, str]:
+def outcome_of(
+    answer: Reply | Refused, reply_bytes_max: int, envelope: Envelope | None = None
+) -> tuple[str, bytes, str, str]:
     """Outcome, body, type and schema as they are stored. Raises ParticipantError for a reply that cannot be sent."""
     if isinstance(answer, Refused):
-        return "refused", refusal_body(answer), REFUSED_TYPE, ""
-    body = answer.canonical()
+        return "refused", refusal_body(answer, envelope), REFUSED_TYPE, ""
+    body = answer.canonical() if envelope is None else envelope.reply(answer)
     if len(body) > reply_bytes_max:
         raise ParticipantError(
             f"the reply {answer.wire_name} has {len(body)} bytes, more than reply_bytes_max = {reply_bytes_max}: "
@@ -92,7 +95,10 @@ async def run_all(
         raise
     except Exception as error:
         logger.warning(
-            "%s commands %s at once failed, trying each alone: %s", len(deliveries), handler.command.wire_name, error
+            "%s commands %s at once failed, trying each alone: %s",
+            len(deliveries),
+            handler.command.wire_name,
+            type(error).__name__,
         )
         return [await run_one(transaction, handler, delivery, reply_bytes_max) for delivery in deliveries]
 
@@ -149,8 +155,15 @@ async def run_one(transaction: Transaction, handler: Handler, delivery: Delivery
     except Exception as error:
         if transaction.connection.is_closed():
             raise
-        logger.warning("handler of %s failed: %s", handler.command.wire_name, error, exc_info=error)
+        failed(handler, delivery, error)
         return error
+
+
+def failed(handler: Handler, delivery: Delivery, error: Exception) -> None:
+    """Says in the log that a handler raised; with the traceback where that tells nothing of a person."""
+    said = delivery.told(str(error))
+    trace = error if said == str(error) else None
+    logger.warning("handler of %s failed: %s", handler.command.wire_name, said, exc_info=trace)
 
 
 async def _call_one(handler: Handler, command: Command[Any], delivery: Delivery, transaction: Transaction) -> Reply:

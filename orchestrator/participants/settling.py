@@ -66,7 +66,7 @@ async def answer_of_run(transaction: Transaction, delivery: Delivery, act: Run, 
         return answers.from_row(result, delivery.purpose)
     if isinstance(result, ContractError):
         return await _dead_letter(transaction, delivery, "invalid", str(result))
-    return answers.error(answers.failure(result))
+    return answers.error(delivery.told(answers.failure(result)))
 
 
 def closed_rows(wanted: Wanted, close: Iterable[str]) -> list[Row]:

@@ -141,18 +141,19 @@ class Singles:
         assert policy is not None
         work = self._work(delivery, row, started.sent_at, started.over_at)
         try:
-            command = _command_of(handler, row)
+            command = _command_of(delivery, handler, row)
             async with asyncio.timeout(work.time_left()):
                 reply = check_reply(handler, await handler.one(command, work))
         except NotSent as error:
             before = started.before.lease_until if started.before is not None else None
             await uncancelled(self._take_back(started, before))
-            return self._unknown(delivery, answers.failure(error), _next_try(policy, started.sent_at))
+            return self._unknown(delivery, delivery.told(answers.failure(error)), _next_try(policy, started.sent_at))
         except Refused as refusal:
             return await self._refused(delivery, started, policy, refusal)
         except Exception as error:
-            logger.warning("call of %s (start %s) failed: %s", row.type, started.start, answers.failure(error))
-            return self._unknown(delivery, answers.failure(error), _next_try(policy, started.sent_at))
+            said = delivery.told(answers.failure(error))
+            logger.warning("call of %s (start %s) failed: %s", row.type, started.start, said)
+            return self._unknown(delivery, said, _next_try(policy, started.sent_at))
         await uncancelled(self._settle(delivery, row, handler, command, reply, None))
         return None
 
@@ -179,7 +180,7 @@ class Singles:
         start: int | None,
     ) -> bool:
         """Stores an outcome, and in the same transaction what the author records with it. False: it was not stored."""
-        outcome = outcome_of(answer, self._reply_bytes_max)
+        outcome = outcome_of(answer, self._reply_bytes_max, delivery.envelope)
         async with self._inbox.transaction() as transaction:
             stored, closed = await transaction.settle(row, outcome, start)
             if stored and closed is not None and not isinstance(answer, Refused):
@@ -231,7 +232,7 @@ class Singles:
         over_at = self._clock() + policy.lease.total_seconds()
         work = self._work(delivery, row, found.now, over_at)
         try:
-            command = _command_of(handler, row)
+            command = _command_of(delivery, handler, row)
             async with asyncio.timeout(policy.lease.total_seconds()):
                 reply = await handler.lookup(command, work)
             if reply is not None:
@@ -242,7 +243,7 @@ class Singles:
             await uncancelled(self._settle(delivery, row, handler, None, refusal, row.starts))
             return None
         except Exception as error:
-            logger.warning("look-up of %s failed: %s", row.type, answers.failure(error))
+            logger.warning("look-up of %s failed: %s", row.type, delivery.told(answers.failure(error)))
             return decide.after_lookup_failed(row, policy, await self._inbox.clock())
         if reply is None:
             return decide.after_nothing_found(row, policy, found.purpose, found.now, await self._inbox.clock())
@@ -293,7 +294,7 @@ def _first_row(delivery: Delivery) -> Row:
     )
 
 
-def _command_of(handler: Handler, row: Row) -> Command[Any]:
+def _command_of(delivery: Delivery, handler: Handler, row: Row) -> Command[Any]:
     """The command of a started row, which may be another one than what was delivered. Raises ContractError."""
     assert row.command is not None
-    return handler.command.from_bytes(row.command, row.type_version)
+    return handler.command.from_bytes(delivery.opened(row.command), row.type_version)

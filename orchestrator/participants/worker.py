@@ -38,6 +38,7 @@ from orchestrator.participants.participant import Participant
 from orchestrator.participants.progress import Part, Progress
 from orchestrator.participants.reads import answer_reading
 from orchestrator.participants.replies import Outgoing, Replies
+from orchestrator.participants.sealing import Envelope, Opening, key_of, learn
 from orchestrator.participants.settings import ParticipantSettings
 from orchestrator.participants.single import Singles
 from orchestrator.participants.work import Pool
@@ -74,6 +75,7 @@ class Worker:
         pool: Pool,
         settings: ParticipantSettings | None = None,
         on_handled: Callable[[Handled], None] | None = None,
+        opening: Opening | None = None,
     ) -> None:
         self.participant = participant
         self.progressed_at = time.monotonic()
@@ -84,6 +86,7 @@ class Worker:
         self._broker = broker
         self._side_by_side = asyncio.Semaphore(self._settings.outside_at_once)
         self._on_handled = on_handled
+        self._opening = opening  # None: personal values come as they are, and go so
         self._positions_due = 0.0
         self._show_due = 0.0
         self._unshown: dict[Assignment, int] = {}
@@ -161,8 +164,11 @@ class Worker:
         parts = self._progress.take(messages)
         deliveries: list[Delivery] = []
         unreadable: list[Unreadable] = []
+        await self._learn(messages)
         for message in messages:
             found = read_delivery(message, self.participant.handlers)
+            if self._opening is not None and isinstance(found, Delivery):
+                found.envelope = Envelope(self._opening, key_of(message), found.header.saga_id)
             if isinstance(found, Unreadable):
                 unreadable.append(found)
             elif found.handler is not None and found.handler.reads:
@@ -186,6 +192,20 @@ class Worker:
                 self._report(delivery, answer, began_ns, again=again)
         await self._show()
 
+    async def _learn(self, messages: Sequence[IncomingMessage]) -> None:
+        """Asks for the keys of these commands, however long whoever has them is away."""
+        wait_ms = self._settings.retry_ms
+        if self._opening is None:
+            return
+        while True:
+            try:
+                await learn(self._opening, messages)
+                return
+            except Exception as error:
+                logger.warning("keys of personal values cannot be had now: %s", answers.failure(error))
+                await asyncio.sleep(wait_ms / 1000)
+                wait_ms = min(wait_ms * 2, self._settings.retry_ms_max)
+
     async def _batch(self, deliveries: list[Delivery], unreadable: list[Unreadable]) -> batches.Outcome:
         """The batch path, as often as it takes: what fails here is nobody's fault, or that of one command."""
         failures, wait_ms = 0, self._settings.retry_ms
@@ -199,7 +219,7 @@ class Worker:
                 continue
             except Exception as error:
                 failures += 1
-                logger.warning("a batch of %s commands failed: %s", len(deliveries), answers.failure(error))
+                logger.warning("a batch of %s commands failed: %s", len(deliveries), type(error).__name__)
                 if failures >= BATCH_FAILURES_MAX and deliveries and await self._inbox.answers():
                     # The database is well, so it is one of these commands: the others must not suffer.
                     await self._batch([], unreadable)
@@ -226,9 +246,11 @@ class Worker:
                     return await answer_reading(self._inbox, delivery, self._settings.reply_bytes_max)
                 return await self._singles.answer(delivery)
             except Exception as error:
-                logger.warning("command %s failed: %s", delivery.header.id, answers.failure(error), exc_info=error)
+                said = delivery.told(answers.failure(error))
+                trace = error if said == answers.failure(error) else None
+                logger.warning("command %s failed: %s", delivery.header.id, said, exc_info=trace)
                 if await self._inbox.answers():
-                    return answers.error(answers.failure(error))
+                    return answers.error(said)
             await asyncio.sleep(wait_ms / 1000)
             wait_ms = min(wait_ms * 2, self._settings.retry_ms_max)
 

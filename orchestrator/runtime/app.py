@@ -13,7 +13,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -102,8 +102,9 @@ class Runtime:
         self.metrics = Metrics(settings, self.roles, broker_url)
         self.broker: Broker = self.metrics.counted(open_broker(broker_url, settings=settings.broker_settings()))
         self.queries = ReadQueries(self.store.pools)
-        self.router: Router = parts.router(settings, self.catalog)
-        self.coordinator: Coordinator = parts.coordinator(settings, self.catalog, self.store, self.hints)
+        self.vault = parts.vault(settings, self.catalog, self.store)
+        self.router: Router = parts.router(settings, self.catalog, self.vault)
+        self.coordinator: Coordinator = parts.coordinator(settings, self.catalog, self.store, self.hints, self.vault)
         if self.roles & DECIDING:
             self.coordinator.observer = self.metrics.sagas(self.catalog)
         self.submitter = Submitter(
@@ -178,8 +179,15 @@ class Runtime:
 
     async def redrive(self, raw: IncomingMessage, letter: int) -> Outcome:
         """Processes a dead letter again, as if it had come now; it passes every check anew."""
+        if self.vault is not None:
+            raw = replace(raw, value=await self.vault.letter_bytes(raw.value))
+        await self.router.learn([raw])
         item = self.router.route(raw, letter)
         return Outcome("nothing") if item is None else await self.submitter.submit(item)
+
+    def alias(self, person: str) -> str:
+        """What stands for a person in the ids of their requests; with a vault nobody else can tell whose it is."""
+        return person if self.vault is None else self.vault.digest(person.encode()).hex()[:24]
 
     def health(self) -> Health:
         """How every loop is, and what waits."""
@@ -302,7 +310,7 @@ class Runtime:
         with in_our_words("the participants cannot be connected"):
             pool = await opening.enter_async_context(open_pool(self.database_url, limit, prepared_statements=prepared))
         for participant in self.catalog.participants:
-            make = partial(Worker, participant, self.broker, pool, on_handled=self._on_handled)
+            make = partial(Worker, participant, self.broker, pool, on_handled=self._on_handled, opening=self.vault)
             self.attendants.append(Attendant(participant.name, make, self.settings.stall_ms_max))
 
     def _beating(

@@ -14,15 +14,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
 
-from orchestrator.kernel.api import fold
 from orchestrator.kernel.inputs import TimerDue
-from orchestrator.kernel.records import FoldError, Record
+from orchestrator.runtime.folds import fold_streams
 from orchestrator.runtime.hints import Hints
-from orchestrator.runtime.identity import trace_id_of
 from orchestrator.runtime.letters import letter_of
 from orchestrator.runtime.states import Entry, StateCache
 from orchestrator.runtime.stream import Fixed, Loaded, Stream
@@ -43,13 +42,12 @@ from orchestrator.store.contract import (
     PresumedWrongError,
     SagaStart,
     Store,
-    StoredRecord,
     StoreError,
     StoreUnavailableError,
 )
+from orchestrator.vault.sealer import Person
 
 NO_POSITIONS: Mapping[Position, tuple[int, int]] = {}
-FOLD_RECORDS_SLICE = 4_000  # then others get their turn: some 8 ms
 DECIDE_ITEMS_SLICE = 100  # the same: some 10 ms
 PRESUMED_MAX = 50  # sagas and messages: in a larger batch asking is a small part of the price, and one wrong guess dear
 ASK_BATCHES = 10  # after a presumption that was wrong: others work on the same sagas, or messages come again
@@ -168,6 +166,10 @@ class Coordinator:
             async with self._store.batch() as batch:
                 used = batch
                 loaded, fates, messages = await self._load(batch, items, given_up)
+                vault = self._fixed.vault
+                if vault is not None:
+                    keys_of = await vault.prepare(items, loaded.heads, loaded.entries)
+                    loaded = replace(loaded, early=await vault.open_early(loaded.early), keys_of=keys_of)
                 turns = Turns(self._fixed, loaded)
                 for first in range(0, len(items), DECIDE_ITEMS_SLICE):
                     if first:
@@ -230,7 +232,14 @@ class Coordinator:
         broken = dict(given_up)
         if missing:
             streams = await batch.streams([head.saga_id for head in missing])
-            await _fold(missing, streams, entries, broken)
+            persons: Mapping[str, Person] = {}
+            if self._fixed.vault is not None:
+                streams, persons, closed = await self._fixed.vault.open_streams(streams)
+                broken.update(closed)
+            await fold_streams(missing, streams, entries, broken)
+            for saga_id, person in persons.items():
+                if saga_id in entries:
+                    entries[saga_id].person = person
         new = [message for message, fate in zip(wanted.messages, fates, strict=True) if fate == "new"]
         return Loaded(batch.now, heads, entries, broken, keys, waiting, early), fate_of, new
 
@@ -268,7 +277,10 @@ class Coordinator:
             else:
                 # Once a foreign saga's rows went by way of the table, the relay knows it and keeps the order.
                 foreign = stream.foreign and not append.outbox
-                self.cache.put(append.saga_id, Entry(stream.state, left[append.saga_id], stream.trace_id, foreign))
+                person = stream.sealer.person if stream.sealer is not None else None
+                self.cache.put(
+                    append.saga_id, Entry(stream.state, left[append.saga_id], stream.trace_id, foreign, person)
+                )
             effects = append.effects
             for timer in effects.timers_set:
                 if not earliest or timer.due < earliest:
@@ -361,32 +373,3 @@ class _Wanted:
         # Waits that open in the very first turn then take early events without a later check.
         for type_ in self._own_key.get(start.name, ()):
             self.keys.add((start.tenant, type_, start.business_key))
-
-
-async def _fold(
-    heads: Sequence[Head],
-    streams: Mapping[str, list[StoredRecord]],
-    entries: dict[str, Entry],
-    broken: dict[str, str],
-) -> None:
-    """States of streams. One that does not fold, or is not what its head says, is broken: its saga is left alone."""
-    folded = 0
-    for head in heads:
-        records = streams.get(head.saga_id) or []
-        try:
-            state = fold(Record(record.type, record.activity, record.data) for record in records)
-        except FoldError as error:
-            broken[head.saga_id] = f"the stream cannot be folded: {error}"
-            continue
-        last = records[-1].hash if records else b""
-        if state.version != head.version or last != head.hash:
-            broken[head.saga_id] = (
-                f"the head says version {head.version}, the stream has {len(records)} records: one of them was changed"
-            )
-            continue
-        trace_id = trace_id_of(records[0].traceparent, head.saga_id)
-        entries[head.saga_id] = Entry(state, head, trace_id, foreign=True)
-        folded += len(records)
-        if folded > FOLD_RECORDS_SLICE:
-            folded = 0
-            await asyncio.sleep(0)

@@ -25,6 +25,7 @@ from orchestrator.runtime.hints import DbClock, Hint
 from orchestrator.runtime.progress import Progress
 from orchestrator.runtime.routing import Router
 from orchestrator.runtime.supervisor import Pulse, Stopping
+from orchestrator.runtime.work import Item
 from orchestrator.store.contract import StoreError
 
 RETRY_MS_FIRST = 50
@@ -180,17 +181,20 @@ class Intake:
         generation = self._generation
         route = self._router.route
         began = perf_counter()
-        items = [item for message in batch if (item := route(message)) is not None]
+        items: list[Item] | None = None
         retry_ms = RETRY_MS_FIRST
         while self._consumer.generation() == generation:
             done = _next_offsets(batch)
             try:
+                if items is None:
+                    await self._router.learn(batch)
+                    items = [item for message in batch if (item := route(message)) is not None]
                 await self._coordinator.process(items, self._positions(done))
             except StoreError as error:
                 if not error.retriable:
                     raise
                 pulse.trouble(f"store: {error}")
-                log.warning("batch not stored, trying again", error=str(error), messages=len(items))
+                log.warning("batch not stored, trying again", error=str(error), messages=len(batch))
                 await stopping.sleep(retry_ms)
                 if stopping:
                     return

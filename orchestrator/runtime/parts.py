@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from orchestrator.broker.contract import Broker, TopicSpec
 from orchestrator.config import Settings
@@ -31,6 +32,9 @@ from orchestrator.store.load import Load, LoadQueries
 from orchestrator.store.maintenance import Kept, Maintenance
 from orchestrator.store.postgres import PostgresStore
 from orchestrator.store.queries import ReadQueries
+from orchestrator.vault.keyfile import read
+from orchestrator.vault.keys import Keys
+from orchestrator.vault.vault import Vault
 from projections.feed import Feed
 from projections.publishing import RecordFeed
 from projections.registry import customers, projections
@@ -60,7 +64,14 @@ def holder(settings: Settings) -> str:
     return settings.instance_id or f"process-{uuid.uuid4().hex[:12]}"
 
 
-def router(settings: Settings, catalog: Catalog) -> Router:
+def vault(settings: Settings, catalog: Catalog, store: PostgresStore) -> Vault | None:
+    """What seals personal values; None where no key file is set. Raises KeyFileError."""
+    if not settings.vault_key_file:
+        return None
+    return Vault(Keys(store.pools, read(Path(settings.vault_key_file))), catalog, customers(catalog.views))
+
+
+def router(settings: Settings, catalog: Catalog, vault: Vault | None = None) -> Router:
     """Reads messages."""
     return Router(
         catalog,
@@ -68,10 +79,13 @@ def router(settings: Settings, catalog: Catalog) -> Router:
         tenants=settings.tenants,
         message_bytes_max=settings.message_bytes_max,
         headers_max=settings.headers_max,
+        vault=vault,
     )
 
 
-def coordinator(settings: Settings, catalog: Catalog, store: Store, hints: Hints) -> Coordinator:
+def coordinator(
+    settings: Settings, catalog: Catalog, store: Store, hints: Hints, vault: Vault | None = None
+) -> Coordinator:
     """Advances sagas."""
     fixed = Fixed(
         catalog,
@@ -83,6 +97,7 @@ def coordinator(settings: Settings, catalog: Catalog, store: Store, hints: Hints
         ),
         early_max=settings.early_events_max_per_key,
         inputs_max=settings.saga_batch_inputs_max,
+        vault=vault,
     )
     return Coordinator(
         store,

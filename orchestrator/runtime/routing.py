@@ -9,7 +9,7 @@ Rules of this file
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, cast
 
@@ -20,7 +20,6 @@ from orchestrator.kernel.inputs import (
     Answer,
     Arrived,
     ChildAnswer,
-    Parent,
     Purpose,
     Resume,
     Start,
@@ -30,17 +29,32 @@ from orchestrator.kernel.inputs import (
 from orchestrator.messages.canonical import INTEGER_MAX, NotCanonicalError
 from orchestrator.messages.contract import Command, Contract, ContractError, Event, Reply
 from orchestrator.messages.envelope import STRUCTURED, EnvelopeError, read
+from orchestrator.messages.personal import PREFIX as SEALED
 from orchestrator.messages.protocol import (
     ANSWER_TYPE,
     SAGAS_TOPIC,
     START_TYPE,
     UNWIND_TYPE,
 )
+from orchestrator.runtime.bodies import (
+    Flaw,
+    Texts,
+    check_belongs,
+    envelope_key,
+    json_of,
+    number_of,
+    parent_of,
+    reason_of,
+    text_of,
+    version_of,
+)
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.identity import saga_id_of
 from orchestrator.runtime.letters import INTERNAL_TOPIC, last_lines, letter_of
 from orchestrator.runtime.work import Cause, DomainEvent, EarlyCheck, Item, SagaBegin, SagaInput, Unprocessable
 from orchestrator.store.contract import MessageId, SagaStart, Waiting
+from orchestrator.vault.tokens import SealedError, event_scope, saga_scope
+from orchestrator.vault.vault import Vault
 
 _STRUCTURED = STRUCTURED.encode()
 _DEFINITE_OR_ERROR = frozenset({"ok", "refused", "error"})
@@ -49,31 +63,30 @@ _OUTCOMES = {"do": _DEFINITE_OR_ERROR, "undo": _DEFINITE_OR_ERROR, "fence": _SET
 _CHILD_OUTCOMES = frozenset({"completed", "failed", "refused", "undone", "pivot_passed"})
 
 
+PREFIX = SEALED.encode()
 TEXT_CHARACTERS_MAX = 500  # of ids, sources and keys: an index entry of PostgreSQL holds 2,700 bytes
 
 _FLAT = (str, int, bool, str | None, int | None, bool | None)
-
-Texts = dict[str, bytes]
-
-
-class _Flaw(Exception):
-    """Why a message cannot be processed: a reason code and a sentence."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason, self.detail = reason, detail
 
 
 class Router:
     """Turns messages into items. `tenant`: of messages that name none; `tenants`: those that are served here."""
 
     def __init__(
-        self, catalog: Catalog, *, tenant: str, tenants: frozenset[str], message_bytes_max: int, headers_max: int
+        self,
+        catalog: Catalog,
+        *,
+        tenant: str,
+        tenants: frozenset[str],
+        message_bytes_max: int,
+        headers_max: int,
+        vault: Vault | None = None,
     ) -> None:
         self._catalog = catalog
         self._routes = catalog.routes
         self._tenant, self._tenants = tenant, tenants
         self._bytes_max, self._headers_max = message_bytes_max, headers_max
+        self._vault = vault
         self._flat: dict[type[Contract], bool] = {}
         self._between: dict[str, Callable[[IncomingMessage, Texts, bytes, Cause], Item]] = {
             START_TYPE: self._child_start,
@@ -86,6 +99,11 @@ class Router:
         """The topics whose messages this router understands."""
         return self._routes.consumed
 
+    async def learn(self, messages: Sequence[IncomingMessage]) -> None:
+        """Asks for what is needed to read these messages. Raises StoreError where it cannot be had now."""
+        if self._vault is not None:
+            await self._vault.learn(message.value for message in messages)
+
     def route(self, raw: IncomingMessage, redriven: int = 0) -> Item | None:
         """What this message is; None for an event that is known here and that no saga starts on or waits for (what
         sagas publish comes by on the topics that they read). `redriven`: the dead letter's id, where it is processed
@@ -95,7 +113,7 @@ class Router:
         cause = Cause(self._tenant, raw=raw, redriven=redriven)
         try:
             return self._read(raw, cause)
-        except _Flaw as flaw:
+        except Flaw as flaw:
             return Unprocessable(letter_of(cause, flaw.reason, flaw.detail), cause)
         except UnicodeDecodeError as error:
             return Unprocessable(letter_of(cause, "unreadable", f"a header is not UTF-8: {error.reason}"), cause)
@@ -110,40 +128,43 @@ class Router:
         id_, source, type_ = get("ce_id", b"").decode(), get("ce_source", b"").decode(), get("ce_type", b"").decode()
         if not id_ or not source or not type_:
             missing = "id" if not id_ else "type" if source else "source"
-            raise _Flaw("unreadable", f"required attribute {missing} is missing: set header ce_{missing}")
+            raise Flaw("unreadable", f"required attribute {missing} is missing: set header ce_{missing}")
         if len(id_) > TEXT_CHARACTERS_MAX or len(source) > TEXT_CHARACTERS_MAX:
-            raise _Flaw("oversized", f"ce_id or ce_source has more than {TEXT_CHARACTERS_MAX} characters")
+            raise Flaw("oversized", f"ce_id or ce_source has more than {TEXT_CHARACTERS_MAX} characters")
         tenant = get("ce_tenant", b"").decode() or self._tenant
         cause.causation_id = id_
         cause.traceparent = (get("traceparent") or get("ce_traceparent", b"")).decode()
         if tenant not in self._tenants:
-            raise _Flaw("wrong_tenant", f"tenant {tenant!r} is not served here; ORCHESTRATOR_OTHER_TENANTS adds it")
+            raise Flaw("wrong_tenant", f"tenant {tenant!r} is not served here; ORCHESTRATOR_OTHER_TENANTS adds it")
         cause.tenant = tenant  # only now: a letter of a tenant that is not served must be seen by somebody
         if not cause.redriven:
             # A dead letter was taken in before; driving it again must not be stopped by the inbox. What it may do
             # twice is guarded by the kernel and by the store's own keys.
-            cause.message = MessageId(tenant, source, id_, sha256(value).digest())
+            cause.message = MessageId(tenant, source, id_, self._digest(value))
+        if self._vault is not None and PREFIX in value:
+            value = self._open(value, cause, self._vault)
         participant = self._routes.participants.get(raw.topic)
         if participant is not None:
             return self._reply(type_, texts, value, cause, participant)
         if raw.topic == SAGAS_TOPIC:
             handle = self._between.get(type_)
             if handle is None:
-                raise _Flaw("unknown_type", f"{type_} is not a message between sagas")
+                raise Flaw("unknown_type", f"{type_} is not a message between sagas")
+            check_belongs(cause, saga_scope(texts.get("ce_correlationid", b"").decode()))
             return handle(raw, texts, value, cause)
         return self._event(type_, f"{source}\n{id_}", raw, texts, value, cause)
 
     # --- the envelope -------------------------------------------------------------------------------------------------
 
     def _envelope(self, raw: IncomingMessage) -> tuple[Texts, bytes]:
-        """Headers by name, and the data. Raises _Flaw for what is no CloudEvent."""
+        """Headers by name, and the data. Raises Flaw for what is no CloudEvent."""
         value = raw.value
         if value is None:
-            raise _Flaw("null_value", "a record without value: a tombstone carries no event")
+            raise Flaw("null_value", "a record without value: a tombstone carries no event")
         if len(value) > self._bytes_max:
-            raise _Flaw("oversized", f"{len(value)} bytes, the limit is {self._bytes_max}")
+            raise Flaw("oversized", f"{len(value)} bytes, the limit is {self._bytes_max}")
         if len(raw.headers) > self._headers_max:
-            raise _Flaw("oversized", f"{len(raw.headers)} headers, the limit is {self._headers_max}")
+            raise Flaw("oversized", f"{len(raw.headers)} headers, the limit is {self._headers_max}")
         texts = dict(raw.headers)
         # The short way for what we and our libraries send; anything unusual goes through the full reader. One look at
         # all names together is enough to see that none is in capitals, one at their number that none comes twice.
@@ -153,9 +174,20 @@ class Router:
             try:
                 envelope, value = read(raw.headers, value)
             except EnvelopeError as error:
-                raise _Flaw("unreadable", str(error)) from None
+                raise Flaw("unreadable", str(error)) from None
             texts = dict(envelope.headers())
         return texts, value
+
+    def _digest(self, value: bytes) -> bytes:
+        return sha256(value).digest() if self._vault is None else self._vault.digest(value)
+
+    def _open(self, value: bytes, cause: Cause, vault: Vault) -> bytes:
+        """The data with everything that is sealed in it opened. Raises Flaw where that cannot be."""
+        try:
+            value, cause.opened = vault.open_message(value)
+        except SealedError as error:
+            raise Flaw("invalid", f"a personal value cannot be read: {error}") from None
+        return value
 
     # --- kinds of messages --------------------------------------------------------------------------------------------
 
@@ -167,18 +199,19 @@ class Router:
         if not starts and not awaited:
             if type_ in self._catalog.registry:
                 return None
-            raise _Flaw("unknown_type", f"no installed saga starts on or waits for {type_}")
+            raise Flaw("unknown_type", f"no installed saga starts on or waits for {type_}")
         if raw.topic.endswith(".commands"):
-            raise _Flaw("unauthorised_source", f"{type_} came on {raw.topic}, where no events belong")
-        message = self._contract(type_, value, _version(texts))
+            raise Flaw("unauthorised_source", f"{type_} came on {raw.topic}, where no events belong")
+        message = self._contract(type_, value, version_of(texts))
         if not isinstance(message, Event | Command):
-            raise _Flaw("invalid", f"{type_} is neither an event nor a start")
+            raise Flaw("invalid", f"{type_} is neither an event nor a start")
         try:
             key = message.key()
         except ContractError as error:
-            raise _Flaw("invalid", str(error)) from None
+            raise Flaw("invalid", str(error)) from None
         if len(key) > TEXT_CHARACTERS_MAX:
-            raise _Flaw("oversized", f"the business key has more than {TEXT_CHARACTERS_MAX} characters")
+            raise Flaw("oversized", f"the business key has more than {TEXT_CHARACTERS_MAX} characters")
+        check_belongs(cause, event_scope(type_, key), saga_scope(texts.get("ce_correlationid", b"").decode()))
         data = self._plain(message)
         begins = tuple([self.begin(name, cause, type_, key, data, event_id) for name in starts])
         return DomainEvent(Arrived(type_, key, data, event_id, raw.appended_at), cause, begins, awaited)
@@ -195,73 +228,74 @@ class Router:
         get = texts.get
         claimed = get("ce_participant", b"").decode()
         if claimed and claimed != participant:
-            raise _Flaw("unauthorised_source", f"{claimed} answers on the topic of {participant}")
+            raise Flaw("unauthorised_source", f"{claimed} answers on the topic of {participant}")
         saga_id, activity = get("ce_correlationid", b"").decode(), get("ce_activity", b"").decode()
         purpose, outcome = get("ce_purpose", b"").decode(), get("ce_outcome", b"").decode()
         if not saga_id or not activity or not purpose or not outcome:
             wanted = ("ce_correlationid", "ce_activity", "ce_purpose", "ce_outcome")
-            raise _Flaw("invalid", f"a reply needs header {next(name for name in wanted if not get(name))}")
+            raise Flaw("invalid", f"a reply needs header {next(name for name in wanted if not get(name))}")
+        check_belongs(cause, saga_scope(saga_id))
         if outcome not in _OUTCOMES.get(purpose, ()):
-            raise _Flaw("invalid", f"a {purpose} cannot be answered with {outcome}")
+            raise Flaw("invalid", f"a {purpose} cannot be answered with {outcome}")
         cause.actor = f"participant:{participant}"
         data, reason, reply_type = None, "", ""
         if outcome == "ok":
             reply_type = type_
-            reply = self._contract(reply_type, value, _version(texts))
+            reply = self._contract(reply_type, value, version_of(texts))
             if not isinstance(reply, Reply):
-                raise _Flaw("invalid", f"{reply_type} is no reply")
+                raise Flaw("invalid", f"{reply_type} is no reply")
             data = self._plain(reply)
         else:
-            reason = _reason(value)
+            reason = reason_of(value)
         until = get("ce_until")
         answer = Answer(
             cast("Purpose", purpose),
             activity,
-            _number(get("ce_round"), "round"),
-            _number(get("ce_attempt"), "attempt"),
+            number_of(get("ce_round"), "round"),
+            number_of(get("ce_attempt"), "attempt"),
             cast("Any", outcome),
             data,
             reason,
-            _number(until, "until") if until else 0,
+            number_of(until, "until") if until else 0,
             get("ce_donekey", b"").decode(),
             participant,
         )
         return SagaInput(saga_id, answer, cause, reply_type)
 
     def _child_start(self, raw: IncomingMessage, texts: Texts, value: bytes, cause: Cause) -> Item:
-        body = _json(value)
-        name, version, parent = _text(body, "saga"), _number(body.get("version"), "version"), _parent(body)
+        body = json_of(value)
+        name, version, parent = text_of(body, "saga"), number_of(body.get("version"), "version"), parent_of(body)
         saga_id = envelope_key(raw)
         cause.actor = f"saga:{parent.saga_id}"
-        begin = SagaStart(saga_id, cause.tenant, name, _text(body, "business_key"))
-        type_ = _text(body, "type")
+        begin = SagaStart(saga_id, cause.tenant, name, text_of(body, "business_key"))
+        type_ = text_of(body, "type")
         program = self._catalog.program_for(name, version)
         if program is None:
             data = body.get("data")
         else:
             if type_ not in program.graph.starts_on:
-                raise _Flaw("invalid", f"saga {name} v{version} does not start on {type_}")
+                raise Flaw("invalid", f"saga {name} v{version} does not start on {type_}")
             data = self._contract(type_, orjson.dumps(body.get("data")), None).plain()
         forward_only = program.graph.forward_only if program is not None else False
         given = Start(saga_id, cause.tenant, begin.business_key, type_, data, parent, forward_only)
         return SagaBegin(begin, given, cause, version)
 
     def _unwind(self, raw: IncomingMessage, texts: Texts, value: bytes, cause: Cause) -> Item:
-        body = _json(value)
-        parent, version = _parent(body), _number(body.get("version"), "version")
+        body = json_of(value)
+        parent, version = parent_of(body), number_of(body.get("version"), "version")
         cause.actor = f"saga:{parent.saga_id}"
-        begin = SagaStart(envelope_key(raw), cause.tenant, _text(body, "saga"), _text(body, "business_key"))
+        begin = SagaStart(envelope_key(raw), cause.tenant, text_of(body, "saga"), text_of(body, "business_key"))
         return SagaBegin(begin, UndoAsked(parent), cause, version)
 
     def _child_answer(self, raw: IncomingMessage, texts: Texts, value: bytes, cause: Cause) -> Item:
-        body = _json(value)
+        body = json_of(value)
         outcome = body.get("outcome")
         if not isinstance(outcome, str) or outcome not in _CHILD_OUTCOMES:
-            raise _Flaw("invalid", f"a child cannot answer {outcome!r:.40}")
+            raise Flaw("invalid", f"a child cannot answer {outcome!r:.40}")
         cause.actor = f"saga:{texts.get('ce_correlationid', b'').decode()}"
         answer = ChildAnswer(
-            _text(body, "activity"),
-            _number(body.get("round"), "round"),
+            text_of(body, "activity"),
+            number_of(body.get("round"), "round"),
             cast("Any", outcome),
             body.get("data"),
             str(body.get("reason") or ""),
@@ -272,21 +306,21 @@ class Router:
         """A timer, resume or check that became a dead letter, driven again."""
         cause = Cause(self._tenant, raw=raw, redriven=redriven)
         try:
-            body = _json(raw.value or b"")
-            kind, saga_id = body.get("kind"), _text(body, "saga_id")
+            body = json_of(raw.value or b"")
+            kind, saga_id = body.get("kind"), text_of(body, "saga_id")
             if kind == "timer":
-                given = TimerDue(str(body.get("activity", "")), _number(body.get("armed"), "armed"))
+                given = TimerDue(str(body.get("activity", "")), number_of(body.get("armed"), "armed"))
                 return SagaInput(saga_id, given, cause)
             if kind == "resume":
                 return SagaInput(saga_id, Resume(), cause)
             if kind == "check":
-                accepts_from = _number(body.get("accepts_from"), "accepts_from")
+                accepts_from = number_of(body.get("accepts_from"), "accepts_from")
                 waiting = Waiting(
-                    saga_id, _text(body, "activity"), _text(body, "type"), _text(body, "key"), accepts_from
+                    saga_id, text_of(body, "activity"), text_of(body, "type"), text_of(body, "key"), accepts_from
                 )
                 return EarlyCheck(waiting, cause)
-            raise _Flaw("unreadable", f"{kind!r:.40} is no internal input that can be driven again")
-        except _Flaw as flaw:
+            raise Flaw("unreadable", f"{kind!r:.40} is no internal input that can be driven again")
+        except Flaw as flaw:
             return Unprocessable(letter_of(cause, flaw.reason, flaw.detail), cause)
 
     def _plain(self, message: Contract) -> Any:
@@ -306,70 +340,10 @@ class Router:
 
     def _contract(self, type_: str, value: bytes, version: int | None) -> Contract:
         if type_ not in self._catalog.registry:
-            raise _Flaw("unknown_type", f"no installed saga uses {type_}")
+            raise Flaw("unknown_type", f"no installed saga uses {type_}")
         try:
             return self._catalog.registry.get(type_).from_bytes(value, version)
         except ContractError as error:
-            raise _Flaw("invalid", str(error)) from None
+            raise Flaw("invalid", str(error)) from None
         except RecursionError:
-            raise _Flaw("unreadable", f"{type_}: nested too deeply") from None
-
-
-def _version(texts: Texts) -> int | None:
-    """The contract version that `dataschema` names (`urn:contract:<name>:<version>`), or None."""
-    tail = texts.get("ce_dataschema", b"").rpartition(b":")[2]
-    return int(tail) if tail.isdigit() else None
-
-
-def envelope_key(raw: IncomingMessage) -> str:
-    """The saga that a message between sagas is for: its key."""
-    try:
-        saga_id = (raw.key or b"").decode()
-    except UnicodeDecodeError:
-        saga_id = ""
-    if not saga_id:
-        raise _Flaw("invalid", "a message between sagas needs the saga's id as its key")
-    return saga_id
-
-
-def _json(value: bytes) -> dict[str, Any]:
-    try:
-        body = orjson.loads(value)
-    except orjson.JSONDecodeError as error:
-        raise _Flaw("unreadable", f"not JSON: {error}") from None
-    if not isinstance(body, dict):
-        raise _Flaw("unreadable", f"a JSON object was expected, a {type(body).__name__} came")
-    return body
-
-
-def _text(body: dict[str, Any], name: str) -> str:
-    found = body.get(name)
-    if not isinstance(found, str) or not found:
-        raise _Flaw("invalid", f"{name} is missing or no text")
-    return found
-
-
-def _number(text: Any, name: str) -> int:
-    try:
-        number = int(text)
-    except (TypeError, ValueError):
-        number = INTEGER_MAX
-    if not -INTEGER_MAX < number < INTEGER_MAX:
-        raise _Flaw("invalid", f"{name} is {text!r:.40}, expected a whole number")
-    return number
-
-
-def _parent(body: dict[str, Any]) -> Parent:
-    found = body.get("parent")
-    if not isinstance(found, dict):
-        raise _Flaw("invalid", "parent is missing")
-    return Parent(_text(found, "saga_id"), _text(found, "activity"), _number(found.get("round"), "round"))
-
-
-def _reason(value: bytes) -> str:
-    """Why a participant said no: the body's `reason`, else nothing; a body of another form is not an error."""
-    try:
-        body = orjson.loads(value)
-    except orjson.JSONDecodeError:
-        return ""
-    return str(body.get("reason") or body.get("code") or "") if isinstance(body, dict) else ""
+            raise Flaw("unreadable", f"{type_}: nested too deeply") from None

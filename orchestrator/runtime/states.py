@@ -3,6 +3,7 @@
 Rules of this file
 - An entry counts only while the saga's head, read or verified under its lock, has the entry's version and hash.
 - States are never changed in place: the kernel forks. So what a failed commit computed cannot be left behind here.
+- `Entry.person`: what is known of the saga's subject while it is in memory; the state itself is never sealed (ADR 60).
 - `Entry.foreign`: the state was folded from the store, so earlier outbox rows may be another process's, and unsent yet.
   The relay must not overtake them from memory; see relay.py.
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 
 from orchestrator.kernel.state import State
 from orchestrator.store.contract import Head
+from orchestrator.vault.sealer import Person
 
 
 @dataclass(slots=True)
@@ -25,6 +27,7 @@ class Entry:
     head: Head
     trace_id: str
     foreign: bool = False
+    person: Person | None = None
 
 
 class StateCache:

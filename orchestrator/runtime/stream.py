@@ -5,8 +5,9 @@ Rules of this file: no I/O; a `Stream` collects the turns of one saga until they
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from orchestrator.kernel.api import Limits, Turn
 from orchestrator.kernel.effects import Effects, Outgoing
@@ -21,6 +22,8 @@ from orchestrator.runtime.states import Entry
 from orchestrator.runtime.summary import waiting_for
 from orchestrator.runtime.work import Cause
 from orchestrator.store.contract import Append, EarlyEvent, EventKey, Head, NewRecord, OutboxRow, Waiting
+from orchestrator.vault.sealer import Sealer
+from orchestrator.vault.vault import Prepared, Vault, harmless
 
 
 class PoisonError(Exception):
@@ -41,6 +44,7 @@ class Fixed:
     limits: Limits
     early_max: int
     inputs_max: int
+    vault: Vault | None = None
 
 
 @dataclass(slots=True)
@@ -54,6 +58,7 @@ class Loaded:
     keys: frozenset[EventKey] = frozenset()
     waiting: Sequence[Waiting] = ()
     early: Sequence[EarlyEvent] = ()
+    keys_of: Prepared | None = None
 
 
 @dataclass(slots=True)
@@ -66,6 +71,8 @@ class Stream:
     version: int
     trace_id: str
     foreign: bool = False
+    sealer: Sealer | None = None
+    vault: bool = False
     records: list[NewRecord] = field(default_factory=list)
     effects: list[Effects] = field(default_factory=list)
     outbox: list[OutboxRow] = field(default_factory=list)
@@ -80,12 +87,20 @@ def encode(
     rows, refused = [], []
     for out in outgoing:
         try:
+            if stream.sealer is not None:
+                out = _sealed(out, stream.sealer)
             row = encoder.encode(out, head.saga_id, head.tenant, head.name, stream.trace_id, cause.causation_id, now)
         except OversizeError as error:
             refused.append(SendRefused(out.version, str(error)))
         else:
             rows.append(row)
     return rows, refused
+
+
+def _sealed(out: Outgoing, sealer: Sealer) -> Outgoing:
+    """A message that names its subject's key; its data was sealed when it was built, a child's answer is now."""
+    body = sealer.record(out.body) if out.kind == "answer" else out.body
+    return replace(out, body=body, attributes={**out.attributes, "subjectkey": sealer.key.key_id})
 
 
 def take(stream: Stream, turn: Turn, cause: Cause, rows: list[OutboxRow], item: int) -> None:
@@ -97,13 +112,32 @@ def take(stream: Stream, turn: Turn, cause: Cause, rows: list[OutboxRow], item: 
     if not stream.version and not traceparent:
         traceparent = traceparent_of(stream.trace_id, f"{head.saga_id}/1")
     actor, cause_id = cause.actor, cause.causation_id
+    written = _written(stream)
+    if stream.sealer is not None:
+        actor = stream.sealer.actor(actor)
     stream.records += [
-        NewRecord(record.type, record.activity, record.data, actor, cause_id, traceparent) for record in turn.records
+        NewRecord(record.type, record.activity, written(record.data), actor, cause_id, traceparent)
+        for record in turn.records
     ]
-    stream.effects.append(turn.effects)
+    effects = turn.effects
+    if effects.tasks_open and written is not _as_it_is:
+        rows_open = [replace(task, data=written(task.data)) for task in effects.tasks_open]
+        effects = replace(effects, tasks_open=rows_open)
+    stream.effects.append(effects)
     stream.outbox += rows
     stream.items.append(item)
     stream.state, stream.version = turn.state, version
+
+
+def _as_it_is(data: dict[str, Any]) -> dict[str, Any]:
+    return data
+
+
+def _written(stream: Stream) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """How the data of records is written: sealed, harmless where nothing is sealed, or as it is without a vault."""
+    if stream.sealer is not None:
+        return stream.sealer.record
+    return harmless if stream.vault else _as_it_is
 
 
 def append_of(stream: Stream) -> Append:

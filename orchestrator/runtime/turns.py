@@ -27,6 +27,7 @@ from orchestrator.kernel.inputs import (
     TimerDue,
     UndoAsked,
 )
+from orchestrator.messages.personal import sealing
 from orchestrator.runtime.identity import trace_id_of
 from orchestrator.runtime.letters import KEPT_REFUSALS, answer_flaw, last_lines, letter_of
 from orchestrator.runtime.stream import Fixed, Loaded, PoisonError, Stream, append_of, encode, take
@@ -41,6 +42,7 @@ from orchestrator.runtime.work import (
     SagaBegin,
     SagaInput,
     Unprocessable,
+    saga_of,
 )
 from orchestrator.store.contract import (
     BatchWrite,
@@ -80,7 +82,7 @@ class Turns:
             if cause.redriven:
                 self._redriven.append(cause.redriven)
             if fate == "seen":
-                outcome = Outcome("duplicate", _saga_of(item))
+                outcome = Outcome("duplicate", saga_of(item))
             elif fate == "other_body":
                 outcome = self._bury(item, "other_body", f"{cause.causation_id} came before with another body")
             else:
@@ -94,10 +96,13 @@ class Turns:
 
     def write(self, positions: Mapping[Position, tuple[int, int]]) -> BatchWrite:
         """Everything that this batch writes."""
+        early, letters = self._keys.kept, [letter for _, letter in self._letters]
+        if self._fixed.vault is not None:
+            early, letters = self._fixed.vault.seal(early, letters, self._loaded.keys_of)
         return BatchWrite(
             appends=[append_of(stream) for stream in self.streams.values() if stream.records],
-            early=self._keys.kept,
-            dead_letters=[letter for _, letter in self._letters],
+            early=early,
+            dead_letters=letters,
             positions=positions,
             timers_fired=self._timers,
             resumes_done=self._resumes,
@@ -323,7 +328,10 @@ class Turns:
         now = max(head.recorded_at, self._loaded.now)
         try:
             child = (head.saga_id, head.tenant, head.business_key) if isinstance(given, UndoAsked) else None
-            turn = advance(stream.program, stream.state, given, now, self._fixed.limits, child=child)
+            if stream.sealer is not None and self._fixed.vault is not None:
+                self._fixed.vault.note_input(stream.sealer, stream.program, given, cause.opened)
+            with sealing(stream.sealer):
+                turn = advance(stream.program, stream.state, given, now, self._fixed.limits, child=child)
             outgoing = turn.effects.outbox
             rows, refused = encode(self._fixed.encoder, stream, outgoing, cause, now) if outgoing else ([], [])
         except Exception as error:
@@ -360,6 +368,8 @@ class Turns:
             if installed is None:
                 raise PoisonError(f"saga {head.name} v{head.definition_version} is not installed here", "not_installed")
             stream = Stream(head, installed, entry.state, head.version, entry.trace_id, entry.foreign)
+        if loaded.keys_of is not None:
+            stream.vault, stream.sealer = True, loaded.keys_of.sagas.get(saga_id)
         self.streams[saga_id] = stream
         return stream
 
@@ -378,7 +388,7 @@ class Turns:
 
     def _bury(self, item: Item, reason: str, detail: str) -> Outcome:
         self._letters.append((self._item, letter_of(item.cause, reason, detail, item)))
-        return Outcome("dead", _saga_of(item), reason=reason)
+        return Outcome("dead", saga_of(item), reason=reason)
 
     def _poisoned(self, item: Item, error: PoisonError) -> Outcome:
         text = str(error)
@@ -387,12 +397,4 @@ class Turns:
         internal = isinstance(item, SagaInput) and isinstance(item.given, TimerDue | Resume)
         if not by_hand or internal:
             self._letters.append((self._item, letter_of(item.cause, error.reason, text, item)))
-        return Outcome("failed", _saga_of(item), reason=text)
-
-
-def _saga_of(item: Item) -> str:
-    if isinstance(item, SagaInput):
-        return item.saga_id
-    if isinstance(item, SagaBegin):
-        return item.start.saga_id
-    return ""
+        return Outcome("failed", saga_of(item), reason=text)

@@ -25,12 +25,22 @@ SYSTEM = "system"
 Guard = Callable[[Input, str, str, State | None], Refusal | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What was sealed in a message: by which keys, in which scopes, and what it says (ADR 60)."""
+
+    keys: tuple[str, ...] = ()
+    scopes: frozenset[str] = frozenset()
+    texts: tuple[str, ...] = ()
+
+
 @dataclass(slots=True)
 class Cause:
     """Why something happens. `actor`: system, participant:<name>, person:<id>, service:<name>.
 
     `message`: identity for the inbox, None for what has its own protection (timers, resumes, checks). `raw`: the
     message as it came, kept where it becomes a dead letter. `redriven`: id of the dead letter that this is, or 0.
+    `opened`: what was sealed in the message, None where nothing was.
     `guard`: asked with the loaded saga before an input is decided; None for what no person or service has asked for.
     """
 
@@ -42,6 +52,7 @@ class Cause:
     raw: IncomingMessage | None = None
     redriven: int = 0
     guard: Guard | None = None
+    opened: Opened | None = None
 
 
 @dataclass(slots=True)
@@ -119,3 +130,12 @@ class Positions:
     """How far a batch brings its partitions: (group, topic, partition) to (next offset, read until in microseconds)."""
 
     of: dict[tuple[str, str, int], tuple[int, int]] = field(default_factory=dict)
+
+
+def saga_of(item: Item) -> str:
+    """The saga that an item names, "" where it names none."""
+    if isinstance(item, SagaInput):
+        return item.saga_id
+    if isinstance(item, SagaBegin):
+        return item.start.saga_id
+    return ""

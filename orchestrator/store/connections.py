@@ -26,7 +26,8 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 T = TypeVar("T")
 
-REPORT_CONNECTIONS, PROJECTION_CONNECTIONS = 1, 5  # one table after the other; each read model, and what it looks up
+# One table after the other; each read model, and what it looks up; keys, asked for while a batch holds a connection.
+_FIXED_SIZES = {"report": 1, "projection": 5, "vault": 2}
 
 # What the server or the network does to a connection, not what a statement did wrong: trying again may help.
 _TRANSIENT = (
@@ -91,8 +92,7 @@ class Pools:
             "batch": limits.batch_connections,
             "work": limits.work_connections,
             "read": limits.read_connections,
-            "report": REPORT_CONNECTIONS,
-            "projection": PROJECTION_CONNECTIONS,
+            **_FIXED_SIZES,
         }
         self._pools: dict[str, Pool] = {}
         self._opening = asyncio.Lock()

@@ -1,0 +1,93 @@
+"""Personal values in commands and replies: opened for the handler, sealed again in everything that leaves it (ADR 60).
+
+Rules of this file
+- A command names its subject's key in `ce_subjectkey`, also where nothing in it is personal: its reply may be.
+- What cannot be opened (altered, moved, erased) is an invalid command; the handler never sees a sealed value.
+- What failures say is sealed like any reply, in the answer and in the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from orchestrator.broker.contract import IncomingMessage
+from orchestrator.messages import ContractError, Reply, canonical_bytes
+from orchestrator.messages.personal import PREFIX, sealing
+
+HEADER = "ce_subjectkey"
+_BYTES = PREFIX.encode()
+
+
+class Sealer(Protocol):
+    """Seals what one saga's participant writes."""
+
+    def note(self, value: Any) -> None:
+        """This value is personal."""
+
+    def form(self, plain: Any) -> Any:
+        """A plain value as it may be written."""
+
+
+class Opening(Protocol):
+    """Whoever holds the keys of subjects."""
+
+    async def learn(self, values: Iterable[bytes | None], ids: Iterable[str] = ()) -> None:
+        """Asks for the keys of what is sealed in these messages, and for these keys."""
+
+    def open_message(self, value: bytes) -> tuple[bytes, Any]:
+        """The data of a message with everything opened, and what that was. Raises ValueError."""
+
+    def sealer_of(self, key_id: str, saga_id: str) -> Sealer | None:
+        """What seals for a saga under a key that was learned; None where that key is no more."""
+
+
+class Envelope:
+    """How one command was sealed."""
+
+    def __init__(self, opening: Opening, key_id: str, saga_id: str) -> None:
+        self._opening = opening
+        self.sealer = opening.sealer_of(key_id, saga_id) if key_id else None
+
+    def opened(self, body: bytes) -> bytes:
+        """A body with what is sealed in it opened. Raises ContractError."""
+        if _BYTES not in body:
+            return body
+        try:
+            plain, about = self._opening.open_message(body)
+        except ValueError as error:
+            raise ContractError(f"a personal value cannot be read: {error}") from None
+        if self.sealer is not None:
+            for text in about.texts:
+                self.sealer.note(text)
+        return plain
+
+    def reply(self, reply: Reply) -> bytes:
+        """The bytes of a reply, sealed."""
+        if self.sealer is None:
+            return reply.canonical()
+        with sealing(self.sealer):
+            type(reply).model_validate(reply.model_dump())
+        return canonical_bytes(self.sealer.form(reply.plain()))
+
+    def body(self, plain: dict[str, str]) -> dict[str, str]:
+        """The body of any other answer, sealed."""
+        return self.sealer.form(plain) if self.sealer is not None else plain
+
+    def text(self, text: str) -> str:
+        """What is said of a command in the log."""
+        return str(self.sealer.form(text)) if self.sealer is not None else text
+
+
+def key_of(message: IncomingMessage) -> str:
+    """The key that a command names, "" for none."""
+    for name, value in message.headers:
+        if name == HEADER:
+            return value.decode("ascii", "replace") if value else ""
+    return ""
+
+
+async def learn(opening: Opening, messages: Iterable[IncomingMessage]) -> None:
+    """Asks for the keys of these commands."""
+    messages = list(messages)
+    await opening.learn((message.value for message in messages), {key_of(message) for message in messages} - {""})

@@ -1,0 +1,153 @@
+"""Subjects' keys: found in the database, unwrapped in memory, forgotten after a minute.
+
+Rules of this file
+- Whose key it is is asked of the database every time; only opened keys are remembered, SECONDS_MAX at most, so that an
+  erased key is gone everywhere after that.
+- A key that was erased is remembered as such: what it sealed is shown as erased, with the request and the day.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from orchestrator.store.connections import Pools
+from orchestrator.store.sql import load_queries
+from orchestrator.vault.keyfile import Wrapping
+from orchestrator.vault.tokens import KEY_BYTES, DataKey
+
+SQL = load_queries("orchestrator.vault", "vault.sql")
+
+SECONDS_MAX = 60.0
+KEYS_MAX = 50_000
+REWRAPPED_AT_ONCE = 500
+
+Subject = tuple[str, str]  # tenant, and the id by which the business knows them
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """A key that is no more."""
+
+    key_id: str
+    tenant: str
+    request: str
+    at: datetime
+
+    def text(self) -> str:
+        """What is shown in place of a value."""
+        return f"[erased under request {self.request}, {self.at.day} {self.at:%B %Y}]"
+
+
+class Keys:
+    """Keys by subject and by id. `clock`: seconds, monotonic."""
+
+    def __init__(self, pools: Pools, wrapping: Wrapping, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pools = pools
+        self.wrapping = wrapping
+        self._clock = clock
+        self._known: dict[str, tuple[float, DataKey | Erased]] = {}
+
+    async def of_subjects(self, wanted: Mapping[Subject, Iterable[str]]) -> dict[Subject, DataKey]:
+        """The keys of subjects, made where there are none, and noted as those of their sagas (by id).
+
+        Raises StoreError, KeyFileError.
+        """
+        if not wanted:
+            return {}
+        masked = {(tenant, self.wrapping.subject(tenant, subject)): (tenant, subject) for tenant, subject in wanted}
+        places = sorted(masked)  # locks are taken in one order
+        new = [DataKey(secrets.token_urlsafe(12), tenant, secrets.token_bytes(KEY_BYTES)) for tenant, _ in places]
+        seen = [(*place, saga) for place in places for saga in sorted(set(wanted[masked[place]]))]
+        async with self._pools.connection("vault") as connection:
+            rows = await connection.fetch(
+                SQL["subjects"],
+                [key.key_id for key in new],
+                [tenant for tenant, _ in places],
+                [subject for _, subject in places],
+                [self.wrapping.wrap(key) for key in new],
+                [self.wrapping.active] * len(places),
+                [tenant for tenant, _, _ in seen],
+                [subject for _, subject, _ in seen],
+                [saga for _, _, saga in seen],
+            )
+        return {masked[row["tenant"], bytes(row["subject"])]: self._remember(row) for row in rows}
+
+    async def note_sagas(self, seen: Iterable[tuple[str, str]]) -> None:
+        """Notes that sagas (id) live under keys (id) which they were given."""
+        rows = sorted(set(seen))
+        if rows:
+            async with self._pools.connection("vault") as connection:
+                await connection.execute(SQL["sagas_seen"], [key for key, _ in rows], [saga for _, saga in rows])
+
+    async def known_ids(self, tenant: str, subjects: Iterable[str]) -> list[str]:
+        """The ids of the keys of these subjects, where there are such keys."""
+        masked = [self.wrapping.subject(tenant, subject) for subject in subjects]
+        async with self._pools.connection("vault") as connection:
+            return [row["key_id"] for row in await connection.fetch(SQL["known"], tenant, masked)]
+
+    async def by_id(self, key_ids: Iterable[str]) -> dict[str, DataKey | Erased]:
+        """Keys by their ids; one that never was is absent. Raises StoreError, KeyFileError."""
+        now, found, missing = self._clock(), dict[str, DataKey | Erased](), list[str]()
+        for key_id in dict.fromkeys(key_ids):
+            known = self._known.get(key_id)
+            if known is not None and now < known[0]:
+                found[key_id] = known[1]
+            else:
+                missing.append(key_id)
+        if missing:
+            async with self._pools.connection("vault") as connection:
+                rows = await connection.fetch(SQL["keys"], missing)
+            for row in rows:
+                found[row["key_id"]] = (
+                    self._remember(row)
+                    if row["wrapped"] is not None
+                    else self._kept(Erased(row["key_id"], row["tenant"], row["request"], row["erased_at"]))
+                )
+        return found
+
+    def forget(self, key_ids: Iterable[str]) -> None:
+        """Drops keys from memory at once."""
+        for key_id in key_ids:
+            self._known.pop(key_id, None)
+
+    async def rewrap(self) -> int:
+        """Wraps with the active key whatever an older one wraps; gives how many there were."""
+        done = 0
+        while True:
+            async with self._pools.connection("vault") as connection:
+                rows = await connection.fetch(SQL["stale"], self.wrapping.active, REWRAPPED_AT_ONCE)
+                if not rows:
+                    return done
+                keys = [self._unwrapped(row) for row in rows]
+                wrapped = [self.wrapping.wrap(key) for key in keys]
+                before = [row["wrapped_by"] for row in rows]
+                ids = [key.key_id for key in keys]
+                await connection.execute(SQL["rewrap"], ids, wrapped, before, self.wrapping.active)
+            done += len(rows)
+
+    def at_hand(self, key_id: str) -> DataKey | Erased | None:
+        """A key that was asked for a moment ago; None where it was not, or is no more."""
+        known = self._known.get(key_id)
+        return known[1] if known is not None and self._clock() < known[0] else None
+
+    def _remember(self, row: Any) -> DataKey:
+        key = self._unwrapped(row)
+        self._kept(key)
+        return key
+
+    def _unwrapped(self, row: Any) -> DataKey:
+        return self.wrapping.unwrap(row["key_id"], row["tenant"], bytes(row["wrapped"]), row["wrapped_by"])
+
+    def _kept(self, key: DataKey | Erased) -> DataKey | Erased:
+        now = self._clock()
+        if len(self._known) >= KEYS_MAX:
+            self._known = {key_id: known for key_id, known in self._known.items() if now < known[0]}
+            if len(self._known) >= KEYS_MAX:
+                self._known.clear()
+        self._known[key.key_id] = (now + SECONDS_MAX, key)
+        return key

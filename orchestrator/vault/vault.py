@@ -1,0 +1,370 @@
+"""The vault at work: which key seals what a batch writes, and what opens what it reads.
+
+Rules of this file
+- Inside a batch nothing waits: `learn` and `prepare` ask for keys before, everything else only looks at what is there.
+- Whose a saga is: the customer of its start message; else whoever sealed that message; else nobody but the saga itself.
+  An event that no saga has yet: its customer, else its own business key.
+- A saga whose contracts mark nothing is left alone; texts that look sealed are made harmless there, so that nobody has
+  something opened by sending it in.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from orchestrator.kernel.graph import StepNode, node_path
+from orchestrator.kernel.inputs import Answer, Arrived, Input, Start
+from orchestrator.messages.canonical import canonical_bytes
+from orchestrator.messages.contract import Event
+from orchestrator.messages.personal import PREFIX, TOKEN, ErasedText, key_ids, sealing
+from orchestrator.runtime.catalog import Catalog
+from orchestrator.runtime.work import DomainEvent, Item, Opened, SagaBegin
+from orchestrator.store.contract import DeadLetter, EarlyEvent, StoredRecord
+from orchestrator.vault.keys import Erased, Keys, Subject
+from orchestrator.vault.marks import is_marked
+from orchestrator.vault.sealer import Person, Sealer, opened, texts
+from orchestrator.vault.tokens import DataKey, SealedError, event_scope, saga_scope
+
+CustomerOf = Callable[[str, Mapping[str, Any]], str]
+LETTERS = "letters"
+LETTER_SCOPE = saga_scope("dead letters")
+INTERNAL = "orchestrator.internal"  # the topic of letters that no message became
+_BYTES = PREFIX.encode()
+_KEPT = frozenset({"command", "event"})  # what the state keeps sealed: see sealer.py
+
+
+class Prepared:
+    """The keys of one batch: `sagas` by id, `early` by event id."""
+
+    def __init__(self) -> None:
+        self.sagas: dict[str, Sealer] = {}
+        self.early: dict[str, Sealer] = {}
+
+
+class Vault:
+    """One per process. `customer_of`: the customer in a start message, "" for none."""
+
+    def __init__(self, keys: Keys, catalog: Catalog, customer_of: CustomerOf) -> None:
+        self.keys = keys
+        self._catalog = catalog
+        self._customer_of = customer_of
+        self._marked = {contract.wire_name for contract in catalog.registry if is_marked(contract)}
+        self._sagas = {
+            name for (name, _), saga in catalog.sagas.items() if any(is_marked(one) for one in saga.contracts)
+        }
+        self._letters: dict[str, DataKey] = {}
+
+    # --- what comes in ------------------------------------------------------------------------------------------------
+
+    async def learn(self, values: Iterable[bytes | None], ids: Iterable[str] = ()) -> None:
+        """Asks for the keys of everything that is sealed in these messages, and for keys by their ids."""
+        wanted = set(ids)
+        for value in values:
+            if value is not None and _BYTES in value:
+                wanted |= key_ids(value.decode(errors="replace"))
+        if wanted:
+            await self.keys.by_id(wanted)
+
+    def digest(self, value: bytes) -> bytes:
+        """What tells two bodies of one message apart, and tells nobody else anything about them."""
+        return hmac.digest(self.keys.wrapping.index, value, "sha256")
+
+    def open_message(self, value: bytes) -> tuple[bytes, Opened]:
+        """The data of a message with everything opened. Raises SealedError where that cannot be."""
+        found: list[str] = []
+        tokens: list[str] = []
+
+        def one(token: str) -> str:
+            tokens.append(token)
+            found.append(self.open(token))
+            return found[-1]
+
+        try:
+            body = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return value, Opened()
+        plain = opened(body, one)
+        matches = [match for token in tokens if (match := TOKEN.fullmatch(token))]
+        about = Opened(
+            keys=tuple(dict.fromkeys(match[1] for match in matches)),
+            scopes=frozenset(match[2] for match in matches),
+            texts=tuple(found),
+        )
+        return orjson.dumps(plain), about
+
+    def sealer_of(self, key_id: str, saga_id: str) -> Sealer | None:
+        """What seals for a saga under a key that was learned; None where that key is no more."""
+        key = self.keys.at_hand(key_id)
+        return Sealer(Person(key_id), key, saga_scope(saga_id)) if isinstance(key, DataKey) else None
+
+    def open(self, token: str, scope: str = "") -> str:
+        """One sealed value, by a key that was learned. Raises SealedError."""
+        match = TOKEN.fullmatch(token)
+        key = self.keys.at_hand(match[1]) if match is not None else None
+        if isinstance(key, Erased):
+            raise SealedError(f"it was erased under request {key.request}")
+        if key is None:
+            raise SealedError("it is sealed under a key that is not known here")
+        return key.open(token, scope)
+
+    # --- around a batch -----------------------------------------------------------------------------------------------
+
+    async def open_streams(
+        self, streams: Mapping[str, Sequence[StoredRecord]]
+    ) -> tuple[dict[str, list[StoredRecord]], dict[str, Person], dict[str, str]]:
+        """Streams as they were before they were sealed, what is known of their subjects, and which cannot be opened."""
+        await self.learn(record.body for records in streams.values() for record in records)
+        plain: dict[str, list[StoredRecord]] = {}
+        persons: dict[str, Person] = {}
+        broken: dict[str, str] = {}
+        for saga_id, records in streams.items():
+            reader = _Reader(self, saga_scope(saga_id))
+            try:
+                plain[saga_id] = [
+                    replace(record, data=opened(record.data, reader.one, _KEPT.__contains__))
+                    if _BYTES in record.body
+                    else record
+                    for record in records
+                ]
+            except SealedError as error:
+                broken[saga_id] = f"a personal value of the stream does not open: {error}"
+                plain[saga_id] = list(records)
+            if reader.person is not None:
+                persons[saga_id] = reader.person
+        return plain, persons, broken
+
+    async def for_reading(self, records: Sequence[StoredRecord]) -> list[dict[str, Any]]:
+        """The data of records as people may read it; what was erased says so, what does not open stays sealed."""
+        await self.learn(record.body for record in records)
+        return [opened(r.data, self._or_itself) if _BYTES in r.body else r.data for r in records]
+
+    async def open_early(self, events: Sequence[EarlyEvent]) -> list[EarlyEvent]:
+        """Kept events as they came; one that cannot be opened stays sealed."""
+        sealed = [event for event in events if any(PREFIX in text for text in texts(event.data))]
+        if not sealed:
+            return list(events)
+        await self.learn(orjson.dumps(event.data) for event in sealed)
+        return [replace(event, data=opened(event.data, self._or_itself)) for event in events]
+
+    async def prepare(self, items: Sequence[Item], tenants: Mapping[str, Any], entries: Mapping[str, Any]) -> Prepared:
+        """Finds or makes the keys of everything that this batch may write. `tenants`: saga id to its head."""
+        wanted: dict[Subject, set[str]] = {}  # subject -> sagas
+        whose: dict[str, tuple[Subject, str]] = {}  # saga -> subject, and the id that is known of it
+        given: dict[str, Person] = {}
+        early: dict[str, tuple[Subject, str]] = {}
+        for saga_id, head in tenants.items():
+            entry = entries.get(saga_id)
+            if entry is None or head.name not in self._sagas:
+                continue
+            if entry.person is not None:
+                given[saga_id] = entry.person
+            else:
+                whose[saga_id] = self._whose(head.tenant, saga_id, head.name, entry.state.start_data)
+        for item in items:
+            begins = item.begins if isinstance(item, DomainEvent) else (item,) if isinstance(item, SagaBegin) else ()
+            for begin in begins:
+                self._begin(begin, entries, whose, given)
+            if isinstance(item, DomainEvent) and item.awaited and item.event.type in self._marked:
+                event, tenant = item.event, item.cause.tenant
+                customer = self._customer_of("", event.data)
+                early[event.event_id] = ((tenant, customer or f"key:{event.key}"), customer)
+        held = await self.keys.by_id(person.key_id for person in given.values())
+        for saga_id, person in list(given.items()):
+            if not isinstance(held.get(person.key_id), DataKey):  # erased: what comes late has its own key
+                del given[saga_id]
+                whose[saga_id] = ((tenants[saga_id].tenant if saga_id in tenants else "", f"saga:{saga_id}"), "")
+        for saga_id, (subject, _) in whose.items():
+            wanted.setdefault(subject, set()).add(saga_id)
+        for subject, _ in early.values():
+            wanted.setdefault(subject, set())
+        tenants_here = {item.cause.tenant for item in items}
+        letters = [(tenant, f"{LETTERS}:{_month()}") for tenant in tenants_here if not self._letters_at_hand(tenant)]
+        found = await self.keys.of_subjects({**wanted, **{subject: set() for subject in letters}})
+        for subject in letters:
+            self._letters[subject[0]] = found[subject]
+        await self.keys.note_sagas((person.key_id, saga) for saga, person in given.items() if saga not in entries)
+        made = Prepared()
+        for saga_id, person in given.items():
+            key = held[person.key_id]
+            assert isinstance(key, DataKey)
+            made.sagas[saga_id] = Sealer(person, key, saga_scope(saga_id))
+        return self._prepared(made, found, whose, early, items)
+
+    def _prepared(
+        self,
+        made: Prepared,
+        found: Mapping[Subject, DataKey],
+        whose: Mapping[str, tuple[Subject, str]],
+        early: Mapping[str, tuple[Subject, str]],
+        items: Sequence[Item],
+    ) -> Prepared:
+        for saga_id, (subject, known) in whose.items():
+            person = Person(found[subject].key_id, known)
+            person.note(known)
+            made.sagas[saga_id] = Sealer(person, found[subject], saga_scope(saga_id))
+        for item in items:
+            if isinstance(item, DomainEvent) and item.event.event_id in early:
+                subject, known = early[item.event.event_id]
+                person = Person(found[subject].key_id, known)
+                person.note(known)
+                scope = event_scope(item.event.type, item.event.key)
+                sealer = made.early[item.event.event_id] = Sealer(person, found[subject], scope)
+                self._note(sealer, item.event.type, item.event.data)
+        return made
+
+    def _begin(
+        self,
+        begin: SagaBegin,
+        entries: Mapping[str, Any],
+        whose: dict[str, tuple[Subject, str]],
+        given: dict[str, Person],
+    ) -> None:
+        start = begin.start
+        if start.saga_id in entries or start.name not in self._sagas or not isinstance(begin.given, Start):
+            return
+        subject, known = self._whose(start.tenant, start.saga_id, start.name, begin.given.data)
+        sealed_by = begin.cause.opened.keys if begin.cause.opened is not None else ()
+        if not known and sealed_by:
+            given[start.saga_id] = Person(sealed_by[0])
+        else:
+            whose[start.saga_id] = (subject, known)
+
+    def _whose(self, tenant: str, saga_id: str, name: str, start: Any) -> tuple[Subject, str]:
+        customer = self._customer_of(name, start) if isinstance(start, Mapping) else ""
+        return (tenant, customer or f"saga:{saga_id}"), customer
+
+    # --- inside a batch -----------------------------------------------------------------------------------------------
+
+    def note_input(self, sealer: Sealer, program: Any, given: Input, about: Opened | None) -> None:
+        """Notes what an input holds of the saga's subject."""
+        if about is not None:
+            for text in about.texts:
+                sealer.note(text)
+        if isinstance(given, (Start, Arrived)):
+            self._note(sealer, given.type, given.data)
+        elif isinstance(given, Answer) and given.data is not None:
+            node = program.graph.nodes.get(node_path(given.activity))
+            if isinstance(node, StepNode):
+                self._note(
+                    sealer, node.undo_reply if given.purpose in ("undo", "fence_undo") else node.reply, given.data
+                )
+
+    def _note(self, sealer: Sealer, type_: str, data: Any) -> None:
+        if type_ in self._marked and isinstance(data, Mapping):
+            with sealing(sealer):
+                self._catalog.registry.get(type_).model_validate(data)
+
+    async def seal_event(self, tenant: str, event: Event, key: str) -> bytes:
+        """The bytes of an event that is published for somebody: what is personal in it never reaches the broker."""
+        if event.wire_name not in self._marked:
+            return event.canonical()
+        data = event.plain()
+        customer = self._customer_of("", data)
+        subject = (tenant, customer or f"key:{key}")
+        found = (await self.keys.of_subjects({subject: ()}))[subject]
+        person = Person(found.key_id, customer)
+        person.note(customer)
+        sealer = Sealer(person, found, event_scope(event.wire_name, key))
+        self._note(sealer, event.wire_name, data)
+        return canonical_bytes(sealer.form(data))
+
+    async def pseudonyms(self, tenant: str, customer: str) -> list[str]:
+        """What stands for a customer in read models: the ids of their keys, and themselves where nothing is sealed."""
+        return [*await self.keys.known_ids(tenant, [customer]), customer]
+
+    def seal(
+        self, early: Sequence[EarlyEvent], letters: Sequence[DeadLetter], prepared: Prepared | None
+    ) -> tuple[list[EarlyEvent], list[DeadLetter]]:
+        """Events and dead letters as they are kept."""
+        return [self.seal_early(event, prepared) for event in early], [self.seal_letter(letter) for letter in letters]
+
+    def seal_early(self, event: EarlyEvent, prepared: Prepared | None) -> EarlyEvent:
+        """An event as it is kept."""
+        sealer = prepared.early.get(event.event_id) if prepared is not None else None
+        return event if sealer is None else replace(event, data=sealer.form(event.data))
+
+    def seal_letter(self, letter: DeadLetter) -> DeadLetter:
+        """A dead letter as it is kept: bytes that nobody could read may hold anything. Its key lives a few months."""
+        key = self._letters.get(letter.tenant)
+        if key is None or letter.value is None or letter.topic == INTERNAL:
+            return letter
+        try:
+            text, name = letter.value.decode(), "text"
+        except UnicodeDecodeError:
+            text, name = letter.value.decode("latin-1"), "bytes"
+        detail = letter.detail
+        if letter.reason == "poison":  # the end of a traceback may hold values
+            detail = key.seal(detail, LETTER_SCOPE, "detail")
+        return replace(letter, value=key.seal(text, LETTER_SCOPE, name).encode(), detail=detail)
+
+    async def letter_bytes(self, value: bytes | None) -> bytes | None:
+        """The bytes of a dead letter as they came. Raises SealedError where its key has ended."""
+        if value is None or not value.startswith(_BYTES):
+            return value
+        await self.learn([value])
+        token = value.decode()
+        match = TOKEN.fullmatch(token)
+        if match is None or match[2] != LETTER_SCOPE:
+            return value
+        return self.open(token).encode("latin-1" if match[3] == "bytes" else "utf-8")
+
+    def _letters_at_hand(self, tenant: str) -> bool:
+        key = self._letters.get(tenant)
+        return key is not None and isinstance(self.keys.at_hand(key.key_id), DataKey)
+
+    def _or_itself(self, token: str) -> str:
+        match = TOKEN.fullmatch(token)
+        key = self.keys.at_hand(match[1]) if match is not None else None
+        if isinstance(key, Erased):
+            return ErasedText(key.text())
+        try:
+            return self.open(token)
+        except SealedError:
+            return token
+
+
+class _Reader:
+    """Opens the values of one stream, and collects what is known of its subject."""
+
+    def __init__(self, vault: Vault, scope: str) -> None:
+        self._vault = vault
+        self._scope = scope
+        self.person: Person | None = None
+
+    def one(self, token: str) -> str:
+        match = TOKEN.fullmatch(token)
+        if match is None or match[2] != self._scope:
+            return token  # a text that came from outside: sealed by nobody here
+        if self.person is None:
+            self.person = Person(match[1])
+        key = self._vault.keys.at_hand(match[1])
+        if isinstance(key, Erased):
+            return ErasedText(key.text())
+        text = self._vault.open(token, self._scope)
+        self.person.note(text)
+        return text
+
+
+def harmless(value: Any) -> Any:
+    """A JSON value in which nothing looks sealed."""
+    return _broken(value) if _BYTES in orjson.dumps(value) else value
+
+
+def _broken(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace(PREFIX, "personal:v-:")
+    if isinstance(value, Mapping):
+        return {name: _broken(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_broken(item) for item in value]
+    return value
+
+
+def _month() -> str:
+    return datetime.now(UTC).strftime("%Y-%m")

@@ -1,0 +1,84 @@
+-- Keys of subjects, and which sagas may hold something sealed under them.
+
+-- name: subjects
+-- The keys of these subjects, made where there are none, and noted as those of their sagas. An erasure that is under way
+-- is waited for, and then a new key is made.
+WITH k AS (
+    INSERT INTO vault_keys AS k (key_id, tenant, subject, wrapped, wrapped_by)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[], $5::text[])
+    ON CONFLICT (tenant, subject) DO UPDATE SET used_at = clock_timestamp()
+    RETURNING k.tenant, k.subject, k.key_id, k.wrapped, k.wrapped_by
+), s AS (
+    INSERT INTO vault_sagas (key_id, saga_id)
+    SELECT k.key_id, u.saga_id
+    FROM unnest($6::text[], $7::bytea[], $8::text[]) AS u (tenant, subject, saga_id)
+    JOIN k ON k.tenant = u.tenant AND k.subject = u.subject
+    ON CONFLICT DO NOTHING
+)
+SELECT tenant, subject, key_id, wrapped, wrapped_by FROM k
+
+-- name: known
+-- The key of a subject, where there is one.
+SELECT key_id FROM vault_keys WHERE tenant = $1 AND subject = ANY ($2::bytea[])
+
+-- name: sagas_seen
+-- Sagas that live under a key which they were given.
+INSERT INTO vault_sagas (key_id, saga_id)
+SELECT u.key_id, u.saga_id FROM unnest($1::text[], $2::text[]) AS u (key_id, saga_id)
+JOIN vault_keys k USING (key_id)
+ON CONFLICT DO NOTHING
+
+-- name: keys
+-- Keys by their ids.
+SELECT key_id, tenant, wrapped, wrapped_by, request, erased_at
+FROM vault_keys
+WHERE key_id = ANY ($1::text[])
+
+-- name: of_saga
+-- Keys under which something of a saga may be sealed.
+SELECT key_id FROM vault_sagas WHERE saga_id = $1 ORDER BY key_id
+
+-- name: sagas_of
+-- The sagas of some keys: id, name, business key, and whether they have ended; without name: none of that id is there.
+SELECT s.saga_id, coalesce(h.name, '') AS name, coalesce(h.business_key, '') AS business_key,
+       coalesce(h.ended, false) AS ended, coalesce(h.version, 0) AS version,
+       s.seen_at > clock_timestamp() - make_interval(secs => $2) AS fresh
+FROM vault_sagas s
+LEFT JOIN saga_heads h ON h.saga_id = s.saga_id AND h.version > 0
+WHERE s.key_id = ANY ($1::text[])
+GROUP BY s.saga_id, s.seen_at, h.name, h.business_key, h.ended, h.version
+ORDER BY s.saga_id
+
+-- name: stale
+-- Keys that an older key wraps.
+SELECT key_id, tenant, wrapped, wrapped_by FROM vault_keys
+WHERE wrapped IS NOT NULL AND wrapped_by <> $1 ORDER BY key_id LIMIT $2
+
+-- name: rewrap
+UPDATE vault_keys AS k SET wrapped = n.wrapped, wrapped_by = $4
+FROM unnest($1::text[], $2::bytea[], $3::text[]) AS n (key_id, wrapped, before)
+WHERE k.key_id = n.key_id AND k.wrapped_by = n.before AND k.wrapped IS NOT NULL
+
+-- name: lock
+-- Keys that are to be erased, locked: no saga takes one of them up meanwhile.
+SELECT key_id, tenant FROM vault_keys WHERE key_id = ANY ($1::text[]) AND wrapped IS NOT NULL ORDER BY key_id FOR UPDATE
+
+-- name: erase
+UPDATE vault_keys SET wrapped = NULL, subject = NULL, erased_at = clock_timestamp(), request = $2
+WHERE key_id = ANY ($1::text[]) AND wrapped IS NOT NULL
+
+-- name: ask
+INSERT INTO vault_erasures (tenant, request, key_ids, reason, asked_by) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (tenant, request) DO NOTHING
+
+-- name: asked
+SELECT tenant, request, key_ids, reason, asked_by, asked_at, confirmed_by, erased_at
+FROM vault_erasures WHERE tenant = $1 AND request = $2
+
+-- name: all_asked
+SELECT tenant, request, key_ids, reason, asked_by, asked_at, confirmed_by, erased_at
+FROM vault_erasures WHERE tenant = $1 ORDER BY asked_at DESC, request LIMIT $2
+
+-- name: erased
+UPDATE vault_erasures SET confirmed_by = $3, erased_at = clock_timestamp()
+WHERE tenant = $1 AND request = $2 AND erased_at IS NULL

@@ -1,0 +1,133 @@
+"""Subjects' keys in the database, and the file that wraps them."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from orchestrator.store.connections import ConnectionLimits, Pools
+from orchestrator.vault import keyfile
+from orchestrator.vault.keyfile import KeyFileError
+from orchestrator.vault.keys import SECONDS_MAX, Keys
+from orchestrator.vault.tokens import DataKey
+from tests.databases import Database
+
+ANNA, BO = ("main", "CUST-ANNA"), ("main", "CUST-BO")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A key file."""
+    path = tmp_path / "keys" / "vault.keys"
+    keyfile.create(path)
+    return path
+
+
+@pytest_asyncio.fixture
+async def pools(database: Database) -> AsyncIterator[Pools]:
+    """The application's connections."""
+    made = Pools(database.url, ConnectionLimits(), "test")
+    yield made
+    await made.close()
+
+
+def test_a_key_file_is_private_and_is_not_made_twice(path: Path) -> None:
+    """A second one would lose what the first has wrapped."""
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with pytest.raises(KeyFileError, match="cannot be written"):
+        keyfile.create(path)
+    assert keyfile.read_or_create(path) == keyfile.read(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "needs a line index"),
+        ("index AAAA\n", "no 32 bytes"),
+        ("k1 \xe4", "cannot be read"),
+        ("a b\na b", "32 bytes"),
+    ],
+)
+def test_a_key_file_that_is_not_right_is_refused(path: Path, text: str, why: str) -> None:
+    """Each refusal says what is wrong, and shows no key."""
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(KeyFileError, match=why):
+        keyfile.read(path)
+
+
+def test_a_key_file_that_others_may_read_or_that_is_gone_is_refused(path: Path) -> None:
+    """Whoever can read it can open everything."""
+    path.chmod(0o640)
+    with pytest.raises(KeyFileError, match="chmod 600"):
+        keyfile.read(path)
+    with pytest.raises(KeyFileError, match="ORCHESTRATOR_VAULT_KEY_FILE"):
+        keyfile.read(path.with_name("none"))
+
+
+async def test_a_subject_has_one_key_whoever_asks_first(pools: Pools, path: Path, database: Database) -> None:
+    """Two processes that meet a customer at once seal under the same key; the database holds no id of them."""
+    one, other = Keys(pools, keyfile.read(path)), Keys(pools, keyfile.read(path))
+    found = await asyncio.gather(
+        one.of_subjects({ANNA: ["s-1"], BO: ["s-2"]}), other.of_subjects({BO: ["s-2"], ANNA: ["s-3"]})
+    )
+    assert found[0] == found[1]
+    assert found[0][ANNA].raw != found[0][BO].raw
+    async with pools.connection("vault") as connection:
+        rows = await connection.fetch("SELECT * FROM vault_keys")
+        sagas = await connection.fetch("SELECT key_id, saga_id FROM vault_sagas ORDER BY saga_id")
+    text = str([dict(row) for row in rows])
+    assert "CUST" not in text
+    assert all(found[0][who].raw not in bytes(row["wrapped"]) for who in (ANNA, BO) for row in rows)
+    assert [row["saga_id"] for row in sagas] == ["s-1", "s-2", "s-3"]
+    assert await one.known_ids("main", ["CUST-ANNA"]) == [found[0][ANNA].key_id]
+    assert await one.known_ids("other", ["CUST-ANNA"]) == []
+
+
+async def test_a_key_is_forgotten_after_a_minute(pools: Pools, path: Path) -> None:
+    """A process that has used a key asks the database again: by then it may be erased."""
+    now = [0.0]
+    keys = Keys(pools, keyfile.read(path), lambda: now[0])
+    key = (await keys.of_subjects({ANNA: ()}))[ANNA]
+    assert await Keys(pools, keyfile.read(path)).by_id([key.key_id, "x" * 16]) == {key.key_id: key}
+    async with pools.connection("vault") as connection:
+        await connection.execute(
+            "UPDATE vault_keys SET wrapped = NULL, subject = NULL, erased_at = '2026-03-01', request = 'ER-7'"
+        )
+    now[0] = SECONDS_MAX - 1
+    assert keys.at_hand(key.key_id) == key
+    now[0] = SECONDS_MAX
+    assert keys.at_hand(key.key_id) is None
+    erased = (await keys.by_id([key.key_id]))[key.key_id]
+    assert not isinstance(erased, DataKey)
+    assert erased.text() == "[erased under request ER-7, 1 March 2026]"
+    assert (await keys.of_subjects({ANNA: ()}))[ANNA] != key, "who comes again has a new key"
+
+
+async def test_a_new_wrapping_key_wraps_all_keys_anew(pools: Pools, path: Path) -> None:
+    """After that the old one may go, and with it whatever old backups hold."""
+    key = (await Keys(pools, keyfile.read(path)).of_subjects({ANNA: ()}))[ANNA]
+    rotated = Keys(pools, keyfile.add(path))
+    assert rotated.wrapping.active == "k2"
+    assert await rotated.rewrap() == 1
+    assert await rotated.rewrap() == 0
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("k1 ")))
+    alone = Keys(pools, keyfile.read(path))
+    assert await alone.by_id([key.key_id]) == {key.key_id: key}
+
+
+async def test_a_key_of_another_file_or_row_does_not_unwrap(pools: Pools, path: Path, tmp_path: Path) -> None:
+    """A wrapped key is bound to its row, and to the file that wrapped it."""
+    key = (await Keys(pools, keyfile.read(path)).of_subjects({ANNA: (), BO: ()}))[ANNA]
+    with pytest.raises(KeyFileError, match="another key file"):
+        await Keys(pools, keyfile.create(tmp_path / "other.keys")).by_id([key.key_id])
+    async with pools.connection("vault") as connection:
+        await connection.execute("UPDATE vault_keys SET wrapped = (SELECT min(wrapped) FROM vault_keys)")
+    with pytest.raises(KeyFileError, match="it was altered"):
+        await Keys(pools, keyfile.read(path)).by_id(
+            await Keys(pools, keyfile.read(path)).known_ids("main", ["CUST-ANNA", "CUST-BO"])
+        )
