@@ -359,6 +359,17 @@ LOOPS = [
         "short",
         [("max by (saga_projection_name) (saga_projection_stopped)", "{{saga_projection_name}}")],
     ),
+    Panel(
+        "Records without a signed checkpoint, for",
+        "s",
+        [
+            ("max(saga_checkpoint_age_seconds)", "not signed"),
+            (
+                "max by (saga_checkpoint_place) (saga_checkpoint_publish_lag_seconds)",
+                "not in {{saga_checkpoint_place}}",
+            ),
+        ],
+    ),
     Panel("States in memory", "short", [("saga_cache_sagas", "{{instance}}")]),
     Panel("Acts that wait", "short", [("saga_acts_waiting", "{{instance}}")]),
     Panel(

@@ -20,7 +20,7 @@ Kind = Literal["counter", "gauge", "histogram"]
 SAGA, STEP, OUTCOME = "saga.name", "saga.step.name", "saga.outcome"
 PHASE, FAILURE, CAUSE, REASON = "saga.phase", "saga.failure.kind", "saga.stuck.cause", "saga.dead_letter.reason"
 ACT, STATE, LOOP, PROJECTION = "saga.operator.act", "saga.task.state", "saga.loop.name", "saga.projection.name"
-PARTICIPANT, SIGNAL = "saga.participant.name", "saga.admission.signal"
+PARTICIPANT, SIGNAL, PLACE = "saga.participant.name", "saga.admission.signal", "saga.checkpoint.place"
 SYSTEM, OPERATION, OPERATION_TYPE = "messaging.system", "messaging.operation.name", "messaging.operation.type"
 TOPIC, GROUP, ERROR = "messaging.destination.name", "messaging.consumer.group.name", "error.type"
 
@@ -168,6 +168,12 @@ PROJECTION_BEHIND = Metric(
 )
 PROJECTION_STOPPED = Metric(
     "saga.projection.stopped", "gauge", "{projection}", (PROJECTION,), "1 where a record cannot be read, else 0."
+)
+CHECKPOINT_AGE = Metric(
+    "saga.checkpoint.age", "gauge", "s", (), "Age of the oldest record that no signed checkpoint covers, at most."
+)
+PUBLISH_LAG = Metric(
+    "saga.checkpoint.publish_lag", "gauge", "s", (PLACE,), "How long a place has lacked the newest checkpoint, at most."
 )
 SURVEY_DURATION = Metric("saga.survey.duration", "gauge", "s", (), "How long the database took to answer for these.")
 SURVEY_AGE = Metric("saga.survey.age", "gauge", "s", (), "Since it last answered.")

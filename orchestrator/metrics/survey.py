@@ -18,7 +18,7 @@ from orchestrator.metrics import names
 from orchestrator.metrics.figures import Reading
 from orchestrator.runtime.supervisor import Stopping
 from orchestrator.store.contract import StoreError
-from orchestrator.store.figures import ProductFigures
+from orchestrator.store.figures import Follower, ProductFigures
 
 SHARE = 20
 STALE_ROUNDS = 4
@@ -27,16 +27,24 @@ log = structlog.get_logger("orchestrator.metrics")
 
 
 class Survey:
-    """Asks `ask` every `every_ms`. `reasons`: of dead letters, so that each is there with 0."""
+    """Asks `ask` every `every_ms`. `reasons`: of dead letters, so that each is there with 0. `sealed`: checkpoints are
+    to be signed here, so it matters how old the last one is."""
 
     def __init__(
-        self, ask: Callable[[], Awaitable[ProductFigures]], *, every_ms: int, reasons: Sequence[str] = ()
+        self,
+        ask: Callable[[], Awaitable[ProductFigures]],
+        *,
+        every_ms: int,
+        reasons: Sequence[str] = (),
+        sealed: bool = False,
     ) -> None:
         self._ask, self._every_seconds, self._reasons = ask, every_ms / 1000, tuple(reasons)
+        self._sealed = sealed
+        self._began = time.monotonic()
         self._found: ProductFigures | None = None
         self._asked_at = 0.0
         self._took = 0.0
-        self._level_at: dict[str, float] = {}  # when each read model was last seen to have everything
+        self._level_at: dict[str, float] = {}  # when each follower was last seen to have everything
         self._failing = False
 
     async def run(self, stopping: Stopping) -> None:
@@ -58,9 +66,9 @@ class Survey:
         found = await self._ask()
         self._asked_at = time.monotonic()
         self._took = self._asked_at - began
-        for model in found.read_models:
-            if not model.behind:
-                self._level_at[model.name] = self._asked_at
+        for one in (*found.read_models, *found.checkpoints):
+            if not one.behind:
+                self._level_at[one.name] = self._asked_at
         self._found = found
 
     def readings(self) -> Iterator[Reading]:
@@ -99,11 +107,23 @@ class Survey:
         for model in found.read_models:
             yield names.PROJECTION_STOPPED, (model.name,), int(model.stopped)
             yield names.PROJECTION_BEHIND, (model.name,), model.behind
-            yield names.PROJECTION_LAG, (model.name,), self._lag(model.name, model.behind, model.seconds)
+            yield names.PROJECTION_LAG, (model.name,), self._lag(model)
+        for one in found.checkpoints if self._sealed else ():
+            yield (
+                (names.PUBLISH_LAG, (one.name,), self._lag(one))
+                if one.name
+                else (
+                    names.CHECKPOINT_AGE,
+                    (),
+                    self._lag(one),
+                )
+            )
 
-    def _lag(self, name: str, behind: int, seconds: float) -> float:
+    def _lag(self, one: Follower) -> float:
         """How old what it lacks is, at most: not older than the last moment at which it lacked nothing."""
-        if not behind:
+        if not one.behind:
             return 0.0
-        level_at = self._level_at.get(name)
-        return max(0.0, seconds if level_at is None else min(seconds, time.monotonic() - level_at))
+        now, level_at = time.monotonic(), self._level_at.get(one.name)
+        if level_at is not None:
+            return max(0.0, min(one.seconds if one.seconds is not None else now - level_at, now - level_at))
+        return max(0.0, one.seconds if one.seconds is not None else now - self._began)

@@ -114,6 +114,7 @@ class Metrics:
             lambda: queries.product(settings.consumer_group, topics, tenants),
             every_ms=settings.metrics_survey_ms,
             reasons=tuple(REASONS),
+            sealed=bool((settings.evidence_key or settings.evidence_key_file) and settings.evidence_seal_ms),
         )
         self.figures.watch(made.readings)
         return made

@@ -28,13 +28,16 @@ class TaskCount:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadModel:
-    """One projection. `seconds`: since the newest record that it has; it means nothing while nothing is `behind`."""
+class Follower:
+    """What follows the log: a read model, the sealing of checkpoints, a place that they are published in.
+
+    `seconds`: since the newest thing that it has, None where it has nothing; they mean nothing while none is `behind`.
+    """
 
     name: str
     stopped: bool
     behind: int
-    seconds: float
+    seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,8 @@ class ProductFigures:
     timer_seconds: float
     early: int
     letters: dict[str, int]
-    read_models: tuple[ReadModel, ...]
+    read_models: tuple[Follower, ...]
+    checkpoints: tuple[Follower, ...]  # the first, without a name: how far the log is sealed
 
 
 class FigureQueries:
@@ -76,6 +80,7 @@ class FigureQueries:
         flow = await connection.fetchrow(SQL["flow"], group, topics, ROWS_MAX)
         letters = await connection.fetch(SQL["letters"], ROWS_MAX)
         models = await connection.fetch(SQL["projections"])
+        checkpoints = await connection.fetch(SQL["checkpoints"])
         return ProductFigures(
             in_flight=dict(tuple(row) for row in in_flight),
             stuck=dict(tuple(row) for row in stuck),
@@ -86,5 +91,6 @@ class FigureQueries:
             timer_seconds=flow["timer_seconds"],
             early=flow["early"],
             letters=dict(tuple(row) for row in letters),
-            read_models=tuple(ReadModel(*row) for row in models),
+            read_models=tuple(Follower(*row) for row in models),
+            checkpoints=tuple(Follower(*row) for row in checkpoints),
         )

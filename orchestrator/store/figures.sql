@@ -50,9 +50,22 @@ SELECT reason, count(*) FROM (SELECT reason FROM dead_letters WHERE redriven_at 
 
 -- name: projections
 SELECT s.projection, s.stopped <> '' AS stopped, greatest(f.head - s.position, 0) AS behind,
-       (clock_us() - s.read_until)::float8 / 1000000 AS seconds
+       (clock_us() - nullif(s.read_until, 0))::float8 / 1000000 AS seconds
 FROM projection_slots s,
      (SELECT coalesce((SELECT first_position + last_seq - first_seq FROM feed_sealed
                        ORDER BY first_position DESC LIMIT 1), 0)
              + coalesce((SELECT sum(records) FROM feed_unsealed), 0)::bigint AS head) AS f
 WHERE s.live
+
+-- name: checkpoints
+-- How far the log is sealed ('' for a place), and how far each place has the checkpoints.
+SELECT '' AS place, false AS stopped, greatest(f.head - coalesce(c.size, 0), 0) AS behind,
+       (clock_us() - c.signed_at)::float8 / 1000000 AS seconds
+FROM (SELECT coalesce((SELECT first_position + last_seq - first_seq FROM feed_sealed
+                       ORDER BY first_position DESC LIMIT 1), 0)
+             + coalesce((SELECT sum(records) FROM feed_unsealed), 0)::bigint AS head) AS f
+LEFT JOIN (SELECT size, signed_at FROM log_checkpoints ORDER BY number DESC LIMIT 1) AS c ON true
+UNION ALL
+SELECT p.place, p.trouble <> '', greatest(coalesce((SELECT max(number) FROM log_checkpoints), 0) - p.number, 0),
+       (clock_us() - nullif(p.published_at, 0))::float8 / 1000000
+FROM log_places p

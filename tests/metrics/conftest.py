@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import asyncpg
 import httpx2
@@ -18,6 +19,7 @@ from orchestrator.api.server import ApiServer
 from orchestrator.broker.contract import OutgoingMessage
 from orchestrator.cli.serving import migrate_schema
 from orchestrator.config import load_settings
+from orchestrator.evidence.keys import own_ring
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.catalog import Catalog
 from tests.api.conftest import SETTLE_SECONDS_MAX, Product
@@ -66,6 +68,13 @@ class Measured:
                 await asyncio.sleep(0 if found >= least else 0.05)
         return found
 
+    async def present(self, name: str) -> dict[Sample, float]:
+        """All figures, once there is a sample of this name. Raises TimeoutError."""
+        async with asyncio.timeout(SETTLE_SECONDS_MAX):
+            while not any(sample == name for sample, _ in (found := await self.scrape())):
+                await asyncio.sleep(0.05)
+        return found
+
     async def traffic(self) -> None:
         """One of everything: a payout that is paid, one refused, one expired, one stuck, one that waits overdue, and a
         message that nobody can read."""
@@ -106,19 +115,22 @@ async def collector() -> AsyncIterator[Receiver]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def measured(module_database: Database, collector: Receiver) -> AsyncIterator[Measured]:
+async def measured(
+    module_database: Database, collector: Receiver, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Measured]:
     """The running product, after its traffic; it sends its metrics to the collector too."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", collector.url)
         environment.setenv("OTEL_EXPORTER_OTLP_METRICS_HEADERS", f"x-canary={HEADER}")
         environment.setenv("OTEL_METRIC_EXPORT_INTERVAL", "400")
         environment.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.namespace=bank")
-        async with _running(module_database) as made:
+        async with _running(module_database, tmp_path_factory.mktemp("evidence")) as made:
             yield made
 
 
 @asynccontextmanager
-async def _running(module_database: Database) -> AsyncIterator[Measured]:
+async def _running(module_database: Database, directory: Path) -> AsyncIterator[Measured]:
+    own_ring(directory / "log.key", "test/log")
     catalog = Catalog.of([payout], [desk])
     await migrate_schema(module_database.migrate_url, [desk.own_schema])
     settings = load_settings(
@@ -127,6 +139,9 @@ async def _running(module_database: Database) -> AsyncIterator[Measured]:
         topic_partitions=2,
         metrics_listen="127.0.0.1:0",
         metrics_survey_ms=SURVEY_MS,
+        evidence_key_file=str(directory / "log.key"),
+        evidence_file=str(directory / "checkpoints.txt"),
+        evidence_seal_ms=200,
     )
     runtime = Runtime(settings, catalog=catalog)
     async with runtime:

@@ -20,7 +20,7 @@ from orchestrator.metrics.names import BY_NAME, Metric, all_metrics, prometheus_
 from orchestrator.metrics.survey import Survey
 from orchestrator.metrics.text import render
 from orchestrator.store.contract import StoreUnavailableError
-from orchestrator.store.figures import ProductFigures, ReadModel
+from orchestrator.store.figures import Follower, ProductFigures
 
 
 def scraped(figures: Figures) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -124,9 +124,9 @@ def test_prometheus_names_follow_from_kind_and_unit(metric: Metric, expected: st
     assert prometheus_name(metric) == expected
 
 
-def product(models: Sequence[ReadModel] = ()) -> ProductFigures:
+def product(models: Sequence[Follower] = ()) -> ProductFigures:
     """A product without anything, but these read models."""
-    return ProductFigures({}, {}, (), 0, 0.0, 0.0, 0.0, 0, {}, tuple(models))
+    return ProductFigures({}, {}, (), 0, 0.0, 0.0, 0.0, 0, {}, tuple(models), ())
 
 
 async def test_what_the_database_said_long_ago_is_not_told_as_if_it_were_now() -> None:
@@ -150,7 +150,7 @@ async def test_what_the_database_said_long_ago_is_not_told_as_if_it_were_now() -
 
 async def test_a_read_model_that_was_idle_is_not_hours_behind_for_a_moment() -> None:
     """One new record after a quiet night: what it lacks is as old as the last look that found nothing lacking."""
-    found = [product([ReadModel("audit", False, 0, 40_000.0)])]
+    found = [product([Follower("audit", False, 0, 40_000.0)])]
 
     async def ask() -> ProductFigures:
         return found[-1]
@@ -162,7 +162,7 @@ async def test_a_read_model_that_was_idle_is_not_hours_behind_for_a_moment() -> 
 
     await survey.ask()
     assert lag() == 0
-    found.append(product([ReadModel("audit", False, 1, 40_000.0)]))
+    found.append(product([Follower("audit", False, 1, 40_000.0)]))
     await survey.ask()
     assert 0 < lag() < 60
     fresh = Survey(ask, every_ms=60_000)

@@ -67,6 +67,14 @@ async def test_the_database_is_asked_for_what_concerns_all_processes(measured: M
     assert {"approvals", "audit", "journeys"} <= models
 
 
+async def test_it_is_known_how_long_records_wait_for_a_checkpoint(measured: Measured) -> None:
+    """And how long each place outside waits for what was signed."""
+    found = await measured.present("saga_checkpoint_publish_lag_seconds")
+    assert 0 <= total(found, "saga_checkpoint_age_seconds") < 60
+    places = {dict(labels)["saga_checkpoint_place"] for name, labels in found if name.endswith("publish_lag_seconds")}
+    assert len(places) == 1
+
+
 async def test_messages_are_counted_as_the_conventions_say(measured: Measured) -> None:
     """Sent and consumed by topic and system; durations by operation; nothing of a message's own."""
     found = await measured.scrape()
