@@ -176,6 +176,13 @@ class Settings(IdentitySettings, EvidenceSettings, NoticeSettings, MetricsSettin
         int,
         _number(2_592_000_000, 60_000, 315_360_000_000, "How long messages are known again; not less than topics."),
     ]
+    security_log_keep_ms: Annotated[
+        int,
+        _number(
+            63_072_000_000, 86_400_000, 3_153_600_000_000,
+            "How long the security log is kept; never less than the table `retention` of the database says.",
+        ),
+    ]  # fmt: skip
     outbox_keep_ms: Annotated[
         int, _number(604_800_000, 1, 31_536_000_000, "How long sent rows are kept to send again.")
     ]

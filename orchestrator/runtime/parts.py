@@ -221,6 +221,7 @@ def reconciler(settings: Settings, store: PostgresStore, coordinator: Coordinato
     kept = Kept(
         inbox_ms=settings.inbox_keep_ms,
         outbox_ms=settings.outbox_keep_ms,
+        security_log_ms=settings.security_log_keep_ms,
         early_events_ms=settings.early_age_ms,
         consumed_events_ms=max(settings.inbox_keep_ms, settings.early_age_ms * 2),
     )

@@ -1,7 +1,10 @@
 """Trimming: what is kept only for a while goes when its time is over, a few rows at a time.
 
 Rules of this file
-- Streams are never trimmed. What is trimmed can be told again by them, or has done its duty.
+- Streams are never trimmed, nor is the audit trail, which is read out of them. What is trimmed can be told again by
+  them, or has done its duty.
+- The security log is append-only for this role: the database deletes its oldest rows when asked, none younger than its
+  owner allows (table `retention`), and says so in the log.
 - A pass looks at some blocks of each table and goes on there next time, so its cost does not grow with the tables, no
   index on age burdens the writers, and nothing is locked for longer than a small statement.
 - Kept times have lower bounds that other promises depend on: the inbox must remember a message for as long as anybody
@@ -19,6 +22,7 @@ from orchestrator.store.sql import load_queries
 SQL = load_queries("orchestrator.store", "maintenance.sql")
 
 DAY_MS = 24 * 3_600_000
+LOG, LOG_ROWS_MAX = "security_log", 5_000  # the oldest rows that one pass looks at
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class Kept:
     inbox_ms: longer than topics keep messages, else a replay is taken for new. outbox_ms: sent messages, for
     publishing again after the broker lost some. tasks_ms: closed tasks, for their pages. early_events_ms,
     consumed_events_ms: events that nobody took, and who took which. dead_letters_ms: those that were processed since;
-    the others stay.
+    the others stay. security_log_ms: who asked for what; the database may keep it longer.
     """
 
     inbox_ms: int = 30 * DAY_MS
@@ -37,6 +41,7 @@ class Kept:
     early_events_ms: int = 90 * DAY_MS
     consumed_events_ms: int = 180 * DAY_MS
     dead_letters_ms: int = 90 * DAY_MS
+    security_log_ms: int = 730 * DAY_MS
 
     def __post_init__(self) -> None:
         """Raises ValueError where a time is not positive, or where who took an event is forgotten before the event."""
@@ -73,6 +78,8 @@ class Maintenance:
         total = 0
         for name in Kept.__slots__:
             table = name.removesuffix("_ms")
+            if table == LOG:
+                continue
             async with self._pools.connection("work") as connection:
                 blocks: int = (await connection.fetchrow(SQL["blocks"], table))["blocks"]
                 first = self._next_block.get(table, 0)
@@ -84,7 +91,15 @@ class Maintenance:
             self._next_block[table] = last
             self.trimmed[table] += gone
             total += gone
-        return total
+        return total + await self._trim_log()
+
+    async def _trim_log(self) -> int:
+        async with self._pools.connection("work") as connection:
+            row = await connection.fetchrow(SQL["trim_security_log"], self.kept.security_log_ms * 1000, LOG_ROWS_MAX)
+        gone: int = row["gone"]
+        if gone:
+            self.trimmed[LOG] += gone
+        return gone
 
     async def orphans(self) -> list[str]:
         """Live sagas of the next slice that wait for nothing that exists (kernel rule 29): each of them is a bug."""

@@ -30,6 +30,10 @@ WHERE c.ctid >= $1::tid AND c.ctid < $2::tid AND c.consumed_at < (SELECT clock_u
 DELETE FROM dead_letters
 WHERE ctid >= $1::tid AND ctid < $2::tid AND redriven_at < (SELECT clock_us()) - $3::bigint
 
+-- name: trim_security_log
+-- The application may not delete from it; this may, as its owner, and never what is younger than the owner allows.
+SELECT trim_security_log($1, $2) AS gone
+
 -- name: orphans
 -- Live sagas of a slice that wait for nothing that exists (kernel rule 29): no stuck place, timer, wait, open task, due
 -- resume, live child, and no message on its way out. `last` is the end of the slice, null at the end of the table.

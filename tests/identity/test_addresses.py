@@ -17,8 +17,8 @@ def request(
     """A request from a peer."""
     named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope = {
-        "type": "http", "http_version": http_version, "method": "GET", "path": "/", "query_string": b"", "scheme": "http",
-        "server": ("x", 80),
+        "type": "http", "http_version": http_version, "method": "GET", "path": "/", "query_string": b"",
+        "scheme": "http", "server": ("x", 80),
         "client": (peer, 1234), "headers": [(b"host", host.encode()), *named],
     }  # fmt: skip
     return Request(scope)

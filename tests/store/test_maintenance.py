@@ -115,6 +115,61 @@ class TestTrimming:
         )
 
 
+class TestTheSecurityLog:
+    async def test_the_oldest_rows_go_and_the_log_says_so(
+        self, store: PostgresStore, owner: asyncpg.Connection[asyncpg.Record]
+    ) -> None:
+        """By the setting, in passes, and told once a pass."""
+        await self.fill(owner, *[800] * 3, 500, 1)
+        maintenance = Maintenance(store.pools, Kept(security_log_ms=700 * DAY_MS))
+        assert [await maintenance.trim() for _ in range(2)] == [3, 0]
+        rows = await owner.fetch("SELECT actor, action, object, outcome FROM security_log ORDER BY id")
+        assert [row["actor"] for row in rows] == ["ada", "ada", "system"]
+        assert (rows[-1]["action"], rows[-1]["outcome"]) == ("security.trim", "allowed")
+        assert rows[-1]["object"].startswith("3 rows from before ")
+        assert maintenance.trimmed["security_log"] == 3
+
+    async def test_no_setting_takes_what_the_owner_keeps(
+        self, store: PostgresStore, owner: asyncpg.Connection[asyncpg.Record]
+    ) -> None:
+        """A process that was taken over asks for everything to go, and cannot change what stays."""
+        await self.fill(owner, 200, 170, 1)
+        assert await Maintenance(store.pools, Kept(security_log_ms=1)).trim() == 1
+        await owner.execute("UPDATE retention SET least = '5 years'")
+        await self.fill(owner, 1_000)
+        assert await Maintenance(store.pools, Kept(security_log_ms=1)).trim() == 0
+        await owner.execute("DELETE FROM retention")
+        assert await Maintenance(store.pools, Kept(security_log_ms=1)).trim() == 0
+
+    async def test_the_application_can_neither_delete_nor_shorten(
+        self, store: PostgresStore, database: Database
+    ) -> None:
+        """By privilege."""
+        connection = await asyncpg.connect(database.url)
+        try:
+            for statement in (
+                "DELETE FROM security_log", "UPDATE security_log SET actor = 'x'", "TRUNCATE security_log",
+                "UPDATE retention SET least = '1 day'", "DELETE FROM retention",
+                "INSERT INTO retention VALUES ('x', '1 day')",
+                "DROP FUNCTION trim_security_log(bigint, int)",
+            ):  # fmt: skip
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    @staticmethod
+    async def fill(owner: asyncpg.Connection[asyncpg.Record], *days: int) -> None:
+        """One row for each age."""
+        await owner.executemany(
+            """INSERT INTO security_log (at, tenant, actor, authentication, action, object, outcome, status, code,
+                                         request_id, address)
+               VALUES (clock_timestamp() - $1 * interval '1 day', 'main', 'ada', '', 'x', '', 'allowed', 200, '', '',
+                       '')""",
+            [(count,) for count in days],
+        )
+
+
 class TestOrphans:
     async def test_only_a_live_saga_that_waits_for_nothing_is_an_orphan(self, store: PostgresStore) -> None:
         """Every other kind of waiting counts, one by one."""
