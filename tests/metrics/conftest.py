@@ -71,9 +71,11 @@ class Measured:
     async def present(self, name: str) -> dict[Sample, float]:
         """All figures, once there is a sample of this name. Raises TimeoutError."""
         async with asyncio.timeout(SETTLE_SECONDS_MAX):
-            while not any(sample == name for sample, _ in (found := await self.scrape())):
+            while True:
+                found = await self.scrape()
+                if any(sample == name for sample, _ in found):
+                    return found
                 await asyncio.sleep(0.05)
-        return found
 
     async def traffic(self) -> None:
         """One of everything: a payout that is paid, one refused, one expired, one stuck, one that waits overdue, and a
