@@ -1,15 +1,13 @@
 """What needs work: stuck sagas by cause, undos that failed, dead letters, and events that came too early.
 
 Rules of this file
-- Thirty sagas that are stuck for one reason are one line. A retry of all of them acts on a list that was frozen when it
-  was previewed, one record each, and says of each what became of it: recorded is not solved.
+- Thirty sagas that are stuck for one reason are one line; what is done about them stands in cause_page.py.
 - A dead letter is shown safely: as text only where it is text, with odd characters marked, else as bytes in hex.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 from uuid import uuid4
@@ -22,19 +20,17 @@ from orchestrator.api.problems import ProblemError
 from orchestrator.api.times import instant
 from orchestrator.api.views import Actor, LetterView, RefusedError
 from orchestrator.identity.rules import may as is_allowed
+from orchestrator.pages.causes import Cause
 from orchestrator.pages.drawing.raw import HEX_BYTES_MAX, hex_lines
 from orchestrator.pages.drawing.spans import span
-from orchestrator.pages.reading import Cause, Office, OfficeOf
-from orchestrator.pages.reading_forms import SentForm, form_of
-from orchestrator.pages.saga_words import state_of
+from orchestrator.pages.reading import Office, OfficeOf
+from orchestrator.pages.reading_forms import form_of
 from orchestrator.pages.site import office_router, page, query_text
 from orchestrator.store.operations import COUNTED_MAX
 
 router = office_router()
 
 TABS = {"stuck": "Stuck", "undo": "Undo failed", "letters": "Dead letters", "early": "Early events"}
-RETRIED_MAX = 100  # of one cause at once
-SETTLE_SECONDS_MAX = 2.0
 REASON_CHARACTERS_MAX = 2_000
 
 Word = Annotated[str, Query(max_length=500)]
@@ -54,10 +50,12 @@ async def operations(
 ) -> Response:
     """The work of operators."""
     tab = tab if tab in TABS else "stuck"
-    causes, is_all = await office.causes(actor)
+    causes, is_all = await office.causes.newest(actor)
     facts: dict[str, Any] = {"next": ""}
     if tab in ("stuck", "undo"):
-        facts["causes"] = [cause for cause in causes if cause.is_undo == (tab == "undo")]
+        shown = [cause for cause in causes if cause.is_undo == (tab == "undo")]
+        owners = await office.bulk.owners(actor.tenant, [cause.key for cause in shown])
+        facts |= {"causes": shown, "owners": {key: note.owner for key, note in owners.items()}}
     elif tab == "letters":
         found = await engine.letters(actor, reason=reason or None, redriven=redriven, limit=50, cursor=cursor)
         facts |= {"letters": found.items, "redriven": redriven, "reason": reason}
@@ -84,7 +82,7 @@ async def operations(
 @router.get("/operations/tabs", dependencies=[may("letter.read")])
 async def tabs(request: Request, office: OfficeOf, actor: Acting, tab: Word = "stuck") -> Response:
     """The tabs with their counts, as they are now: the part of the page that follows what happens."""
-    causes, _ = await office.causes(actor)
+    causes, _ = await office.causes.newest(actor)
     tab = tab if tab in TABS else "stuck"
     return page(request, actor, "operations/_tabs.html", tab=tab, tabs=await _tabs(office, actor, causes, tab))
 
@@ -101,88 +99,6 @@ async def _tabs(office: Office, actor: Actor, causes: Sequence[Cause], tab: str)
         (label, query_text(tab=key), key == tab, f"{counts[key]:,}{'+' if counts[key] >= COUNTED_MAX else ''}")
         for key, label in TABS.items()
     ]
-
-
-# --- one cause, many sagas --------------------------------------------------------------------------------------------
-
-
-@router.get("/operations/causes/{key}", dependencies=[may("saga.operate")])
-async def cause_page(request: Request, office: OfficeOf, actor: Acting, key: str) -> Response:
-    """One cause with its sagas: the preview of a retry of all of them."""
-    return await _cause_page(request, office, actor, key)
-
-
-@router.post("/operations/causes/{key}", dependencies=[may("saga.operate")])
-async def retry_all(request: Request, engine: EngineOf, office: OfficeOf, actor: Acting, key: str) -> Response:
-    """Retries the sagas of the frozen list, one record each, and says what became of each."""
-    form = await form_of(request)
-    reason = form.one("reason").strip()
-    frozen = list(_frozen(form))
-    if not reason or len(reason) > REASON_CHARACTERS_MAX or not frozen:
-        errors = [("reason", "Say why: the reason stays in the records of every saga.")]
-        return await _cause_page(request, office, actor, key, errors=errors, reason=reason, status=422)
-    request_id = form.one("key")[:100] or str(uuid4())
-    results = [await _retry(engine, actor, one, reason, request_id) for one in frozen]
-    await asyncio.gather(*(_rests(engine, result["saga_id"], actor) for result in results if not result["refused"]))
-    rows = [await _became(engine, actor, result) for result in results]
-    return page(request, actor, "operations/retried.html", rows=rows, reason=reason, cause_key=key)
-
-
-async def _cause_page(
-    request: Request,
-    office: Office,
-    actor: Actor,
-    key: str,
-    *,
-    errors: Sequence[tuple[str, str]] = (),
-    reason: str = "",
-    status: int = 200,
-) -> Response:
-    causes, _ = await office.causes(actor)
-    return page(
-        request,
-        actor,
-        "operations/cause.html",
-        status=status,
-        cause=next((cause for cause in causes if cause.key == key), None),
-        errors=list(errors),
-        wrong=dict(errors),
-        reason=reason,
-        span=span,
-        key=str(uuid4()),
-        retried_max=RETRIED_MAX,
-    )
-
-
-def _frozen(form: SentForm) -> Iterator[tuple[str, str, int]]:
-    """(saga id, place, record) of what was previewed, RETRIED_MAX of them at most."""
-    for text in form.many("frozen")[:RETRIED_MAX]:
-        saga_id, _, rest = text.partition("|")
-        version, _, place = rest.partition("|")
-        if version.isascii() and version.isdigit() and len(version) < 10:
-            yield saga_id, place, int(version)
-
-
-async def _retry(engine: Engine, actor: Actor, one: tuple[str, str, int], reason: str, key: str) -> dict[str, Any]:
-    saga_id, place, version = one
-    try:
-        await engine.operate(saga_id, "retry", place, version, actor, reason, message_id=key)
-    except RefusedError as error:
-        return {"saga_id": saga_id, "version": version, "refused": error.text}
-    return {"saga_id": saga_id, "version": version, "refused": ""}
-
-
-async def _rests(engine: Engine, saga_id: str, actor: Actor) -> None:
-    await engine.settled(saga_id, seconds_max=SETTLE_SECONDS_MAX, tenant=actor.tenant)
-
-
-async def _became(engine: Engine, actor: Actor, result: dict[str, Any]) -> dict[str, Any]:
-    """What became of one of them: it progressed, it failed again, it is still under way, or it was refused."""
-    saga = await engine.find(result["saga_id"], tenant=actor.tenant)
-    if saga is None or result["refused"]:
-        return {**result, "saga": saga, "state": ("idle", "not retried"), "verdict": "refused"}
-    verdict = "failed again" if saga.stuck else "progressed"
-    return {**result, "saga": saga, "state": state_of(saga), "verdict": verdict}
 
 
 # --- dead letters -----------------------------------------------------------------------------------------------------

@@ -8,13 +8,8 @@ Rules of this file
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
-from decimal import Decimal
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -22,70 +17,23 @@ from fastapi import Depends, Request
 from orchestrator.api.engine import EngineOf
 from orchestrator.api.problems import ProblemError
 from orchestrator.api.reading import Reading
-from orchestrator.api.times import instant
-from orchestrator.api.views import Actor, SagaView
+from orchestrator.api.views import Actor
 from orchestrator.config import Settings
 from orchestrator.definition.stored import graph_of
-from orchestrator.kernel.api import fold
-from orchestrator.kernel.graph import Graph, node_path
-from orchestrator.kernel.records import Record
-from orchestrator.kernel.state import State, Stuck
+from orchestrator.kernel.graph import Graph
+from orchestrator.kernel.state import State
 from orchestrator.messages import Event
-from orchestrator.pages.drawing.standing import stuck_at
-from orchestrator.pages.formats import decimal_of, is_currency
+from orchestrator.pages.causes import Causes
 from orchestrator.pages.log_looks import LogLooks
 from orchestrator.runtime.app import Health, Runtime
 from orchestrator.runtime.identity import trace_id_of
+from orchestrator.store.bulk import Bulk
 from orchestrator.store.chain import Flaw
 from orchestrator.store.contract import EarlyEvent
 from orchestrator.store.finding import Finding
-from orchestrator.store.operations import STREAMS_MAX, Facet, LivePlace, OperationQueries, Waiting
+from orchestrator.store.operations import Facet, LivePlace, OperationQueries, Waiting
 from orchestrator.store.queries import Backlog, BadCursorError, ReadQueries, StoredDefinition
 from projections.models import Models
-
-STREAM_RECORDS_MAX = 1_000  # a longer one is grouped by its place alone
-_DIGITS = re.compile(r"\d+|[0-9a-f]{8}-[0-9a-f-]{27,}")
-
-
-@dataclass(frozen=True, slots=True)
-class StuckSaga:
-    """A stuck place of a saga, since when. `path`: the node at which it is stuck."""
-
-    saga: SagaView
-    place: str
-    path: str
-    version: int
-    reason: str
-    since: datetime
-
-
-@dataclass(slots=True)
-class Cause:
-    """Sagas that are stuck alike: same definition, place and reason. `held`: amounts of their start, by currency."""
-
-    key: str
-    name: str
-    place: str
-    path: str
-    cause: str
-    reason: str
-    sagas: list[StuckSaga] = field(default_factory=list[StuckSaga])
-    held: dict[str, Decimal] = field(default_factory=dict[str, Decimal])
-
-    @property
-    def first(self) -> datetime:
-        """When the first of them got stuck."""
-        return min(one.since for one in self.sagas)
-
-    @property
-    def last(self) -> datetime:
-        """When the last of them did."""
-        return max(one.since for one in self.sagas)
-
-    @property
-    def is_undo(self) -> bool:
-        """It is an undo that cannot go on."""
-        return self.place.startswith("~")
 
 
 class Office:
@@ -98,6 +46,8 @@ class Office:
         self._read = Reading(runtime.store)
         self._graphs: dict[tuple[str, int], Graph] = {}
         self.log = LogLooks(runtime.broker, self._operations)
+        self.causes = Causes(self._read, self._operations)
+        self.bulk = Bulk(runtime.store.pools)
         self.finding = Finding(runtime.store.pools, trace_id_of)
 
     @property
@@ -171,69 +121,9 @@ class Office:
         """Where each partition is read on."""
         return await self._queries.positions()
 
-    async def causes(self, actor: Actor) -> tuple[Sequence[Cause], bool]:
-        """Stuck sagas by their cause, the largest first; and whether these are all of them."""
-        page = await self._read.sagas(
-            actor.tenant, name=None, business_key=None, phase=None, waiting_for=None, stuck=True, limit=STREAMS_MAX,
-            cursor="",
-        )  # fmt: skip
-        short = [saga.saga_id for saga in page.items if saga.record <= STREAM_RECORDS_MAX]
-        streams = await self._operations.streams(actor.tenant, short)
-        causes: dict[str, Cause] = {}
-        for saga in page.items:
-            stored = streams.get(saga.saga_id)
-            if stored:
-                state = fold(Record(one.type, one.activity, one.data) for one in stored)
-                written = {one.version: one.recorded_at for one in stored}
-                _group(causes, saga, state, written)
-            else:
-                place = saga.waiting_for.removeprefix("operator ")
-                unread = StuckSaga(saga, place, node_path(place[1:]), 0, "", saga.updated_at)
-                _cause(causes, saga.name, unread, "").sagas.append(unread)
-        ordered = sorted(causes.values(), key=lambda cause: (-len(cause.sagas), cause.first))
-        return ordered, not page.next
-
-
-def _group(causes: dict[str, Cause], saga: SagaView, state: State, written: Mapping[int, int]) -> None:
-    for place, stuck in state.stuck.items():
-        one = StuckSaga(
-            saga, place, stuck_at(state, place), stuck.version, stuck.reason, instant(written.get(stuck.version, 0))
-        )
-        cause = _cause(causes, saga.name, one, _class_of(stuck))
-        cause.sagas.append(one)
-        for currency, amount in held(state.start_data):
-            cause.held[currency] = cause.held.get(currency, Decimal(0)) + amount
-
-
-def _cause(causes: dict[str, Cause], name: str, one: StuckSaga, class_: str) -> Cause:
-    place = one.place[:1] + one.path
-    alike = _DIGITS.sub("#", one.reason.splitlines()[0] if one.reason else "")
-    key = "\x1f".join((name, place, class_, alike))
-    return causes.setdefault(key, Cause(_short(key), name, place, one.path, class_, one.reason))
-
-
-def _class_of(stuck: Stuck) -> str:
-    words = {
-        "function": "a function of the saga raised", "refused": "the participant refused",
-        "exhausted": "no more attempts", "unknown": "outcome unknown", "never": "the participant can never know",
-        "undo": "an undo did not succeed", "effect_found": "an effect was found that should not be there",
-        "size": "the message is too large",
-    }  # fmt: skip
-    return words.get(stuck.cause, stuck.cause.replace("_", " "))
-
-
-def _short(key: str) -> str:
-    """A name for a group in addresses: the same group has the same name in every process."""
-    return hashlib.sha256(key.encode()).hexdigest()[:12]
-
-
-def held(start: Any) -> list[tuple[str, Decimal]]:
-    """The amount that a start message names together with its currency."""
-    if not isinstance(start, Mapping):
-        return []
-    currency = start.get("currency")
-    amount = next((decimal_of(start[name]) for name in ("amount", "total", "dispute_amount") if name in start), None)
-    return [(str(currency), amount)] if amount is not None and is_currency(currency) else []
+    async def state(self, actor: Actor, saga_id: str) -> State:
+        """A saga's state, folded from its records. Raises RefusedError `not_found`."""
+        return (await self._read.state(actor.tenant, saga_id))[0]
 
 
 @contextmanager

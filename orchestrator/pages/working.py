@@ -7,6 +7,8 @@ from fastapi import FastAPI
 from orchestrator.pages import (
     acts,
     audit,
+    bulk_pages,
+    cause_page,
     definitions,
     find,
     levels,
@@ -16,6 +18,7 @@ from orchestrator.pages import (
     sagas,
     system,
 )
+from orchestrator.pages.bulk_work import BulkWork
 from orchestrator.pages.chores import Chores
 from orchestrator.pages.reading import Office
 from orchestrator.runtime.app import Runtime
@@ -26,7 +29,20 @@ def install(app: FastAPI, runtime: Runtime) -> None:
     """Adds them, and what they read with."""
     app.state.office = office = Office(runtime)
     pulse = Pulse("office", runtime.settings.stall_ms_max)
-    chores = Chores([office.finding.fill])
+    chores = Chores([office.finding.fill, BulkWork(office, lambda: app.state.engine).round])
     runtime.add("office", lambda stopping: chores.run(stopping, pulse), pulse)
-    for module in (sagas, find, acts, saga_page, message_page, operations, audit, levels, definitions, system):
+    for module in (
+        sagas,
+        find,
+        acts,
+        saga_page,
+        message_page,
+        operations,
+        cause_page,
+        bulk_pages,
+        audit,
+        levels,
+        definitions,
+        system,
+    ):
         app.include_router(module.router)

@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 STATES = ("waiting", "event", "stuck", "unknown", "undo", "completed", "compensated")
 PLACES = (
     "/office/sagas", "/office/operations", "/office/operations?tab=letters", "/office/operations?tab=early",
+    "/office/operations/bulk",
     "/office/audit", "/office/audit/pending", "/office/levels", "/office/levels/success", "/office/definitions",
     "/office/definitions/wire/1", "/office/definitions/wire/diff?from=1&to=1", "/office/system",
 )  # fmt: skip
@@ -83,6 +84,33 @@ async def test_work_that_comes_up_is_counted_while_somebody_looks(office: Operat
     await office.work.begin("bug", key="browser-counted")
     await expect(count).to_have_text(str(before + 1))
     assert await page.locator("tbody tr").count() == rows
+
+
+async def test_all_sagas_of_a_cause_are_retried_from_a_frozen_list(office: Operating) -> None:
+    """Take it, see where it parts from one that ran, preview, give a reason, watch what became of each."""
+    for number in range(2):
+        await office.work.begin("bug", key=f"browser-many-{number}")
+    page = await office.operator("eve")
+    await page.goto("/office/operations")
+    row = page.locator("tr", has_text="ZeroDivisionError").first
+    await row.get_by_role("link", name="Open").click()
+    await page.get_by_role("button", name="Take it").click()
+    await expect(page.get_by_role("heading", name="It is yours")).to_be_visible()
+    await expect(page.get_by_text("They part at record")).to_be_visible()
+    await office.assert_accessible(page)
+    await page.get_by_role("button", name="Preview retry").click()
+    await expect(page.get_by_text("Exactly the sagas listed here")).to_be_visible()
+    await office.assert_accessible(page)
+    REPAIRED.add("browser-many-0")
+    await page.get_by_label("Reason").fill("the rules are installed")
+    await page.get_by_role("button", name=re.compile("^Retry")).click()
+    await expect(page.locator("#bulk-counts .pill")).to_contain_text("nothing left to do")  # nobody reloads the page
+    await expect(page.locator("#bulk-counts")).to_contain_text("1 progressed")
+    await page.reload()
+    await expect(page.locator("tr", has_text="browser-many-0")).to_contain_text("progressed")
+    await expect(page.locator("tr", has_text="browser-many-1")).to_contain_text("failed again")
+    await page.set_viewport_size({"width": 390, "height": 800})
+    await office.assert_accessible(page)
 
 
 async def test_an_unknown_outcome_is_settled_by_two_people(office: Operating) -> None:

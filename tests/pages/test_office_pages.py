@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
-from html import unescape
 from typing import Any
 
 import pytest
@@ -258,31 +257,6 @@ async def test_a_cancel_shows_what_it_undoes_before_it_does(office: OfficeProduc
     assert (await office.form(path, reason="the customer asked")).status_code == 303
     await office.until(saga_id, lambda saga: saga.phase == "compensated")
     assert "not going forward any more" in (await office.get(path)).text
-
-
-async def test_sagas_of_one_cause_are_retried_together_and_told_apart(office: OfficeProduct) -> None:
-    """One line for all; one is repaired and progresses, the others fail again: recorded is not solved."""
-    good, bad = await office.begin("bug", key="cause-good"), await office.begin("bug", key="cause-bad")
-    listed = await office.get("/office/operations")
-    line = next(row for row in listed.text.split("<tr>") if "rules raised ZeroDivisionError" in row)
-    assert good in line
-    assert bad in line
-    path = "/office/operations/causes/" + re.findall(r"/office/operations/causes/(\w+)", line)[0]
-    preview = await office.get(path)
-    frozen = [unescape(value) for value in re.findall(r'name="frozen" value="([^"]*)"', preview.text)]
-    mine = [value for value in frozen if value.startswith((good, bad))]
-    assert len(mine) == 2
-    REPAIRED.add("cause-good")
-    answer = await office.client.post(
-        path, data={"frozen": mine, "reason": "rules installed", "key": "batch-1"}, headers={"X-Actor": "ada"}
-    )
-    assert answer.status_code == 200, answer.text
-    said = text(answer.text)
-    assert "1 progressed · 1 failed again · 0 not retried" in said
-    again = await office.client.post(
-        path, data={"frozen": mine, "reason": "once more", "key": "batch-2"}, headers={"X-Actor": "ada"}
-    )
-    assert "2 not retried" in text(again.text)  # the list is as it was frozen, and both have moved since
 
 
 async def test_a_dead_letter_is_shown_safely_and_driven_again(office: OfficeProduct) -> None:
