@@ -32,7 +32,7 @@ async def cause_of(office: OfficeProduct, saga_id: str, tab: str = "stuck") -> s
     """The path of the page of a stuck saga's cause."""
     listed = await office.get(f"/office/operations?tab={tab}")
     line = next(row for row in listed.text.split("<tr>") if saga_id in row)
-    return "/office/operations/causes/" + re.findall(r"/office/operations/causes/(\w+)", line)[0]
+    return str(re.findall(r"/office/operations/causes/\w+", line)[0])
 
 
 async def preview(office: OfficeProduct, path: str, act: str, actor: str = "ada") -> str:
