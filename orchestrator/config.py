@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from orchestrator.broker.settings import BrokerSettings, KafkaSecurity
+from orchestrator.evidence.pack.settings import PackSettings
 from orchestrator.evidence.settings import EvidenceSettings
 from orchestrator.identity.settings import IdentitySettings
 from orchestrator.metrics.settings import MetricsSettings
@@ -44,7 +45,7 @@ def _number(default: int, least: int, most: int, text: str) -> Any:
     return Field(default=default, ge=least, le=most, description=f"{text} Range: {least} to {most}.")
 
 
-class Settings(IdentitySettings, EvidenceSettings, NoticeSettings, MetricsSettings):
+class Settings(IdentitySettings, EvidenceSettings, PackSettings, NoticeSettings, MetricsSettings):
     """All settings. Read with `load_settings`, which names variables instead of fields when something is wrong."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", validate_default=True)

@@ -26,6 +26,7 @@ from orchestrator.api import (
     absences,
     audit,
     events,
+    evidence,
     health,
     letters,
     levels,
@@ -39,6 +40,7 @@ from orchestrator.api import (
 from orchestrator.api.body import StrictBody
 from orchestrator.api.engine import Engine, may
 from orchestrator.api.identity import Stated
+from orchestrator.evidence.pack.serving import Packs
 from orchestrator.identity.gate import Identity
 from orchestrator.identity.watch import Watch
 from orchestrator.pages import wiring as pages
@@ -73,9 +75,10 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.add_middleware(Watch, identity=app.state.identity, actions=app.state.actions)  # outermost
     problems.install(app)
     app.include_router(about())
-    for part in (health, sagas, tasks, absences, letters, events, audit, levels, notices, security, sign_in):
+    for part in (health, sagas, tasks, absences, letters, events, audit, evidence, levels, notices, security, sign_in):
         app.include_router(part.router)
     app.state.notices = notices.desk_of(runtime)
+    app.state.packs = Packs(runtime.store.pools, settings.evidence_ring, settings.evidence_zone)
     pages.install(app, runtime)
     for module, router in saga_routers(settings.saga_modules):
         app.include_router(router, tags=[module.__name__.rpartition(".")[0]])

@@ -21,6 +21,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
+from orchestrator.api.pack_problems import PACK_PROBLEMS
 from orchestrator.api.shapes import shape
 from orchestrator.api.tracing import trace_id_of
 from orchestrator.api.views import RefusedError
@@ -99,9 +100,7 @@ PROBLEMS: Mapping[str, Problem] = {
     "not_author": Problem(
         403, "Not the author", "Only its author may rewrite a comment.", "Write a comment of your own."
     ),
-    "too_much": Problem(
-        409, "Too much of it", "A task takes a limited number of these.", "Decide it, or shorten what is there."
-    ),
+    "too_much": Problem(409, "Too much of it", "A task takes a limited number of these.", "Decide it, or shorten it."),
     "overlaps": Problem(
         409, "Overlaps", "Somebody stands in for this person in that time already.", "Take that back first."
     ),
@@ -249,6 +248,7 @@ PROBLEMS: Mapping[str, Problem] = {
         503, "Not available", "The database or the broker does not answer.", "Try again with the same Idempotency-Key."
     ),
     "not_ready": Problem(503, "Not ready", "A part makes no progress.", "`errors` names each; look at its log."),
+    **{code: Problem(*facts) for code, facts in PACK_PROBLEMS.items()},
     "internal": Problem(500, "Internal error", "A bug, or a failure nobody foresaw.", "Report it with the trace id."),
 }
 

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import audit, letters, notices, people, projections, sagas, tasks
+from orchestrator.cli import audit, letters, notices, packs, people, projections, sagas, tasks
 from orchestrator.cli.bench import app as bench_app
 from orchestrator.cli.events import emit
 from orchestrator.cli.explain import explain
@@ -41,6 +41,8 @@ app.add_typer(tasks.app, name="task")
 app.add_typer(letters.app, name="letter")
 app.add_typer(notices.app, name="notice")
 app.add_typer(audit.app, name="audit")
+audit.app.command("pack")(packs.pack)
+audit.app.command("verify-pack")(packs.verify_pack)
 app.add_typer(audit.sla, name="sla")
 app.add_typer(projections.app, name="projection")
 app.add_typer(people.keys, name="key")

@@ -137,6 +137,7 @@ async def record(
     flaw, shown = await asyncio.gather(_flaw(office, actor, saga.saga_id), asyncio.to_thread(shown_at, records, one))
     return page(
         request, actor, "audit/record.html", saga=saga, record=one, words=in_words(one.type, one.data), flaw=flaw,
+        may_pack=is_allowed(actor, "audit.export"),
         is_touched=flaw is not None and (flaw.version == 0 or flaw.version <= number), shown=shown, last=len(records),
     )  # fmt: skip
 

@@ -36,6 +36,7 @@ from orchestrator.runtime.intake import Intake
 from orchestrator.runtime.reconciler import Reconciler
 from orchestrator.runtime.relay import Relay
 from orchestrator.runtime.routing import Router
+from orchestrator.runtime.schemas import keep_schemas
 from orchestrator.runtime.submit import Submitter
 from orchestrator.runtime.supervisor import LoopHealth, Pulse, Stopping, Supervisor
 from orchestrator.runtime.timers import Timers
@@ -44,6 +45,7 @@ from orchestrator.store.connections import in_our_words
 from orchestrator.store.migrate import check_schema
 from orchestrator.store.postgres import PostgresStore
 from orchestrator.store.queries import ReadQueries
+from orchestrator.store.schemas import ContractSchemas
 from projections.runner import Runner
 
 DECIDING = frozenset({"coordinator", "timers", "api", "relay"})  # a relay gives refused messages back to their sagas
@@ -143,6 +145,7 @@ class Runtime:
             if self.roles & DECIDING:
                 await self.evidence.check_start()
                 await self.catalog.register(self.store, self._stored_definition)
+                await keep_schemas(self.catalog, ContractSchemas(self.store.pools))
             if self.settings.topic_create:
                 await self.broker.ensure_topics(parts.topics(self.settings, self.catalog))
             await self._make_workers(opening)

@@ -69,6 +69,8 @@ FAILURES: dict[str, tuple[list[str], int]] = {
     "notice contact": (["person:maria", "maria@bank.example"], 7),
     "audit search": ([], 7),
     "audit export": ([], 7),
+    "audit pack": (["--saga", "x"], 7),
+    "audit verify-pack": (["nothing.zip"], 3),
     "sla report": ([], 7),
     "projection list": ([], 7),
     "projection rebuild": (["nothing", "--yes"], 3),
