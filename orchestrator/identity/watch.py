@@ -8,6 +8,7 @@ Rules of this file
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -27,7 +28,15 @@ from orchestrator.identity.security_log import Entry, visible
 # Names under which credentials are put into addresses.
 _SECRETS = frozenset({"access_token", "id_token", "refresh_token", "token", "api_key", "apikey", "authorization"})
 _PARAMETERS_MAX = 200
+NOT_FOUND = 404
 PROBES = frozenset({"/healthz", "/readyz"})
+BEAT_SECONDS = 0.04  # what is not there is said at multiples of this since the request came
+
+
+def to_beat(elapsed: float) -> float:
+    """Seconds until the next beat. To find out that something is another's takes a look at it, to find nothing does
+    not: whoever guesses ids must not learn from the time that it takes which of them exist."""
+    return BEAT_SECONDS - elapsed % BEAT_SECONDS
 
 
 class Watch:
@@ -42,13 +51,16 @@ class Watch:
             return
         request = Request(scope)
         trace_id_of(request)  # begins the trace where there is none, for all that follows
-        logged = False
+        logged, clock = False, asyncio.get_running_loop().time
+        came_at = clock()
 
         async def noting(message: Message) -> None:
             nonlocal logged
             if message["type"] == "http.response.start" and not logged:
                 logged = True
                 self._note(request, message["status"])
+                if message["status"] == NOT_FOUND:
+                    await asyncio.sleep(to_beat(clock() - came_at))
             await send(message)
 
         refused = self._refusal(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from orchestrator.api.identity import AUTHENTICATION
 from orchestrator.api.views import Actor
 from orchestrator.identity.keeping import Kept
+from orchestrator.identity.watch import BEAT_SECONDS, to_beat
 from tests.api.conftest import Product
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -262,3 +264,24 @@ async def test_a_body_says_what_it_may_and_nothing_else(product: Product, verb: 
     answer = await act(product, task, verb, body, roles="manager,approver,operator")
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
     assert {"task.delegated", "task.reassigned", "task.commented"}.isdisjoint(await product.versions(task["sagaId"]))
+
+
+async def test_what_is_hidden_and_what_is_missing_are_answered_alike_and_at_the_same_beat(product: Product) -> None:
+    """The same words but for the id, and never before the beat: keys can be guessed, and ids computed from them."""
+    task = await product.task_of(await product.start())
+    missing = {"id": f"{uuid.uuid4()}:approve"}
+    bodies = []
+    for one in (task, missing):
+        began = asyncio.get_running_loop().time()
+        answer = await seen(product, one, "stranger", "approver")
+        assert asyncio.get_running_loop().time() - began >= BEAT_SECONDS * 0.9
+        assert answer.status_code == 404
+        told = {name: value for name, value in answer.json().items() if name not in ("instance", "traceId")}
+        bodies.append(str(told).replace(one["id"], "ID"))
+    assert bodies[0] == bodies[1]
+
+
+@pytest.mark.parametrize(("elapsed", "beats"), [(0.0, 1), (0.001, 1), (0.039, 1), (0.041, 2), (0.1, 3)])
+async def test_a_beat_is_a_multiple_whatever_it_took(elapsed: float, beats: int) -> None:
+    """So that a millisecond more or less is not seen."""
+    assert elapsed + to_beat(elapsed) == pytest.approx(beats * BEAT_SECONDS)
