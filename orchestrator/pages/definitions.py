@@ -7,6 +7,7 @@ Rules of this file
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -22,8 +23,10 @@ from orchestrator.api.times import instant
 from orchestrator.api.views import RefusedError
 from orchestrator.definition.draw import describe, difference
 from orchestrator.kernel.graph import CallNode, Graph, StepNode, TaskNode, node_path
+from orchestrator.pages.drawing.history import History
 from orchestrator.pages.drawing.standing import marks
 from orchestrator.pages.drawing.svg import draw
+from orchestrator.pages.preflight import flight, walk
 from orchestrator.pages.reading import OfficeOf
 from orchestrator.pages.saga_words import place_words
 from orchestrator.pages.site import office_router, page
@@ -32,6 +35,8 @@ router = office_router()
 
 Version = Annotated[int, Path(ge=1, le=1_000_000)]
 Chosen = Annotated[int, Query(ge=0, le=1_000_000)]
+WALKED_MAX = 2_000
+EXAMPLES_MAX = 5
 _FIELD = re.compile(r"^(?P<what>.+?): (?P<field>.+?) was ")
 _PEOPLE = frozenset({"to", "exclude", "exclude tasks", "votes", "outcomes", "rejects", "escalate", "limits", "chain"})
 _POLICIES = frozenset({"retry", "within", "undo retry", "undo within", "at once", "at most", "early age", "remind"})
@@ -130,6 +135,30 @@ async def diff(
         old_picture=draw(old, marks(old, None, datetime.now(UTC)), name="before"),
         new_picture=draw(new, marks(new, None, datetime.now(UTC)), name="after"),
     )
+
+
+@router.get("/definitions/{name}/preflight", dependencies=[may("saga.read")])
+async def preflight(
+    request: Request,
+    office: OfficeOf,
+    actor: Acting,
+    name: str,
+    before: Annotated[int, Query(alias="from", ge=1, le=1_000_000)],
+    after: Annotated[int, Query(alias="to", ge=1, le=1_000_000)],
+) -> Response:
+    """Every live saga of one version, walked through another one."""
+    old, new = await _graph(office, name, before), await _graph(office, name, after)
+    sagas, is_all = await office.live(actor, name, before, WALKED_MAX)
+    walks = await asyncio.to_thread(lambda: [(id_, walk(History.of(records), old, new)) for id_, records in sagas])
+    found = flight([one for _, one in walks], old, new)
+    examples: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for saga_id, one in walks:
+        if one.node and len(examples[one.verdict, one.node]) < EXAMPLES_MAX:
+            examples[one.verdict, one.node].append(saga_id)
+    return page(
+        request, actor, "definitions/preflight.html", name=name, before=before, after=after, flight=found,
+        is_all=is_all, examples=examples,
+    )  # fmt: skip
 
 
 @router.get("/definitions/{name}/{version}", dependencies=[may("definition.read")])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from fastapi import Query, Request
@@ -13,6 +13,9 @@ from fastapi.responses import RedirectResponse, Response
 from orchestrator.api.engine import Acting, Engine, EngineOf, may
 from orchestrator.api.views import Actor, RefusedError
 from orchestrator.identity.rules import may as is_allowed
+from orchestrator.notices.desk import NoticeDesk
+from orchestrator.notices.preferences import PreferenceError, Preferences, minute_of
+from orchestrator.notices.words import AddressError
 from orchestrator.pages.formats import is_locale, is_zone
 from orchestrator.pages.profile import THEMES, Profile
 from orchestrator.pages.reading_forms import SentForm, form_of
@@ -30,6 +33,13 @@ LOCALES = (
     ("de_DE", "1.234.567,89 (Germany)"),
     ("de_CH", "1'234'567.89 (Switzerland)"),
     ("fr_FR", "1 234 567,89 (France)"),
+)
+
+# How one may be told, with what it means.
+DELIVERIES = (
+    ("at_once", "At once", "Each as it comes."),
+    ("digest", "Once a day", "Together; one whose task is due sooner comes at once."),
+    ("escalations", "Escalations only", "Nothing else."),
 )
 
 router = office_router()
@@ -67,6 +77,26 @@ async def save(request: Request, engine: EngineOf, actor: Acting) -> Response:
     return RedirectResponse(f"{PATH}?saved=yes", 303)
 
 
+@router.post("/profile/notices", dependencies=[may("own")])
+async def notices(request: Request, engine: EngineOf, actor: Acting) -> Response:
+    """When and how one is told. Escalations come at once, whatever one chooses."""
+    form = await form_of(request)
+    desk: NoticeDesk = request.app.state.notices
+    channel: Any = form.one("channel")
+    try:
+        known = [one for one in await desk.wishes(actor.tenant, actor.id) if one.channel == channel]
+        if not known:
+            raise PreferenceError("choose one of the ways in which you are told")
+        clocks = [minute_of(form.one(name).strip()) for name in ("digest_at", "quiet_from", "quiet_to")]
+        delivery: Any = form.one("delivery")
+        wanted = Preferences(known[0].language, form.one("notice_zone").strip(), delivery, *clocks)
+        await desk.wish(actor.tenant, actor.id, channel, wanted)
+    except (PreferenceError, AddressError) as error:
+        wrong = [Wrong(f"notices-{channel if channel == 'webhook' else 'mail'}", f"How you are told: {error}.")]
+        return await _page(request, engine, actor, request.state.profile, wrong=wrong, status=422)
+    return RedirectResponse(f"{PATH}?saved=notices", 303)
+
+
 @router.post("/profile/absence", dependencies=[may("task.work")])
 async def absent(request: Request, engine: EngineOf, actor: Acting) -> Response:
     """Somebody stands in, from a time until a time, with no right that one has not oneself."""
@@ -98,10 +128,11 @@ async def _page(
 ) -> Response:  # fmt: skip
     now = datetime.now(UTC)
     absences = [one for one in await engine.desk.substitutions(actor) if one.ended_at is None and one.until > now]
+    desk: NoticeDesk = request.app.state.notices
     return page(
-        request, actor, "profile.html", status=status,
-        profile=profile, locales=LOCALES, zones=sorted(available_timezones()), wrong=wrong or [], saved=saved,
-        absences=absences, may_lend=is_allowed(actor, "task.work"),
+        request, actor, "profile.html", status=status, deliveries=DELIVERIES, profile=profile, locales=LOCALES,
+        told=await desk.wishes(actor.tenant, actor.id), zones=sorted(available_timezones()), wrong=wrong or [],
+        saved=saved, absences=absences, may_lend=is_allowed(actor, "task.work"),
     )  # fmt: skip
 
 

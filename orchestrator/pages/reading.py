@@ -17,22 +17,23 @@ from fastapi import Depends, Request
 from orchestrator.api.engine import EngineOf
 from orchestrator.api.problems import ProblemError
 from orchestrator.api.reading import Reading
-from orchestrator.api.views import Actor
+from orchestrator.api.times import instant
+from orchestrator.api.views import Actor, RecordView
 from orchestrator.config import Settings
 from orchestrator.definition.stored import graph_of
 from orchestrator.kernel.graph import Graph
 from orchestrator.kernel.state import State
 from orchestrator.messages import Event
-from orchestrator.pages.causes import Causes
+from orchestrator.pages.causes import STREAM_RECORDS_MAX, Causes
 from orchestrator.pages.log_looks import LogLooks
 from orchestrator.runtime.app import Health, Runtime
 from orchestrator.runtime.identity import trace_id_of
 from orchestrator.store.bulk import Bulk
 from orchestrator.store.chain import Flaw
-from orchestrator.store.contract import EarlyEvent
+from orchestrator.store.contract import EarlyEvent, StoredRecord
 from orchestrator.store.finding import Finding
-from orchestrator.store.operations import Facet, LivePlace, OperationQueries, Waiting
-from orchestrator.store.queries import Backlog, BadCursorError, ReadQueries, StoredDefinition
+from orchestrator.store.operations import STREAMS_MAX, Facet, LivePlace, OperationQueries, Waiting
+from orchestrator.store.queries import Backlog, BadCursorError, ReadQueries, SagaFilter, StoredDefinition
 from projections.models import Models
 
 
@@ -107,6 +108,23 @@ class Office:
         """Where the live sagas of a definition stand."""
         return await self._operations.live_by_place(actor.tenant, name)
 
+    async def live(
+        self, actor: Actor, name: str, version: int, most: int
+    ) -> tuple[Sequence[tuple[str, list[RecordView]]], bool]:
+        """The live sagas of a version with their records, newest first, `most` at most; and whether these are all."""
+        wanted = SagaFilter(name=name, definition_version=version, ended=False)
+        found: list[tuple[str, list[RecordView]]] = []
+        cursor = ""
+        while len(found) < most:
+            page = await self._queries.sagas(actor.tenant, wanted, limit=STREAMS_MAX, cursor=cursor)
+            short = [row.saga_id for row in page.items if row.version <= STREAM_RECORDS_MAX]
+            streams = await self._operations.streams(actor.tenant, short)
+            found += [(saga_id, [_as_stored(one) for one in stored]) for saga_id, stored in streams.items()]
+            cursor = page.next
+            if not cursor:
+                break
+        return found[:most], not cursor
+
     async def early(self, actor: Actor, cursor: str = "") -> tuple[Sequence[EarlyEvent], str]:
         """Events that nobody waited for when they came, and the cursor of the next page. Raises ProblemError."""
         with own_cursor():
@@ -124,6 +142,14 @@ class Office:
     async def state(self, actor: Actor, saga_id: str) -> State:
         """A saga's state, folded from its records. Raises RefusedError `not_found`."""
         return (await self._read.state(actor.tenant, saga_id))[0]
+
+
+def _as_stored(record: StoredRecord) -> RecordView:
+    """A record as it lies in its stream: enough to walk it, and what is sealed in it stays so."""
+    return RecordView(
+        record.saga_id, record.version, record.type, record.activity, record.data, record.actor,
+        instant(record.recorded_at),
+    )  # fmt: skip
 
 
 @contextmanager

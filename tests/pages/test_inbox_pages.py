@@ -134,6 +134,34 @@ async def test_settings_change_how_pages_are_read(office: OfficeProduct) -> None
     assert 'value="Mars/Base &lt;b&gt;"' in wrong.text
 
 
+async def test_people_say_when_and_how_they_are_told(office: OfficeProduct) -> None:
+    """Kept with who changed it; what makes no sense is refused at its form, and nobody is given another address."""
+    shown = (await office.get("/office/profile", "nina", MANAGER)).text
+    assert "How you are told" in shown
+    form = {
+        "channel": "mail", "delivery": "digest", "digest_at": "07:30", "quiet_from": "22:00", "quiet_to": "06:00",
+        "notice_zone": "Asia/Kolkata",
+    }  # fmt: skip
+    assert (await office.post("/office/profile/notices", form, "nina", MANAGER)).status_code == 303
+    again = (await office.get("/office/profile", "nina", MANAGER)).text
+    assert 'value="digest" checked' in again
+    assert 'value="07:30"' in again
+    assert 'value="Asia/Kolkata"' in again
+    assert "person:nina" in again
+    other = (await office.get("/office/profile", "otto", MANAGER)).text
+    assert 'value="digest" checked' not in other
+    for name, value in (
+        ("digest_at", "25:00"),
+        ("notice_zone", "Mars/<b>"),
+        ("delivery", "never"),
+        ("channel", "webhook"),
+    ):
+        wrong = await office.post("/office/profile/notices", {**form, name: value}, "nina", MANAGER)
+        assert wrong.status_code == 422, name
+        assert "How you are told:" in wrong.text
+        assert "<b>" not in wrong.text
+
+
 async def test_a_substitute_sees_and_decides_what_is_asked_of_the_absent(office: OfficeProduct) -> None:
     """Arranged on the profile; the vote says on whose behalf; taken back, it is over."""
     saga_id = await office.begin(requester="rita")
