@@ -25,6 +25,7 @@ from orchestrator.kernel.steps import ask_again, request
 from orchestrator.kernel.turn import MS, StuckError, Turn
 from orchestrator.kernel.turning import fail, go_forward
 from orchestrator.kernel.waiting import amend_again
+from orchestrator.messages.canonical import canonical_bytes
 from orchestrator.messages.contract import ContractError
 
 
@@ -89,7 +90,7 @@ def _agreed(turn: Turn, act: Operate, about: int, value: Any = None) -> dict[str
     if act.act not in turn.limits.two_people:
         return _by(act)
     first = proposed(turn.state, act.place, about)
-    if first is None or (first["act"], first["value"]) != (act.act, value):
+    if first is None or first["act"] != act.act or not same(first["value"], value):
         turn.emit("operator.proposed", act.place[1:], act=act.act, value=value, about=about, **_by(act))
         return None
     if act.by == first["by"]:
@@ -99,6 +100,11 @@ def _agreed(turn: Turn, act: Operate, about: int, value: Any = None) -> dict[str
         turn.refuse("version_moved", f"this was proposed in record {first['version']}: look at it, then confirm it")
         return None
     return {**_by(act), "people": [first["by"], act.by]}
+
+
+def same(one: Any, other: Any) -> bool:
+    """Do two people say the same? As it would be written: true is not 1, although they compare as equal."""
+    return canonical_bytes(one) == canonical_bytes(other)
 
 
 def _retry_control(turn: Turn, act: Operate) -> None:
@@ -226,7 +232,7 @@ def _confirmed(turn: Turn, act: Operate, found: Activity, result: Any) -> dict[s
         turn.refuse("invalid", "say what the evidence shows: outcome done or not_done")
         return None
     first = found.proposal
-    if first is None or first["outcome"] != act.outcome or first.get("result") != result:
+    if first is None or first["outcome"] != act.outcome or not same(first.get("result"), result):
         turn.emit("evidence.proposed", act.place[1:], outcome=act.outcome, result=result, **_by(act))
         return None
     if first["by"] == act.by:

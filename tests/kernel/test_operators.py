@@ -168,6 +168,20 @@ def test_another_value_is_another_proposal() -> None:
     spec.when(operated("value", send_badly, by="eve", data={"trip": "t-2"})).then(asked(Note(trip="t-2")))
 
 
+def test_true_is_not_confirmed_by_one() -> None:
+    """Rule 27: both compare as equal, and lead elsewhere."""
+
+    def sunny(wanted: TripWanted) -> bool:
+        raise RuntimeError("no weather")
+
+    saga = Saga("operators_sun", version=1, starts_on=TripWanted, flow=[when(sunny, hold_room).otherwise(hold_car)])
+    spec = given(saga, WANTED, limits=TWO_PEOPLE).when(operated("value", sunny, by="eve", data=True))
+    spec = spec.when(operated("value", sunny, by="ann", data=1)).then_nothing()
+    assert of(spec, "operator.completed_by_hand") == []
+    spec.when(operated("value", sunny, by="bob", data=True)).then_nothing()
+    spec.when(operated("value", sunny, by="eve", data=True)).then(asked(HOLD_ROOM))
+
+
 def test_a_retry_voids_what_was_proposed() -> None:
     """Rule 27: the place is stuck anew, and the proposal was about the old one."""
     spec = badly_sent().when(operated("value", send_badly, by="eve", data={"trip": "t-1"}))

@@ -246,8 +246,15 @@ BUGS: tuple[Mutation, ...] = (
     mutation(
         "another act is confirmed than was proposed",
         "operators",
-        '    if first is None or (first["act"], first["value"]) != (act.act, value):',
+        '    if first is None or first["act"] != act.act or not same(first["value"], value):',
         "    if first is None:",
+        theme="hands",
+    ),
+    mutation(
+        "true is confirmed by 1",
+        "operators",
+        "return canonical_bytes(one) == canonical_bytes(other)",
+        "return bool(one == other)",
         theme="hands",
     ),
     mutation(
@@ -260,8 +267,8 @@ BUGS: tuple[Mutation, ...] = (
     mutation(
         "evidence needs no proposal",
         "operators",
-        '    if first is None or first["outcome"] != act.outcome or first.get("result") != result:\n',
-        '    if first is None:\n        return {"by": act.by}\n    if first["outcome"] != act.outcome or first.get("result") != result:\n',
+        '    if first is None or first["outcome"] != act.outcome or not same(first.get("result"), result):\n',
+        '    if first is None:\n        return {"by": act.by}\n    if first["outcome"] != act.outcome or not same(first.get("result"), result):\n',
     ),
     mutation(
         "evidence settles the key",

@@ -236,7 +236,7 @@ BUGS: tuple[Mutation, ...] = (
     mutation(
         "second person may say the contrary",
         "operators",
-        'if first is None or first["outcome"] != act.outcome or first.get("result") != result:',
+        'if first is None or first["outcome"] != act.outcome or not same(first.get("result"), result):',
         "if first is None:",
         theme="owing",
     ),
