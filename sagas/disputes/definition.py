@@ -89,8 +89,8 @@ def review_within(times: DisputeTimes) -> timedelta:
     return timedelta(hours=times.review)
 
 
-def the_manager(assigned: ManagerAssigned) -> Person:
-    return Person(assigned.manager)
+def the_manager(request: DisputeRaised, assigned: ManagerAssigned) -> Person | Role:
+    return _not_of_their_own(request, assigned.manager)
 
 
 def the_customer(request: DisputeRaised) -> Person:
@@ -98,8 +98,13 @@ def the_customer(request: DisputeRaised) -> Person:
     return Person(request.customer_id)
 
 
-def the_branch_manager(assigned: ManagerAssigned) -> Person:
-    return Person(assigned.branch_manager)
+def the_branch_manager(request: DisputeRaised, assigned: ManagerAssigned) -> Person | Role:
+    return _not_of_their_own(request, assigned.branch_manager)
+
+
+def _not_of_their_own(request: DisputeRaised, person: str) -> Person | Role:
+    """Who may not decide their own case would only be waited for: the complaints desk has it from the beginning."""
+    return COMPLAINTS_DESK if person == request.customer_id else Person(person)
 
 
 def those_before(

@@ -33,7 +33,7 @@ ANSWER_SECONDS_MAX = 3.0  # how long a request waits for its transfer; then it i
 POLL_SECONDS = 0.05
 CONNECTIONS_MAX = 4
 TEXT_CHARACTERS_MAX = 2_000
-OVERSEERS = frozenset({"manager", "auditor", "operator"})  # roles that may look at other people's sessions
+MANAGERS, OVERSEERS = "manager", frozenset({"auditor", "operator"})  # a group that decides; capacities that look
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f][^\x00-\x1f]*$")]
 MessageKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200)]
@@ -166,7 +166,7 @@ async def sessions(
     request: Request, engine: EngineOf, actor: Acting, user_id: Annotated[str, Query(min_length=1, max_length=200)]
 ) -> dict[str, Any]:
     """A customer's sessions, the liveliest first: one's own, or anybody's for managers, auditors and operators."""
-    if user_id != actor.id and not OVERSEERS & set(actor.roles):
+    if user_id != actor.id and not _oversees(actor):
         raise RefusedError("not_eligible", "These are somebody else's sessions.")
     found = []
     for row in await _chats(request).sessions_of(user_id, actor.tenant):
@@ -293,10 +293,15 @@ def _request(wish: Wish, session: Session, actor: Actor) -> TransferRequested:
     )
 
 
+def _oversees(actor: Actor) -> bool:
+    """May they look at other people's sessions? A group of some name gives no capacity."""
+    return MANAGERS in actor.roles or bool(OVERSEERS & actor.capacities)
+
+
 async def _own(chats: Chats, session_id: str, actor: Actor) -> Session:
     """A session that this actor may see. Somebody else's is not there."""
     session = await chats.session(session_id, actor.tenant)
-    if session is None or (session.user_id != actor.id and not OVERSEERS & set(actor.roles)):
+    if session is None or (session.user_id != actor.id and not _oversees(actor)):
         raise RefusedError("not_found", "There is no such session.")
     return session
 

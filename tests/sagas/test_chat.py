@@ -57,7 +57,7 @@ class Office:
         self, message: str, user: str = "ravi", session: str | None = None, key: str | None = None, **other: str
     ) -> httpx2.Response:
         body = {"message": message, "user_id": user} | ({"session_id": session} if session else {}) | other
-        headers = {"X-Actor": user} | ({"Idempotency-Key": key} if key else {})
+        headers = {"X-Actor": user, "X-Actor-Roles": "viewer"} | ({"Idempotency-Key": key} if key else {})
         return await self.client.post("/chat", json=body, headers=headers)
 
     async def decide(
@@ -275,11 +275,13 @@ async def test_nobody_speaks_or_looks_for_somebody_else(office: Office) -> None:
     spoofed = await office.client.post("/chat", json=body, headers={"X-Actor": "ravi"})
     assert (spoofed.status_code, spoofed.json()["code"]) == (403, "not_eligible")
     session = (await office.chat("hello")).json()["session_id"]
-    assert (await office.status(session, by="asha")).status_code == 404
+    assert (await office.status(session, by="asha", roles="viewer")).status_code == 404
     assert (await office.chat("Transfer 5 to Kiran", user="asha", session=session)).status_code == 404
     assert (await office.status(session, by="olga", roles="auditor")).status_code == 200
-    for_others = await office.client.get("/sessions", params={"user_id": "ravi"}, headers={"X-Actor": "asha"})
-    assert for_others.status_code == 403
+    for roles, status in (("viewer", 403), ("approver,auditors,operators", 403), ("operator", 200), ("manager", 200)):
+        headers = {"X-Actor": "asha", "X-Actor-Roles": roles}
+        for_others = await office.client.get("/sessions", params={"user_id": "ravi"}, headers=headers)
+        assert for_others.status_code == status, roles
 
 
 async def test_an_approval_never_falls_on_another_transfer_than_the_one_that_was_looked_at(office: Office) -> None:

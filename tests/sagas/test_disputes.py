@@ -228,6 +228,17 @@ def test_a_finding_that_never_comes_goes_to_review() -> None:
     refers(spec.when(elapsed(hours=72)), "nobody reviewed the case in time")
 
 
+def test_a_managers_own_case_waits_for_nobody_who_may_not_decide_it() -> None:
+    """The complaints desk is asked at once, not after the two days in which only the manager could have found."""
+    desk = [{"role": "complaints-desk"}]
+    spec = given(dispute, request(customer_id="rosa"), CLASSIFY, ASSIGN).when(ACKNOWLEDGED)
+    assert [record.data["to"] for record in spec.records if record.type == "task.opened"] == [desk]
+    spec.when(decided(manager_decision, finding(), by="cora", roles=("complaints-desk",)))
+    assert [record.data["vote"]["by"] for record in spec.records if record.type == "task.voted"] == ["cora"]
+    spec = given(dispute, request(customer_id="bruno"), CLASSIFY, ASSIGN, elapsed(hours=24))
+    assert [record.data["to"] for record in spec.records if record.type == "task.opened"] == [desk]
+
+
 def test_the_complaints_desk_finds_for_a_manager_who_is_away() -> None:
     """After the escalation, not before; and it is named."""
     vote = decided(manager_decision, finding(), by="cora", roles=("complaints-desk",))
