@@ -171,7 +171,7 @@ def _named(settings: Settings, urls: DatabaseUrls) -> Iterator[Settings]:
 
 async def serve_until_stopped(settings: Settings, out: Output) -> None:
     """What `orchestrator serve` does. An embedded database is migrated first; another one must be up to date."""
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, production=settings.environment == "production")
     refuse_unsafe(settings)
     modules = saga_modules()
     catalog = Catalog.load(modules)

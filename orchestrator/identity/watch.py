@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
+import structlog
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -50,7 +51,11 @@ class Watch:
             await self.app(scope, receive, send)
             return
         request = Request(scope)
-        trace_id_of(request)  # begins the trace where there is none, for all that follows
+        # Begins the trace where there is none, for all that follows, and names it in every line of the log.
+        with structlog.contextvars.bound_contextvars(trace_id=trace_id_of(request)):
+            await self._watched(request, scope, receive, send)
+
+    async def _watched(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         logged, clock = False, asyncio.get_running_loop().time
         came_at = clock()
 

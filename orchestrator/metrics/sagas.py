@@ -17,6 +17,7 @@ import structlog
 
 from orchestrator.kernel.graph import node_path
 from orchestrator.kernel.state import State
+from orchestrator.logs import about
 from orchestrator.metrics import names
 from orchestrator.metrics.figures import Figures
 from orchestrator.store.contract import Append, BatchWrite, Head, NewRecord
@@ -34,6 +35,10 @@ class Decided(Protocol):
     @property
     def state(self) -> State | None:
         """Its state now."""
+
+    @property
+    def trace_id(self) -> str:
+        """The trace that it belongs to."""
 
 
 Count = Callable[[Append, NewRecord, State, int], None]
@@ -106,6 +111,11 @@ class SagaFigures:
                     state = state or streams[append.saga_id].state
                     assert state is not None
                     found(append, record, state, left[append.saga_id].recorded_at)
+                    if record.type == "saga.stuck":  # nobody else says so at that moment, and somebody has to come
+                        where = {"saga": append.name, "place": record.data["place"], "cause": record.data["cause"]}
+                        log.warning(
+                            "a saga is stuck", **where, **about(append.saga_id, streams[append.saga_id].trace_id)
+                        )
 
     # --- one record ---------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from orchestrator.logs import about
 from orchestrator.notices import store
 from orchestrator.notices.contract import Channel, Notifier, NotSentError
 from orchestrator.notices.plan import OPEN_ONLY
@@ -159,7 +160,7 @@ class Sender:
         except TimeoutError:
             return [self._failed(row, f"no answer within {self._limits.attempt_ms} ms", retriable=True) for row in rows]
         except Exception as error:  # a template that is broken, for example: its notices fail, the others go on
-            log.exception("a notice could not be made or sent", id=rows[0].told.id, channel=channel)
+            log.exception("a notice could not be made or sent", channel=channel, **_about(rows[0]))
             return [self._failed(row, f"{type(error).__name__}: {error}"[:300], retriable=True) for row in rows]
         if self.away.pop(channel, None) is not None:
             log.info("a channel of notices is back", channel=channel)
@@ -167,7 +168,7 @@ class Sender:
 
     def _failed(self, row: Claimed, reason: str, *, retriable: bool) -> Settled:
         if not retriable or row.attempts >= self._limits.attempts_max:
-            log.warning("a notice was given up", id=row.told.id, channel=row.told.channel, reason=reason)
+            log.warning("a notice was given up", channel=row.told.channel, reason=reason, **_about(row))
             return Settled(row.told.id, row.attempts, "failed", reason)
         delay = self._limits.delay_us(row.attempts, row.told.id)
         return Settled(row.told.id, row.attempts, "waiting", reason, delay)
@@ -195,6 +196,10 @@ class Sender:
             return
         if await self._store.trim(self._limits.keep_ms * 1000) < store.TRIM_ROWS_MAX:
             self._trimmed_at = time.monotonic()  # else there is more: the next round goes on with it
+
+
+def _about(row: Claimed) -> dict[str, object]:
+    return {"notice": row.told.id, **about(row.told.saga_id)}
 
 
 def _deliveries(claimed: Iterable[Claimed]) -> list[list[Claimed]]:

@@ -72,8 +72,8 @@ async def _process(
         for wave in waves(deliveries):
             await batch.take(wave)
         for bad in unreadable:
-            logger.error("dead letter: %s[%s] at %s: %s", bad.message.topic, bad.message.partition, bad.message.offset,
-                         bad.detail)  # fmt: skip
+            message = bad.message
+            logger.error("dead letter: %s[%s] at %s: unreadable", message.topic, message.partition, message.offset)
             await transaction.keep_dead_letter(bad.message, "unreadable", bad.detail)
         await transaction.add(list(batch.new.values()), positions)
         return batch.outcome

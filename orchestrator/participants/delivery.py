@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
+from orchestrator import logs
 from orchestrator.broker.contract import IncomingMessage
 from orchestrator.messages import Command, EnvelopeError
 from orchestrator.messages.envelope import CONTENT_TYPE, read
@@ -56,6 +58,10 @@ class Delivery:
     def opened(self, body: bytes) -> bytes:
         """The body of a command of this saga, readable. Raises ContractError where it cannot be opened."""
         return body if self.envelope is None else self.envelope.opened(body)
+
+    def concerning(self) -> AbstractContextManager[None]:
+        """While inside, every line of the log names the saga and its trace."""
+        return logs.concerning(self.header.saga_id, self.header.traceparent)
 
     def told(self, text: str) -> str:
         """A text about this command that may be written anywhere."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import asyncpg
 
+from orchestrator import logs
 from orchestrator.messages import Command, Refused, Reply
 from orchestrator.messages.envelope import schema_urn
 from orchestrator.messages.protocol import REFUSED_TYPE
@@ -161,9 +162,10 @@ async def run_one(transaction: Transaction, handler: Handler, delivery: Delivery
 
 def failed(handler: Handler, delivery: Delivery, error: Exception) -> None:
     """Says in the log that a handler raised; with the traceback where that tells nothing of a person."""
-    said = delivery.told(str(error))
-    trace = error if said == str(error) else None
-    logger.warning("handler of %s failed: %s", handler.command.wire_name, said, exc_info=trace)
+    trace = error if delivery.told(str(error)) == str(error) else None
+    with delivery.concerning():
+        told = delivery.told(logs.said(error))
+        logger.warning("handler of %s failed: %s", handler.command.wire_name, told, exc_info=trace)
 
 
 async def _call_one(handler: Handler, command: Command[Any], delivery: Delivery, transaction: Transaction) -> Reply:
@@ -172,7 +174,8 @@ async def _call_one(handler: Handler, command: Command[Any], delivery: Delivery,
         if isinstance(answers[0], Refused):
             raise answers[0]
         return answers[0]
-    return check_reply(handler, await handler.one(command, work_for(delivery, transaction)))
+    with delivery.concerning():  # what the handler logs names its saga too
+        return check_reply(handler, await handler.one(command, work_for(delivery, transaction)))
 
 
 async def _call_many(handler: Handler, asked: list[Asked[Any]], transaction: Transaction) -> list[Reply | Refused]:

@@ -111,6 +111,7 @@ def _under(delivery: Delivery, done: Row) -> Row:
 
 async def _dead_letter(transaction: Transaction, delivery: Delivery, reason: str, detail: str) -> Answer:
     message = delivery.message
-    logger.error("dead letter: %s[%s] at %s: %s: %s", message.topic, message.partition, message.offset, reason, detail)
+    with delivery.concerning():
+        logger.error("dead letter: %s[%s] at %s: %s", message.topic, message.partition, message.offset, reason)
     await transaction.keep_dead_letter(message, reason, detail)
     return answers.error(f"{reason}: {detail}"[: answers.REASON_CHARACTERS_MAX])

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from orchestrator import logs
 from orchestrator.messages import Command, ContractError, Refused, Reply
 from orchestrator.participants import answers, decide
 from orchestrator.participants.answers import Answer
@@ -152,7 +153,8 @@ class Singles:
             return await self._refused(delivery, started, policy, refusal)
         except Exception as error:
             said = delivery.told(answers.failure(error))
-            logger.warning("call of %s (start %s) failed: %s", row.type, started.start, said)
+            told = delivery.told(logs.said(error))
+            logger.warning("call of %s (start %s) failed: %s", row.type, started.start, told)
             return self._unknown(delivery, said, _next_try(policy, started.sent_at))
         await uncancelled(self._settle(delivery, row, handler, command, reply, None))
         return None
@@ -243,7 +245,7 @@ class Singles:
             await uncancelled(self._settle(delivery, row, handler, None, refusal, row.starts))
             return None
         except Exception as error:
-            logger.warning("look-up of %s failed: %s", row.type, delivery.told(answers.failure(error)))
+            logger.warning("look-up of %s failed: %s", row.type, delivery.told(logs.said(error)))
             return decide.after_lookup_failed(row, policy, await self._inbox.clock())
         if reply is None:
             return decide.after_nothing_found(row, policy, found.purpose, found.now, await self._inbox.clock())

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from orchestrator import logs
 from orchestrator.broker.contract import (
     Assignment,
     Broker,
@@ -233,7 +234,8 @@ class Worker:
     async def _beside(self, delivery: Delivery, part: Part, began_ns: int) -> None:
         """One command by itself, beside the batches. Ends when its answer is handed over."""
         async with self._side_by_side:
-            answer = await self._answer(delivery)
+            with delivery.concerning():
+                answer = await self._answer(delivery)
         await self._replies.put([Outgoing(answers.message(delivery.header, self.participant.name, answer), part)])
         self._report(delivery, answer, began_ns, again=False)
 
@@ -248,7 +250,8 @@ class Worker:
             except Exception as error:
                 said = delivery.told(answers.failure(error))
                 trace = error if said == answers.failure(error) else None
-                logger.warning("command %s failed: %s", delivery.header.id, said, exc_info=trace)
+                told = delivery.told(logs.said(error))
+                logger.warning("command %s failed: %s", delivery.header.id, told, exc_info=trace)
                 if await self._inbox.answers():
                     return answers.error(said)
             await asyncio.sleep(wait_ms / 1000)

@@ -20,9 +20,10 @@ from typing import Protocol
 import structlog
 
 from orchestrator.kernel.inputs import TimerDue
+from orchestrator.logs import about
 from orchestrator.runtime.folds import fold_streams
 from orchestrator.runtime.hints import Hints
-from orchestrator.runtime.letters import letter_of
+from orchestrator.runtime.letters import letter_of, told, trace_of
 from orchestrator.runtime.states import Entry, StateCache
 from orchestrator.runtime.stream import Fixed, Loaded, Stream
 from orchestrator.runtime.turns import Turns
@@ -50,6 +51,7 @@ from orchestrator.vault.sealer import Person
 NO_POSITIONS: Mapping[Position, tuple[int, int]] = {}
 DECIDE_ITEMS_SLICE = 100  # the same: some 10 ms
 PRESUMED_MAX = 50  # sagas and messages: in a larger batch asking is a small part of the price, and one wrong guess dear
+LETTERS_TOLD = 5  # dead letters of one batch with a line of their own in the log; all of them are kept
 ASK_BATCHES = 10  # after a presumption that was wrong: others work on the same sagas, or messages come again
 
 log = structlog.get_logger("orchestrator.coordinator")
@@ -145,7 +147,8 @@ class Coordinator:
         if not items:
             raise error
         (item,) = items
-        log.error("the store cannot take an input", error=str(error), saga=self._sagas_of(items)[:1])
+        saga_id = next(iter(self._sagas_of(items)), "")
+        log.error("the store cannot take an input", error=str(error), **about(saga_id, item.cause.traceparent))
         given_up = dict.fromkeys(self._sagas_of(items), f"the store cannot take it: {error}")
         if given_up and not isinstance(item, DomainEvent):
             outcomes = await self._attempt(items, positions, given_up)
@@ -300,7 +303,9 @@ class Coordinator:
         if write.dead_letters:
             reasons = Counter(letter.reason for letter in write.dead_letters)
             counts.update({f"dead_{reason}": count for reason, count in reasons.items()})
-            log.warning("dead letters kept", **reasons, first=write.dead_letters[0].detail[:300])
+            log.warning("dead letters kept", **reasons)
+            for item, letter in turns.letters[:LETTERS_TOLD]:
+                log.warning("a dead letter", **told(letter), **about(turns.outcomes[item].saga_id, trace_of(letter)))
 
     @staticmethod
     def _sagas_of(items: Sequence[Item]) -> list[str]:

@@ -9,6 +9,7 @@ Rules of this file
 
 from __future__ import annotations
 
+import re
 import traceback
 from typing import Any
 
@@ -23,6 +24,7 @@ from orchestrator.store.contract import DeadLetter
 
 INTERNAL_TOPIC = "orchestrator.internal"
 TRACEBACK_LINES_MAX = 8
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 DETAIL_CHARACTERS_MAX = 4_000
 
 REASONS = {
@@ -73,6 +75,24 @@ def letter_of(cause: Cause, reason: str, detail: str, item: Item | None = None) 
         detail=detail[:DETAIL_CHARACTERS_MAX],
         message_id=cause.causation_id,
     )
+
+
+def told(letter: DeadLetter) -> dict[str, Any]:
+    """A dead letter as a log may have it: where it is from and why it is one, nothing that is in it."""
+    return {
+        "reason": letter.reason,
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "message_id": letter.message_id,
+    }
+
+
+def trace_of(letter: DeadLetter) -> str:
+    """The traceparent that its message came with, "" where it had none that can be read."""
+    found = next((value for name, value in letter.headers if name == "traceparent"), b"")
+    text = found.decode("ascii", "replace")
+    return text if _TRACEPARENT.fullmatch(text) else ""
 
 
 def last_lines(error: BaseException) -> str:

@@ -14,8 +14,10 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from orchestrator.kernel.inputs import Resume
+from orchestrator.logs import about
 from orchestrator.runtime.coordinator import Coordinator
 from orchestrator.runtime.hints import Hint, Hints
+from orchestrator.runtime.identity import trace_id_of
 from orchestrator.runtime.supervisor import Pulse, Stopping
 from orchestrator.runtime.work import Cause, EarlyCheck, Item, SagaInput
 from orchestrator.store.contract import Store, StoreError
@@ -89,19 +91,22 @@ class Reconciler:
         if self._orphans is None:
             return
         suspects = await self._orphans()
-        found = await self._idle(suspects) if suspects else []
-        for saga_id in found:
+        found = await self._idle(suspects) if suspects else {}
+        for saga_id, traceparent in found.items():
             if saga_id not in self.orphans:
-                log.error("a live saga waits for nothing: a bug", saga=saga_id)
+                log.error("a live saga waits for nothing: a bug", **about(saga_id, trace_id_of(traceparent, saga_id)))
         # A look covers a part of the sagas: what earlier looks found stays until a look finds nothing at all.
         self.orphans = list(dict.fromkeys((*self.orphans, *found)))[:NAMED_MAX] if suspects else []
 
-    async def _idle(self, suspects: list[str]) -> list[str]:
-        """Those that nobody has written to for a while: a message between two sagas is in no table for a moment."""
+    async def _idle(self, suspects: list[str]) -> dict[str, str]:
+        """Those that nobody has written to for a while, with the trace that they began in: a message between two sagas
+        is in no table for a moment."""
         async with self._store.batch() as batch:
             heads, _ = await batch.claim(suspects, [], [])
             oldest = batch.now - IDLE_US_MIN
-        return [head.saga_id for head in heads.values() if not head.ended and head.recorded_at < oldest]
+            idle = [head.saga_id for head in heads.values() if not head.ended and head.recorded_at < oldest]
+            streams = await batch.streams(idle[:NAMED_MAX]) if idle else {}
+        return {saga_id: streams[saga_id][0].traceparent if saga_id in streams else "" for saga_id in idle}
 
     async def trim_now(self) -> None:
         """One pass over old rows."""

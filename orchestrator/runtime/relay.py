@@ -23,6 +23,7 @@ import structlog
 
 from orchestrator.broker.contract import BrokerError, OutgoingMessage, Producer, SendError
 from orchestrator.kernel.inputs import SendRefused
+from orchestrator.logs import about
 from orchestrator.runtime.hints import Hint
 from orchestrator.runtime.supervisor import Pulse, Stopping
 from orchestrator.runtime.work import Cause, Item, Outcome, SagaInput
@@ -197,12 +198,12 @@ class Relay:
         try:
             await self._process([SagaInput(row.saga_id, given, cause)])
         except StoreError as failure:
-            log.warning("a refused message could not be given back yet", saga=row.saga_id, error=str(failure))
+            log.warning("a refused message could not be given back yet", error=str(failure), **_about(row))
             self._to_table(row.saga_id, row.version)
             return False
         self.refused_rows += 1
         self._note_sent((row.saga_id, row.version))
-        log.error("the broker refuses a message for good", saga=row.saga_id, version=row.version, error=str(error))
+        log.error("the broker refuses a message for good", version=row.version, error=str(error), **_about(row))
         return True
 
     def _leave_memory(self, rows: Iterable[OutboxRow]) -> None:
@@ -335,3 +336,9 @@ class Relay:
             elsewhere = complete and newest is not None and newest <= known.get(saga_id, 0)
             if newest is not None and (newest <= sent or elsewhere):
                 del self._by_table[saga_id]
+
+
+def _about(row: OutboxRow) -> dict[str, str]:
+    """What a line about a row has: its saga, and the trace that its message carries."""
+    trace = next((value for name, value in row.headers if name == "traceparent"), b"")
+    return about(row.saga_id, trace.decode("ascii", "replace"))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 
 from orchestrator.runtime.supervisor import Stopping
 from orchestrator.runtime.work import Item, Outcome
@@ -48,9 +49,7 @@ class Submitter:
         self._waiting.append((item, future))
         if not self._collecting:
             self._collecting = True
-            task = asyncio.create_task(self._flush(), name="submit")
-            self._flushing.add(task)
-            task.add_done_callback(self._flushing.discard)
+            self._collect()
         # A request that gives up cancels its own future alone: the act is decided with the others of its batch.
         return await future
 
@@ -61,6 +60,12 @@ class Submitter:
         while self._flushing:
             await asyncio.wait(self._flushing)
 
+    def _collect(self) -> None:
+        # In a context of its own: what is decided is not of one request's trace alone, whoever came first.
+        task = asyncio.create_task(self._flush(), name="submit", context=Context())
+        self._flushing.add(task)
+        task.add_done_callback(self._flushing.discard)
+
     async def _flush(self) -> None:
         # Alone, an act goes at once, with what came in the same moment. Only while others are being committed does it
         # pay to wait for company: their transaction and this one would queue for the same disk.
@@ -69,9 +74,7 @@ class Submitter:
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._acts_max))]
         if self._waiting:
             self._collecting = True
-            task = asyncio.create_task(self._flush(), name="submit")
-            self._flushing.add(task)
-            task.add_done_callback(self._flushing.discard)
+            self._collect()
         try:
             outcomes = await self._process([item for item, _ in batch])
         except BaseException as error:

@@ -65,7 +65,7 @@ class Turns:
         self._item = 0
         self.streams: dict[str, Stream] = {}
         self.outcomes: list[Outcome] = []
-        self._letters: list[tuple[int, DeadLetter]] = []
+        self.letters: list[tuple[int, DeadLetter]] = []
         self._timers: list[tuple[str, str, int]] = []
         self._resumes: list[str] = []
         self._checks: list[tuple[str, str, str, str]] = []
@@ -96,7 +96,7 @@ class Turns:
 
     def write(self, positions: Mapping[Position, tuple[int, int]]) -> BatchWrite:
         """Everything that this batch writes."""
-        early, letters = self._keys.kept, [letter for _, letter in self._letters]
+        early, letters = self._keys.kept, [letter for _, letter in self.letters]
         if self._fixed.vault is not None:
             early, letters = self._fixed.vault.seal(early, letters, self._loaded.keys_of)
         return BatchWrite(
@@ -130,7 +130,7 @@ class Turns:
         if isinstance(item, EarlyCheck):
             return self._check(item)
         assert isinstance(item, Unprocessable)
-        self._letters.append((self._item, item.letter))
+        self.letters.append((self._item, item.letter))
         return Outcome("dead", reason=item.letter.reason)
 
     def _input(self, item: SagaInput) -> Outcome:
@@ -319,7 +319,7 @@ class Turns:
                 # The event stays kept; what led here has been decided already and stands.
                 waiting = Waiting(head.saga_id, wanted.activity, wanted.type, wanted.key, wanted.accepts_from)
                 letter = letter_of(cause, error.reason, str(error), EarlyCheck(waiting, cause))
-                self._letters.append((self._item, letter))
+                self.letters.append((self._item, letter))
                 continue
             opened += self._keys.apply(head.tenant, head.saga_id, turn.effects)
 
@@ -387,7 +387,7 @@ class Turns:
         return Outcome("refused", saga_id, stream.version, refusal=refusal)
 
     def _bury(self, item: Item, reason: str, detail: str) -> Outcome:
-        self._letters.append((self._item, letter_of(item.cause, reason, detail, item)))
+        self.letters.append((self._item, letter_of(item.cause, reason, detail, item)))
         return Outcome("dead", saga_of(item), reason=reason)
 
     def _poisoned(self, item: Item, error: PoisonError) -> Outcome:
@@ -396,5 +396,5 @@ class Turns:
         by_hand = isinstance(item, SagaInput | SagaBegin) and item.cause.raw is None
         internal = isinstance(item, SagaInput) and isinstance(item.given, TimerDue | Resume)
         if not by_hand or internal:
-            self._letters.append((self._item, letter_of(item.cause, error.reason, text, item)))
+            self.letters.append((self._item, letter_of(item.cause, error.reason, text, item)))
         return Outcome("failed", saga_of(item), reason=text)
