@@ -25,12 +25,14 @@ from orchestrator.evidence.settings import EvidenceSettings
 from orchestrator.identity.settings import IdentitySettings
 from orchestrator.metrics.settings import MetricsSettings
 from orchestrator.notices.settings import NoticeSettings
+from orchestrator.tracing.limits import TraceSettings
+from orchestrator.tracing.settings import TelemetrySettingsError, telemetry_settings
 
 PREFIX = "ORCHESTRATOR_"
 OWN_LOG = "postgres://"  # as broker URL: the log lies in the database of the store
 
-# notices: where a channel is configured
-ROLES = ("coordinator", "relay", "timers", "api", "participants", "projections", "notices")
+# notices: where a channel is configured; traces: where OTEL_EXPORTER_OTLP_ENDPOINT names a collector
+ROLES = ("coordinator", "relay", "timers", "api", "participants", "projections", "notices", "traces")
 
 FOUR_EYES = frozenset({"done", "value", "skip"})
 _SECRET = ("password", "secret", "token")  # in a setting's name: its value is never shown
@@ -45,7 +47,7 @@ def _number(default: int, least: int, most: int, text: str) -> Any:
     return Field(default=default, ge=least, le=most, description=f"{text} Range: {least} to {most}.")
 
 
-class Settings(IdentitySettings, EvidenceSettings, PackSettings, NoticeSettings, MetricsSettings):
+class Settings(IdentitySettings, EvidenceSettings, PackSettings, NoticeSettings, TraceSettings, MetricsSettings):
     """All settings. Read with `load_settings`, which names variables instead of fields when something is wrong."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", validate_default=True)
@@ -350,6 +352,10 @@ def load_settings(**given: Any) -> Settings:
     misspelt = unknown_variables(os.environ)
     if misspelt:
         raise SettingsError("\n".join(f"{name}: {hint}" for name, hint in misspelt.items()))
+    try:
+        telemetry_settings()
+    except TelemetrySettingsError as error:
+        raise SettingsError(str(error)) from error
     try:
         return Settings(**given)
     except ValidationError as error:

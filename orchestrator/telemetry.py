@@ -83,6 +83,7 @@ SAGA_RECORD_VERSION: Final = "saga.record.version"
 SAGA_STEP_NAME: Final = "saga.step.name"
 SAGA_STEP_ATTEMPT: Final = "saga.step.attempt"
 SAGA_STEP_ROUND: Final = "saga.step.round"
+SAGA_ACTIVITY: Final = "saga.activity"
 SAGA_PURPOSE: Final = "saga.step.purpose"
 SAGA_DUE: Final = "saga.due"
 SAGA_ACTOR_KIND: Final = "saga.actor.kind"
@@ -101,6 +102,7 @@ SPAN_COMPENSATION: Final = "saga.compensation"
 SPAN_OPERATOR: Final = "saga.operator"
 SPAN_STUCK: Final = "saga.stuck"
 SPAN_TIMEOUT: Final = "saga.timeout"
+SPAN_START: Final = "saga.start"
 OPENED: Final = ".opened"  # after one of them: the short span that says at once what is waited for
 
 

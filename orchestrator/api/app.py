@@ -40,6 +40,7 @@ from orchestrator.api import (
 from orchestrator.api.body import StrictBody
 from orchestrator.api.engine import Engine, may
 from orchestrator.api.identity import Stated
+from orchestrator.api.tracing import Traced
 from orchestrator.evidence.pack.serving import Packs
 from orchestrator.identity.gate import Identity
 from orchestrator.identity.watch import Watch
@@ -72,7 +73,9 @@ def create_app(runtime: Runtime) -> FastAPI:
     if runtime.vault is not None:
         app.add_middleware(Showing, vault=runtime.vault)
     app.add_middleware(StrictBody, bytes_max=settings.message_bytes_max, secure=settings.is_https)
-    app.add_middleware(Watch, identity=app.state.identity, actions=app.state.actions)  # outermost
+    app.state.sampler = runtime.telemetry.sampler
+    app.add_middleware(Watch, identity=app.state.identity, actions=app.state.actions)
+    app.add_middleware(Traced, add=runtime.traces.add_request)  # outermost
     problems.install(app)
     app.include_router(about())
     for part in (health, sagas, tasks, absences, letters, events, audit, evidence, levels, notices, security, sign_in):

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
+from collections.abc import Callable
 
 from fastapi import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestrator.runtime.identity import begun_here
+from orchestrator.tracing.acting import MOVED, Moved
+from orchestrator.tracing.requests import Served
+from orchestrator.tracing.sampling import PARENT_ALONE, Sampler
+
+ACTS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}")
 
 
@@ -15,7 +24,8 @@ def traceparent_of(request: Request) -> str:
     known: str | None = getattr(request.state, "traceparent", None)
     if known is None:
         given = request.headers.get("traceparent", "")
-        known = given if _TRACEPARENT.fullmatch(given) else f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+        sampler: Sampler = getattr(request.app.state, "sampler", PARENT_ALONE)
+        known = given if _TRACEPARENT.fullmatch(given) else begun_here(secrets.token_hex(16), sampler)
         request.state.traceparent = known
     return known
 
@@ -23,3 +33,37 @@ def traceparent_of(request: Request) -> str:
 def trace_id_of(request: Request) -> str:
     """The 32 hex digits of the request's trace."""
     return traceparent_of(request).split("-")[1]
+
+
+class Traced:
+    """Notes each act that is served, not what is only read, for the spans of requests. `add` None: nothing is noted."""
+
+    def __init__(self, app: ASGIApp, add: Callable[[Served], None] | None) -> None:
+        self._app, self._add = app, add
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if self._add is None or scope["type"] != "http" or scope["method"] not in ACTS:
+            await self._app(scope, receive, send)
+            return
+        moved: list[Moved] = []
+        token = MOVED.set(moved)
+        began_ns, began = time.time_ns(), time.perf_counter_ns()
+        status = 500
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            MOVED.reset(token)
+            ended_ns = began_ns + time.perf_counter_ns() - began
+            route = getattr(scope.get("route"), "path", "")
+            traceparent = traceparent_of(Request(scope))
+            self._add(
+                Served(scope["method"], route, scope["scheme"], status, began_ns, ended_ns, traceparent, tuple(moved))
+            )

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import audit, letters, notices, packs, people, projections, sagas, tasks
+from orchestrator.cli import audit, letters, notices, packs, people, projections, sagas, tasks, traces
 from orchestrator.cli.bench import app as bench_app
 from orchestrator.cli.events import emit
 from orchestrator.cli.explain import explain
@@ -45,6 +45,7 @@ audit.app.command("pack")(packs.pack)
 audit.app.command("verify-pack")(packs.verify_pack)
 app.add_typer(audit.sla, name="sla")
 app.add_typer(projections.app, name="projection")
+app.add_typer(traces.app, name="traces")
 app.add_typer(people.keys, name="key")
 app.add_typer(people.users, name="user")
 app.add_typer(bench_app, name="bench")

@@ -15,11 +15,13 @@ from orchestrator.participants.own_schema import OwnSchema
 from orchestrator.participants.participant import Participant
 from orchestrator.participants.pool import open_pool
 from orchestrator.participants.settings import ParticipantSettings
+from orchestrator.participants.tracing import Calling, calling
 from orchestrator.participants.work import Asked, Connection, LeaseOver, ManyWork, NotSent, ParticipantError, Pool, Work
 from orchestrator.participants.worker import Handled, Worker
 from orchestrator.store.sql import load_queries
 
 __all__ = [
-    "Asked", "Connection", "Handled", "LeaseOver", "ManyWork", "NotSent", "OwnSchema", "Participant",
-    "ParticipantError", "ParticipantSettings", "Pool", "Refused", "Work", "Worker", "load_queries", "open_pool",
+    "Asked", "Calling", "Connection", "Handled", "LeaseOver", "ManyWork", "NotSent", "OwnSchema", "Participant",
+    "ParticipantError", "ParticipantSettings", "Pool", "Refused", "Work", "Worker", "calling", "load_queries",
+    "open_pool",
 ]  # fmt: skip

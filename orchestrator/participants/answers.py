@@ -28,6 +28,7 @@ from orchestrator.messages.protocol import (
 from orchestrator.messages.value import value
 from orchestrator.participants.decide import FENCES, Purpose, Row
 from orchestrator.participants.sealing import Envelope
+from orchestrator.participants.tracing import reply_traceparent
 
 REASON_CHARACTERS_MAX = 500
 SMALL_BYTES_MAX = 10_000  # an answer without content of its own never comes near it
@@ -66,10 +67,10 @@ def message(header: CommandHeader, participant: str, answer: Answer) -> Outgoing
     """
     topic, fixed = _fixed(participant, answer.outcome, answer.type, answer.schema)
     saga_id = header.saga_id.encode()
-    tail = f"{answer.outcome}/{answer.edition}" if answer.passing else answer.outcome
+    id_ = reply_id(header, answer)
     headers = [
         *fixed,
-        ("ce_id", f"{header.id}/{tail}".encode()),
+        ("ce_id", id_.encode()),
         ("ce_tenant", header.tenant.encode()),
         ("ce_correlationid", saga_id),
         ("ce_causationid", header.id.encode()),
@@ -83,9 +84,16 @@ def message(header: CommandHeader, participant: str, answer: Answer) -> Outgoing
         headers.append(("ce_until", str(answer.until).encode()))
     if answer.done_key:
         headers.append(("ce_donekey", answer.done_key.encode()))
-    if header.traceparent:
-        headers.append(("traceparent", header.traceparent.encode()))
+    traceparent = reply_traceparent(header, id_)
+    if traceparent:
+        headers.append(("traceparent", traceparent.encode()))
     return OutgoingMessage(topic, saga_id, answer.body, tuple(headers))
+
+
+def reply_id(header: CommandHeader, answer: Answer) -> str:
+    """The id of an answer's message."""
+    tail = f"{answer.outcome}/{answer.edition}" if answer.passing else answer.outcome
+    return f"{header.id}/{tail}"
 
 
 @lru_cache(maxsize=1024)

@@ -21,6 +21,7 @@ from orchestrator.messages.value import value
 from orchestrator.participants.decide import Purpose, RowKey, Wanted, without_body_hash
 from orchestrator.participants.participant import Handler
 from orchestrator.participants.sealing import Envelope
+from orchestrator.participants.tracing import Handling
 
 KEY_CHARACTERS_MAX = 500  # an index entry of PostgreSQL holds 2,700 bytes
 EARLIER_KEYS_MAX = 200
@@ -44,6 +45,7 @@ class Delivery:
     handler: Handler | None
     keys: list[RowKey]
     envelope: Envelope | None = None
+    handling: Handling | None = None  # where its trace is sampled, and spans are wanted
 
     @property
     def purpose(self) -> Purpose:

@@ -13,6 +13,7 @@ from orchestrator.participants.delivery import Delivery
 from orchestrator.participants.inbox import Inbox, uncancelled
 from orchestrator.participants.participant import Handler
 from orchestrator.participants.running import check_reply, failed, outcome_of, work_for
+from orchestrator.participants.tracing import handling, process_traceparent
 from orchestrator.participants.work import Work, elapsed_seconds
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,9 @@ async def _inside(inbox: Inbox, handler: Handler, delivery: Delivery) -> Reply:
         assert handler.one is not None
         async with inbox.transaction(readonly=True) as transaction:
             command = delivery.command()
-            return check_reply(handler, await handler.one(command, work_for(delivery, transaction)))
+            with handling(delivery.handling, transaction.connection):
+                reply = await handler.one(command, work_for(delivery, transaction))
+            return check_reply(handler, reply)
 
     return await uncancelled(run())
 
@@ -68,8 +71,9 @@ async def _outside(inbox: Inbox, handler: Handler, delivery: Delivery) -> Reply:
         header.activity,
         header.attempt,
         await inbox.clock(),
-        header.traceparent,
+        process_traceparent(header),
         _over_at=elapsed_seconds() + limit_seconds,
     )
     async with asyncio.timeout(limit_seconds):
-        return check_reply(handler, await handler.one(command, work))
+        with handling(delivery.handling):
+            return check_reply(handler, await handler.one(command, work))

@@ -25,6 +25,7 @@ from orchestrator.participants.delivery import Delivery
 from orchestrator.participants.inbox import Transaction
 from orchestrator.participants.participant import Handler
 from orchestrator.participants.sealing import Envelope
+from orchestrator.participants.tracing import Handling, handling, process_traceparent
 from orchestrator.participants.work import Asked, ManyWork, ParticipantError, Work
 
 logger = logging.getLogger(__name__)
@@ -134,7 +135,8 @@ async def _run_many(
             results.append(None)
         except Exception as error:  # a body that does not fit is that command's failure alone
             results.append(error)
-    given = iter(await _call_many(handler, asked, transaction))
+    first = next((delivery.handling for delivery in deliveries if delivery.handling is not None), None)
+    given = iter(await _call_many(handler, asked, transaction, first))
     return [
         row_of(delivery, next(given), reply_bytes_max) if result is None else result
         for delivery, result in zip(deliveries, results, strict=True)
@@ -170,19 +172,25 @@ def failed(handler: Handler, delivery: Delivery, error: Exception) -> None:
 
 async def _call_one(handler: Handler, command: Command[Any], delivery: Delivery, transaction: Transaction) -> Reply:
     if handler.one is None:
-        answers = await _call_many(handler, [_asked(delivery, command)], transaction)
+        answers = await _call_many(handler, [_asked(delivery, command)], transaction, delivery.handling)
         if isinstance(answers[0], Refused):
             raise answers[0]
         return answers[0]
-    with delivery.concerning():  # what the handler logs names its saga too
-        return check_reply(handler, await handler.one(command, work_for(delivery, transaction)))
+    # What the handler logs names its saga too.
+    with delivery.concerning(), handling(delivery.handling, transaction.connection):
+        reply = await handler.one(command, work_for(delivery, transaction))
+    return check_reply(handler, reply)
 
 
-async def _call_many(handler: Handler, asked: list[Asked[Any]], transaction: Transaction) -> list[Reply | Refused]:
+async def _call_many(
+    handler: Handler, asked: list[Asked[Any]], transaction: Transaction, first: Handling | None
+) -> list[Reply | Refused]:
+    """`first`: of the sampled ones, the one whose span gets the statements: they were made for all together."""
     assert handler.many is not None
     if not asked:
         return []
-    answers = await handler.many(asked, ManyWork(transaction.connection, transaction.now))
+    with handling(first, transaction.connection):
+        answers = await handler.many(asked, ManyWork(transaction.connection, transaction.now))
     if len(answers) != len(asked):
         raise ParticipantError(
             f"the handler of many {handler.command.wire_name} was asked {len(asked)} and gave {len(answers)} answers: "
@@ -201,7 +209,7 @@ def work_for(delivery: Delivery, transaction: Transaction) -> Work:
         header.activity,
         header.attempt,
         transaction.now,
-        header.traceparent,
+        process_traceparent(header),
         _connection=transaction.connection,
     )
 
@@ -209,5 +217,5 @@ def work_for(delivery: Delivery, transaction: Transaction) -> Work:
 def _asked(delivery: Delivery, command: Command[Any]) -> Asked[Any]:
     header = delivery.header
     return Asked(
-        command, header.key, header.saga_id, header.tenant, header.activity, header.attempt, header.traceparent
+        command, header.key, header.saga_id, header.tenant, header.activity, header.attempt, process_traceparent(header)
     )

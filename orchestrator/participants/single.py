@@ -29,6 +29,7 @@ from orchestrator.participants.inbox import Inbox, InboxConflict, uncancelled
 from orchestrator.participants.participant import Handler
 from orchestrator.participants.running import TRY_AGAIN, check_reply, outcome_of, run_one
 from orchestrator.participants.settling import answer_of_run, closed_rows, settle_without_running
+from orchestrator.participants.tracing import handling, process_traceparent
 from orchestrator.participants.work import NotSent, Work, elapsed_seconds
 
 logger = logging.getLogger(__name__)
@@ -144,7 +145,8 @@ class Singles:
         try:
             command = _command_of(delivery, handler, row)
             async with asyncio.timeout(work.time_left()):
-                reply = check_reply(handler, await handler.one(command, work))
+                with handling(delivery.handling):
+                    reply = check_reply(handler, await handler.one(command, work))
         except NotSent as error:
             before = started.before.lease_until if started.before is not None else None
             await uncancelled(self._take_back(started, before))
@@ -236,7 +238,8 @@ class Singles:
         try:
             command = _command_of(delivery, handler, row)
             async with asyncio.timeout(policy.lease.total_seconds()):
-                reply = await handler.lookup(command, work)
+                with handling(delivery.handling):
+                    reply = await handler.lookup(command, work)
             if reply is not None:
                 check_reply(handler, reply)
         except Refused as refusal:
@@ -265,7 +268,7 @@ class Singles:
             header.activity,
             header.attempt,
             now,
-            header.traceparent,
+            process_traceparent(header),
             _connection=connection,
             _over_at=over_at,
             _clock=self._clock,

@@ -42,6 +42,7 @@ from orchestrator.participants.replies import Outgoing, Replies
 from orchestrator.participants.sealing import Envelope, Opening, key_of, learn
 from orchestrator.participants.settings import ParticipantSettings
 from orchestrator.participants.single import Singles
+from orchestrator.participants.tracing import AddSpan, begin, spans_of
 from orchestrator.participants.work import Pool
 
 logger = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class Worker:
         settings: ParticipantSettings | None = None,
         on_handled: Callable[[Handled], None] | None = None,
         opening: Opening | None = None,
+        add_span: AddSpan | None = None,
     ) -> None:
         self.participant = participant
         self.progressed_at = time.monotonic()
@@ -88,6 +90,7 @@ class Worker:
         self._side_by_side = asyncio.Semaphore(self._settings.outside_at_once)
         self._on_handled = on_handled
         self._opening = opening  # None: personal values come as they are, and go so
+        self._add_span = add_span
         self._positions_due = 0.0
         self._show_due = 0.0
         self._unshown: dict[Assignment, int] = {}
@@ -172,7 +175,10 @@ class Worker:
                 found.envelope = Envelope(self._opening, key_of(message), found.header.saga_id)
             if isinstance(found, Unreadable):
                 unreadable.append(found)
-            elif found.handler is not None and found.handler.reads:
+                continue
+            if self._add_span is not None:
+                found.handling = begin(found.header)
+            if found.handler is not None and found.handler.reads:
                 tasks.create_task(self._beside(found, _part(parts, message), began_ns))
             else:
                 deliveries.append(found)
@@ -188,7 +194,7 @@ class Worker:
                 for delivery, answer, _ in outcome.answered
             ]
         )
-        if self._on_handled is not None:
+        if self._on_handled is not None or self._add_span is not None:
             for delivery, answer, again in outcome.answered:
                 self._report(delivery, answer, began_ns, again=again)
         await self._show()
@@ -299,9 +305,15 @@ class Worker:
                 logger.warning("old keys cannot be deleted now: %s", answers.failure(error))
 
     def _report(self, delivery: Delivery, answer: Answer, began_ns: int, *, again: bool) -> None:
+        found, ended_ns = delivery.handling, time.time_ns()
+        if found is not None and self._add_span is not None and not again:
+            name = self.participant.name
+            reply_id = answers.reply_id(delivery.header, answer)
+            for span in spans_of(name, delivery, found, answer.outcome, reply_id, began_ns, ended_ns):
+                self._add_span(name, span)
         if self._on_handled is None:
             return
-        handled = Handled(self.participant.name, delivery.header, answer.outcome, began_ns, time.time_ns(), again)
+        handled = Handled(self.participant.name, delivery.header, answer.outcome, began_ns, ended_ns, again)
         try:
             self._on_handled(handled)
         except Exception:

@@ -46,6 +46,8 @@ from orchestrator.store.migrate import check_schema
 from orchestrator.store.postgres import PostgresStore
 from orchestrator.store.queries import ReadQueries
 from orchestrator.store.schemas import ContractSchemas
+from orchestrator.tracing.acting import note_moved
+from orchestrator.tracing.settings import TelemetrySettings, telemetry_settings
 from projections.runner import Runner
 
 DECIDING = frozenset({"coordinator", "timers", "api", "relay"})  # a relay gives refused messages back to their sagas
@@ -54,6 +56,8 @@ DECIDING = frozenset({"coordinator", "timers", "api", "relay"})  # a relay gives
 # the process for most of a second and find nothing, so it is made (nearly) never. The young pass comes where objects
 # pile up: with a low threshold in the middle of every batch, over all its temporaries (a tenth of the time, measured).
 GC_THRESHOLDS = (500_000, 4, 1_000)
+
+TRACE_STALL_MS = 60_000  # a collector that hangs is waited for; it makes no process unready
 
 log = structlog.get_logger("orchestrator.runtime")
 
@@ -90,8 +94,10 @@ class Runtime:
         catalog: Catalog | None = None,
         roles: Iterable[str] = (),
         on_handled: Callable[[Any], None] | None = None,
+        telemetry: TelemetrySettings | None = None,
     ) -> None:
         self.settings = settings
+        self.telemetry = telemetry or telemetry_settings()
         self.database_url = database_url or settings.database_url
         self.roles = frozenset(roles) or settings.role_names
         unknown = self.roles - set(ROLES)
@@ -106,7 +112,9 @@ class Runtime:
         self.queries = ReadQueries(self.store.pools)
         self.vault = parts.vault(settings, self.catalog, self.store)
         self.router: Router = parts.router(settings, self.catalog, self.vault)
-        self.coordinator: Coordinator = parts.coordinator(settings, self.catalog, self.store, self.hints, self.vault)
+        self.coordinator: Coordinator = parts.coordinator(
+            settings, self.catalog, self.store, self.hints, self.vault, self.telemetry
+        )
         if self.roles & DECIDING:
             self.coordinator.observer = self.metrics.sagas(self.catalog)
         self.submitter = Submitter(
@@ -129,6 +137,7 @@ class Runtime:
         self.notices: Notices | None = None
         self.evidence = LogEvidence(settings, self.store, self.broker, holder=parts.holder(settings))
         self.own_url = f"http://{settings.api_host}:{settings.api_port}"  # whoever serves HTTP knows the real port
+        self.traces = parts.traces(settings, self.telemetry, self.store, self.catalog, self.roles)
         self.attendants: list[Attendant] = []
         self.read_models: list[Runner] = []
         self._on_handled = self.metrics.handled(self.catalog, on_handled)
@@ -178,7 +187,10 @@ class Runtime:
 
     async def submit(self, item: Item) -> Outcome:
         """Decides one act, sharing a transaction with others that come now. Raises BusyError, StoreError."""
-        return await self.submitter.submit(item)
+        outcome = await self.submitter.submit(item)
+        if outcome.records:
+            note_moved(outcome.saga_id, outcome.version - len(outcome.records) + 1, outcome.records[0].activity)
+        return outcome
 
     async def redrive(self, raw: IncomingMessage, letter: int) -> Outcome:
         """Processes a dead letter again, as if it had come now; it passes every check anew."""
@@ -208,6 +220,7 @@ class Runtime:
         if self.notices is not None:
             facts |= self.notices.facts()
         facts |= self.evidence.facts()
+        facts |= self.traces.facts()
         if self.intake is not None:
             facts["intake_paused"] = int(self.intake.paused)
             facts["intake_behind_messages"] = self.intake.progress.behind_messages
@@ -253,6 +266,8 @@ class Runtime:
                 self.read_models.append(parts.record_feed(self.settings, self.store, self.broker))
             for runner in self.read_models:
                 self._beating(f"read-model-{runner.projection.name}", runner.run)
+        for name, loop in self.traces.loops():
+            self._beating(name, loop.run, self.settings.stall_ms_max + TRACE_STALL_MS)
         for attendant in self.attendants:
             self._loop(attendant.name, attendant.run, attendant.pulse)
         self._metric_loops()
@@ -312,8 +327,17 @@ class Runtime:
         limit, prepared = self.settings.pool_participants_max, self.settings.prepared_statements
         with in_our_words("the participants cannot be connected"):
             pool = await opening.enter_async_context(open_pool(self.database_url, limit, prepared_statements=prepared))
+        add_span = self.traces.local.add if self.traces.local is not None else None
         for participant in self.catalog.participants:
-            make = partial(Worker, participant, self.broker, pool, on_handled=self._on_handled, opening=self.vault)
+            make = partial(
+                Worker,
+                participant,
+                self.broker,
+                pool,
+                on_handled=self._on_handled,
+                opening=self.vault,
+                add_span=add_span,
+            )
             self.attendants.append(Attendant(participant.name, make, self.settings.stall_ms_max))
 
     def _beating(

@@ -239,7 +239,7 @@ class Coordinator:
             if self._fixed.vault is not None:
                 streams, persons, closed = await self._fixed.vault.open_streams(streams)
                 broken.update(closed)
-            await fold_streams(missing, streams, entries, broken)
+            await fold_streams(missing, streams, entries, broken, self._fixed.sampler)
             for saga_id, person in persons.items():
                 if saga_id in entries:
                     entries[saga_id].person = person
@@ -281,9 +281,7 @@ class Coordinator:
                 # Once a foreign saga's rows went by way of the table, the relay knows it and keeps the order.
                 foreign = stream.foreign and not append.outbox
                 person = stream.sealer.person if stream.sealer is not None else None
-                self.cache.put(
-                    append.saga_id, Entry(stream.state, left[append.saga_id], stream.trace_id, foreign, person)
-                )
+                self.cache.put(append.saga_id, Entry(stream.state, left[append.saga_id], stream.trace, foreign, person))
             effects = append.effects
             for timer in effects.timers_set:
                 if not earliest or timer.due < earliest:

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.kernel.api import fold
 from orchestrator.kernel.records import FoldError, Record
-from orchestrator.runtime.identity import trace_id_of
+from orchestrator.runtime.identity import trace_of
 from orchestrator.runtime.states import Entry
 from orchestrator.store.contract import Head, StoredRecord
+from orchestrator.tracing.sampling import Sampler
 
 FOLD_RECORDS_SLICE = 4_000  # then others get their turn: some 8 ms
 
@@ -22,6 +23,7 @@ async def fold_streams(
     streams: Mapping[str, list[StoredRecord]],
     entries: dict[str, Entry],
     broken: dict[str, str],
+    sampler: Sampler,
 ) -> None:
     """States of streams. One that does not fold, or is not what its head says, is broken: its saga is left alone."""
     folded = 0
@@ -38,8 +40,8 @@ async def fold_streams(
                 f"the head says version {head.version}, the stream has {len(records)} records: one of them was changed"
             )
             continue
-        trace_id = trace_id_of(records[0].traceparent, head.saga_id)
-        entries[head.saga_id] = Entry(state, head, trace_id, foreign=True)
+        trace = trace_of(records[0].traceparent, head.saga_id, sampler)
+        entries[head.saga_id] = Entry(state, head, trace, foreign=True)
         folded += len(records)
         if folded > FOLD_RECORDS_SLICE:
             folded = 0

@@ -48,7 +48,7 @@ class Encoder:
         self._time: tuple[int, tuple[str, bytes]] = (0, ("", b""))
 
     def encode(
-        self, out: Outgoing, saga_id: str, tenant: str, saga: str, trace_id: str, causation_id: str, now: int
+        self, out: Outgoing, saga_id: str, tenant: str, saga: str, trace: str, causation_id: str, now: int
     ) -> OutboxRow:
         """The outbox row of one message; `now` is the turn's instant. Raises OversizeError above the limit."""
         message_id = f"{saga_id}/{out.version}"
@@ -63,7 +63,7 @@ class Encoder:
             self._time[1],
             ("ce_id", message_id.encode()),
             ("ce_correlationid", saga_id.encode()),
-            ("traceparent", traceparent_of(trace_id, message_id).encode()),
+            ("traceparent", traceparent_of(trace, message_id).encode()),
         ]
         if causation_id:
             headers.append(("ce_causationid", causation_id.encode()))

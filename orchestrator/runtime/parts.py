@@ -13,6 +13,8 @@ from pathlib import Path
 from orchestrator.broker.contract import Broker, TopicSpec
 from orchestrator.config import Settings
 from orchestrator.kernel.api import Limits
+from orchestrator.messages import Event
+from orchestrator.messages.protocol import events_topic
 from orchestrator.notices.events import TOPIC as NOTICES_TOPIC
 from orchestrator.runtime.admission import Admission, AdmissionLimits
 from orchestrator.runtime.catalog import Catalog
@@ -32,6 +34,9 @@ from orchestrator.store.load import Load, LoadQueries
 from orchestrator.store.maintenance import Kept, Maintenance
 from orchestrator.store.postgres import PostgresStore
 from orchestrator.store.queries import ReadQueries
+from orchestrator.tracing.fold import TopicOf
+from orchestrator.tracing.settings import TelemetrySettings
+from orchestrator.tracing.wiring import Traces, topics_of
 from orchestrator.vault.keyfile import read
 from orchestrator.vault.keys import Keys
 from orchestrator.vault.vault import Vault
@@ -84,9 +89,15 @@ def router(settings: Settings, catalog: Catalog, vault: Vault | None = None) -> 
 
 
 def coordinator(
-    settings: Settings, catalog: Catalog, store: Store, hints: Hints, vault: Vault | None = None
+    settings: Settings,
+    catalog: Catalog,
+    store: Store,
+    hints: Hints,
+    vault: Vault | None = None,
+    telemetry: TelemetrySettings | None = None,
 ) -> Coordinator:
-    """Advances sagas."""
+    """Advances sagas. `telemetry`: which of them are traced; by default none."""
+    telemetry = telemetry or TelemetrySettings()
     fixed = Fixed(
         catalog,
         Encoder(settings.message_bytes_max),
@@ -98,6 +109,8 @@ def coordinator(
         early_max=settings.early_events_max_per_key,
         inputs_max=settings.saga_batch_inputs_max,
         vault=vault,
+        sampler=telemetry.sampler,
+        traces=bool(telemetry.traces_url),
     )
     return Coordinator(
         store,
@@ -238,6 +251,19 @@ def reconciler(settings: Settings, store: PostgresStore, coordinator: Coordinato
         orphans=maintenance.orphans,
         trim=maintenance.trim,
     )
+
+
+def traces(
+    settings: Settings, telemetry: TelemetrySettings, store: PostgresStore, catalog: Catalog, roles: frozenset[str]
+) -> Traces:
+    """What sends spans."""
+    return Traces(settings, telemetry, store, event_topics(catalog), roles=roles, instance=settings.instance_id)
+
+
+def event_topics(catalog: Catalog) -> TopicOf:
+    """Which topic the events of a type are on."""
+    events = [contract for contract in catalog.registry if issubclass(contract, Event)]
+    return topics_of((contract.wire_name, events_topic(contract.context)) for contract in events)
 
 
 def read_models(settings: Settings, catalog: Catalog, store: PostgresStore, *, alone: bool) -> list[Runner]:

@@ -25,7 +25,7 @@ class Entry:
 
     state: State
     head: Head
-    trace_id: str
+    trace: str  # id and flags
     foreign: bool = False
     person: Person | None = None
 

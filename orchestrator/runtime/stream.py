@@ -15,13 +15,14 @@ from orchestrator.kernel.graph import Program
 from orchestrator.kernel.inputs import SendRefused
 from orchestrator.kernel.state import State
 from orchestrator.runtime.catalog import Catalog
-from orchestrator.runtime.identity import traceparent_of
+from orchestrator.runtime.identity import is_sampled, traceparent_of
 from orchestrator.runtime.merge import merged
 from orchestrator.runtime.outgoing import Encoder, OversizeError
 from orchestrator.runtime.states import Entry
 from orchestrator.runtime.summary import waiting_for
 from orchestrator.runtime.work import Cause
 from orchestrator.store.contract import Append, EarlyEvent, EventKey, Head, NewRecord, OutboxRow, Waiting
+from orchestrator.tracing.sampling import PARENT_ALONE, Sampler
 from orchestrator.vault.sealer import Sealer
 from orchestrator.vault.vault import Prepared, Vault, harmless
 
@@ -37,7 +38,7 @@ class PoisonError(Exception):
 @dataclass(frozen=True, slots=True)
 class Fixed:
     """What is the same for all batches of a process. `early_max`: events kept for one key. `inputs_max`: early events
-    that one saga takes in one batch."""
+    that one saga takes in one batch. `sampler`: which sagas' traces are kept. `traces`: their records become spans."""
 
     catalog: Catalog
     encoder: Encoder
@@ -45,6 +46,8 @@ class Fixed:
     early_max: int
     inputs_max: int
     vault: Vault | None = None
+    sampler: Sampler = PARENT_ALONE
+    traces: bool = False
 
 
 @dataclass(slots=True)
@@ -63,13 +66,14 @@ class Loaded:
 
 @dataclass(slots=True)
 class Stream:
-    """One saga during a batch. `foreign`: its earlier outbox rows may be another process's and still unsent."""
+    """One saga during a batch. `trace`: its trace's id and flags. `foreign`: its earlier outbox rows may be another
+    process's and still unsent."""
 
     head: Head
     program: Program
     state: State | None
     version: int
-    trace_id: str
+    trace: str
     foreign: bool = False
     sealer: Sealer | None = None
     vault: bool = False
@@ -89,7 +93,7 @@ def encode(
         try:
             if stream.sealer is not None:
                 out = _sealed(out, stream.sealer)
-            row = encoder.encode(out, head.saga_id, head.tenant, head.name, stream.trace_id, cause.causation_id, now)
+            row = encoder.encode(out, head.saga_id, head.tenant, head.name, stream.trace, cause.causation_id, now)
         except OversizeError as error:
             refused.append(SendRefused(out.version, str(error)))
         else:
@@ -110,7 +114,7 @@ def take(stream: Stream, turn: Turn, cause: Cause, rows: list[OutboxRow], item: 
         raise PoisonError(f"the state is at version {turn.state.version}, its stream at {version}")
     traceparent = cause.traceparent
     if not stream.version and not traceparent:
-        traceparent = traceparent_of(stream.trace_id, f"{head.saga_id}/1")
+        traceparent = traceparent_of(stream.trace, f"{head.saga_id}/1")
     actor, cause_id = cause.actor, cause.causation_id
     written = _written(stream)
     if stream.sealer is not None:
@@ -140,8 +144,8 @@ def _written(stream: Stream) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return harmless if stream.vault else _as_it_is
 
 
-def append_of(stream: Stream) -> Append:
-    """What one saga writes in this batch."""
+def append_of(stream: Stream, *, traces: bool = False) -> Append:
+    """What one saga writes in this batch. `traces`: sampled ones are noted for whoever sends spans."""
     head, state = stream.head, stream.state
     assert state is not None, "records without a state"
     return Append(
@@ -160,4 +164,5 @@ def append_of(stream: Stream) -> Append:
         waiting_for=waiting_for(state),
         ended=state.ended,
         parent=state.parent.saga_id if state.parent is not None else "",
+        traced=traces and is_sampled(stream.trace),
     )

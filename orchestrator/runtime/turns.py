@@ -28,7 +28,7 @@ from orchestrator.kernel.inputs import (
     UndoAsked,
 )
 from orchestrator.messages.personal import sealing
-from orchestrator.runtime.identity import trace_id_of
+from orchestrator.runtime.identity import trace_of
 from orchestrator.runtime.letters import KEPT_REFUSALS, answer_flaw, last_lines, letter_of
 from orchestrator.runtime.stream import Fixed, Loaded, PoisonError, Stream, append_of, encode, take
 from orchestrator.runtime.waits import LockedKeys
@@ -100,7 +100,7 @@ class Turns:
         if self._fixed.vault is not None:
             early, letters = self._fixed.vault.seal(early, letters, self._loaded.keys_of)
         return BatchWrite(
-            appends=[append_of(stream) for stream in self.streams.values() if stream.records],
+            appends=[append_of(s, traces=self._fixed.traces) for s in self.streams.values() if s.records],
             early=early,
             dead_letters=letters,
             positions=positions,
@@ -361,13 +361,13 @@ class Turns:
             program = self._catalog.program_for(head.name, begin.definition_version)
             if program is None:
                 return None
-            stream = Stream(head, program, None, 0, trace_id_of(begin.cause.traceparent, saga_id))
+            stream = Stream(head, program, None, 0, trace_of(begin.cause.traceparent, saga_id, self._fixed.sampler))
         else:
             entry = loaded.entries[saga_id]
             installed = self._catalog.program(head.name, head.definition_version)
             if installed is None:
                 raise PoisonError(f"saga {head.name} v{head.definition_version} is not installed here", "not_installed")
-            stream = Stream(head, installed, entry.state, head.version, entry.trace_id, entry.foreign)
+            stream = Stream(head, installed, entry.state, head.version, entry.trace, entry.foreign)
         if loaded.keys_of is not None:
             stream.vault, stream.sealer = True, loaded.keys_of.sagas.get(saga_id)
         self.streams[saga_id] = stream

@@ -93,6 +93,10 @@ WHERE t.saga_id = c.saga_id AND t.activity = coalesce(c.activity, '') AND (c.arm
 -- name: announce_batch
 INSERT INTO feed_unsealed (batch, records) VALUES ($1, $2)
 
+-- name: trace_batch
+-- Its records of sampled sagas are to become spans (migration 0150).
+INSERT INTO trace_batches (batch, places) VALUES ($1, $2)
+
 -- name: forget_heads
 DELETE FROM saga_heads WHERE saga_id = ANY ($1::text[]) AND version = 0
 
@@ -210,3 +214,30 @@ SELECT now_us, batch, advanced FROM presumed_v1(
     $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46, $47,
     $48, $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59, $60, $61, $62, $63, $64, $65, $66
 )
+
+-- name: write_few_traced
+-- As write_few, for a batch with records of sampled sagas: $58 as in trace_batch.
+WITH written AS (
+    SELECT write_v1(
+        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
+        $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42,
+        $43, $44, $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57
+    ) AS advanced
+), traced AS (
+    INSERT INTO trace_batches (batch, places) VALUES ($34, $58)
+)
+SELECT advanced FROM written
+
+-- name: write_presumed_traced
+-- As write_presumed, with $67 as in trace_batch.
+WITH written AS MATERIALIZED (
+    SELECT now_us, batch, advanced FROM presumed_v1(
+        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
+        $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42,
+        $43, $44, $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59, $60, $61, $62,
+        $63, $64, $65, $66
+    )
+), traced AS (
+    INSERT INTO trace_batches (batch, places) SELECT batch, $67::integer[] FROM written WHERE batch IS NOT NULL
+)
+SELECT now_us, batch, advanced FROM written

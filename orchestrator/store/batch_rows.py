@@ -81,6 +81,9 @@ class Rows:
         yield from self._timers_set()
         if self._appends:
             yield "announce_batch", (self._number, len(records[0]))
+            places = self._traced()
+            if places:
+                yield "trace_batch", (self._number, places)
         yield from self._runs_and_resumes()
         yield from self._waits()
         yield from self._tasks()
@@ -116,6 +119,20 @@ class Rows:
             tenants += repeat(append.tenant, count)
             last_hashes.append(digests[-1].hex())
         return range(self._base, self._base + len(versions)), versions, saga_ids, tenants, hashes, bodies
+
+    def _traced(self) -> list[int]:
+        """Where in the batch records of sampled sagas lie: pairs of first and last place."""
+        places: list[int] = []
+        first = 0
+        for append in self._appends:
+            after = first + len(append.records)
+            if append.traced:
+                if places and places[-1] == first - 1:
+                    places[-1] = after - 1
+                else:
+                    places += (first, after - 1)
+            first = after
+        return places
 
     def _advanced(self, last_hashes: list[str]) -> Sequence[Any]:
         appends = self._appends

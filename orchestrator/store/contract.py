@@ -179,6 +179,7 @@ class Append:
     waiting_for: str = ""
     ended: bool = False  # frees the live run
     parent: str = ""  # saga id of the parent, or ""
+    traced: bool = False  # its records are to become spans
 
 
 @value

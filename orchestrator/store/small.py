@@ -68,10 +68,13 @@ async def claim(
 
 async def write(connection: Guarded, statements: Iterable[Statement], now: int) -> tuple[int, list[Statement]]:
     """Writes what is in `_PLACES`; how many heads moved on, and the statements that are still to be run."""
-    arguments, rest = _arguments(statements)
+    arguments, rest, places = _arguments(statements)
     if not arguments:
         return 0, rest
-    (advanced,) = await connection.fetchrow(SQL["write_few"], *arguments, now)
+    if places:
+        (advanced,) = await connection.fetchrow(SQL["write_few_traced"], *arguments, now, places)
+    else:
+        (advanced,) = await connection.fetchrow(SQL["write_few"], *arguments, now)
     return advanced, rest
 
 
@@ -93,7 +96,7 @@ async def write_presumed(
     Gives the clock, the batch's number (the statements were numbered as batch 1), how many heads moved on, and the
     statements that are still to be run, in a transaction that is open then. Raises PresumedWrongError.
     """
-    arguments, rest = _arguments(statements)
+    arguments, rest, places = _arguments(statements)
     heads = sorted(presumed.heads, key=lambda head: head.saga_id)
     starts = sorted(presumed.starts, key=lambda start: start.saga_id)
     messages = sorted(presumed.messages.items())
@@ -106,7 +109,10 @@ async def write_presumed(
     )
     if rest:
         await connection.begin()
-    now, number, advanced = await connection.alone(SQL["write_presumed"], *given)
+    if places:
+        now, number, advanced = await connection.alone(SQL["write_presumed_traced"], *given, places)
+    else:
+        now, number, advanced = await connection.alone(SQL["write_presumed"], *given)
     if number is None:
         raise PresumedWrongError("a head, a start, a message or the clock is not as this batch had presumed")
     return now, number, advanced, rest
@@ -116,13 +122,17 @@ def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> Sequence[Sequence[A
     return [list(column) for column in zip(*rows, strict=True)] or [None] * count
 
 
-def _arguments(statements: Iterable[Statement]) -> tuple[list[Any], list[Statement]]:
-    """The arguments of write_v1, none where it has nothing to do, and the statements that it does not know."""
+def _arguments(statements: Iterable[Statement]) -> tuple[list[Any], list[Statement], list[int]]:
+    """The arguments of write_v1, none where it has nothing to do, the statements that it does not know, and the places
+    of trace_batch, which comes along in the same call."""
+    traced: list[int] = []
     found: dict[str, Sequence[Any]] = {}
     rest: list[Statement] = []
     for name, columns in statements:
         if name in _NAMES:
             found[name] = columns
+        elif name == "trace_batch":
+            traced = columns[1]
         else:
             rest.append((name, columns))
     arguments: list[Any] = []
@@ -134,4 +144,4 @@ def _arguments(statements: Iterable[Statement]) -> tuple[list[Any], list[Stateme
             arguments += [
                 column if isinstance(column := given[place], (list, int)) else list(column) for place in places
             ]
-    return arguments if found else [], rest
+    return arguments if found else [], rest, traced

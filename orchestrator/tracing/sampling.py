@@ -29,13 +29,10 @@ class Sampler:
             return self.ratio >= 1
         return int(trace_id[16:], 16) & _MASK < round(self.ratio * (1 << _BITS))
 
-    @property
-    def never(self) -> bool:
-        """No trace is ever kept."""
-        return self.ratio <= 0 and not self.parent_based
 
-
-ALWAYS_OFF = Sampler(0.0, parent_based=False)
+PARENT_ALONE = Sampler(
+    0.0
+)  # where nothing is sent from here: upstream's word is passed on, and nobody is promised spans
 _NAMES = {
     "always_on": (False, 1.0),
     "always_off": (False, 0.0),

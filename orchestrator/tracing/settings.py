@@ -3,7 +3,7 @@
 Rules of this file
 - Every process of an installation gets the same variables: whether a trace is sampled must come out the same in each.
 - Traces are on where an endpoint is named (`OTEL_EXPORTER_OTLP_ENDPOINT`, `..._TRACES_ENDPOINT`), or where
-  `OTEL_TRACES_EXPORTER=otlp` says so (then it is http://localhost:4318); `none` there, or `OTEL_SDK_DISABLED=true`, turns
+  `OTEL_TRACES_EXPORTER=otlp` says so (then it is http://localhost:4318); `none`, or `OTEL_SDK_DISABLED=true`, turns
   them off.
 - A bad value stops the start with its name; nothing is guessed. A header's value is never shown.
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from orchestrator.telemetry import DEFAULT_SERVICE, SERVICE_INSTANCE_ID, SERVICE_NAME
-from orchestrator.tracing.sampling import ALWAYS_OFF, Sampler, sampler_of
+from orchestrator.tracing.sampling import PARENT_ALONE, Sampler, sampler_of
 
 DEFAULT_ENDPOINT = "http://localhost:4318"
 TIMEOUT_MS = 10_000
@@ -35,7 +35,7 @@ class TelemetrySettings:
     timeout_ms: int = TIMEOUT_MS
     gzip: bool = False
     certificate: str = ""
-    sampler: Sampler = ALWAYS_OFF
+    sampler: Sampler = PARENT_ALONE
     resource: Mapping[str, str] = field(default_factory=dict)
 
     @property

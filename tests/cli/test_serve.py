@@ -61,7 +61,7 @@ def test_a_laptop_needs_one_word(tmp_path: Path) -> None:
     """`serve` brings its own database, migrates it, serves; a second process shares it; SIGTERM ends both with 0."""
     data = {"ORCHESTRATOR_DATA_DIR": str(tmp_path), "ORCHESTRATOR_API_PORT": "0"}
     with serving(**data) as (first, said):
-        roles = ["api", "coordinator", "notices", "participants", "projections", "relay", "timers"]
+        roles = ["api", "coordinator", "notices", "participants", "projections", "relay", "timers", "traces"]
         assert said["roles"] == roles
         assert httpx2.get(f"{said['api']}/healthz", trust_env=False).status_code == 200
         with serving("--roles", "timers", **data) as (second, also):

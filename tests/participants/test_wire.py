@@ -15,6 +15,7 @@ from orchestrator.messages.envelope import read
 from orchestrator.messages.protocol import CommandHeader, replies_topic, reply_envelope
 from orchestrator.participants import answers
 from orchestrator.participants.delivery import Delivery, read_delivery
+from orchestrator.participants.tracing import reply_traceparent
 from orchestrator.participants.testing import command_message, incoming
 from tests.participants.tills import Put, PutIn
 
@@ -93,6 +94,7 @@ def test_an_answer_has_the_headers_of_its_envelope(answer: answers.Answer, trace
     envelope = reply_envelope(
         header, "till", answer.outcome, answer.type, dataschema=answer.schema, until=answer.until,
         done_key=answer.done_key, edition=answer.edition,
+        traceparent=reply_traceparent(header, answers.reply_id(header, answer)),
     )  # fmt: skip
     assert sorted(message.headers) == sorted(envelope.headers())
     assert (message.topic, message.key) == (replies_topic("till"), header.saga_id.encode())

@@ -46,7 +46,8 @@ def test_without_an_endpoint_nothing_is_traced() -> None:
     """A laptop without a collector must not try to reach one."""
     found = telemetry_settings({})
     assert not found.traces_url
-    assert not found.sampler.keeps(TRACES[0], 1)
+    assert not found.sampler.keeps(TRACES[0], None)
+    assert found.sampler.keeps(TRACES[0], 1), "an upstream's word is passed on"
     assert found.service == "saga-orchestrator"
 
 

@@ -1,0 +1,75 @@
+"""What sends spans in one process, made from settings. Only wiring: which setting feeds which argument stands here."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator
+
+from orchestrator.store.postgres import PostgresStore
+from orchestrator.tracing.fold import TopicOf
+from orchestrator.tracing.limits import TraceSettings
+from orchestrator.tracing.local import LocalSpans
+from orchestrator.tracing.loop import TraceLoop
+from orchestrator.tracing.requests import Requests, Served
+from orchestrator.tracing.sender import Sender
+from orchestrator.tracing.settings import TelemetrySettings, instance_resource
+from orchestrator.tracing.store import TraceStore
+
+MEASURING = frozenset({"participants", "api"})
+ROLE = "traces"
+
+
+class Traces:
+    """Both loops, each where it is wanted: spans of records with the role traces, measured ones with others."""
+
+    def __init__(
+        self,
+        limits: TraceSettings,
+        telemetry: TelemetrySettings,
+        store: PostgresStore,
+        topic_of: TopicOf,
+        *,
+        roles: frozenset[str],
+        instance: str,
+    ) -> None:
+        who = instance or f"{socket.gethostname()}:{os.getpid()}"
+        self.local: LocalSpans | None = None
+        self.loop: TraceLoop | None = None
+        self.add_request: Callable[[Served], None] | None = None
+        if not telemetry.traces_url:
+            return
+        if roles & MEASURING:
+            resource = instance_resource(telemetry.resource, who)
+            requests = Requests(TraceStore(store).before, telemetry.sampler) if "api" in roles else None
+            self.local = LocalSpans(Sender(telemetry), resource, spans_max=limits.trace_spans_max, requests=requests)
+            self.add_request = requests.add if requests is not None else None
+        if ROLE in roles:
+            self.loop = TraceLoop(
+                TraceStore(store),
+                Sender(telemetry),
+                telemetry.resource,
+                topic_of,
+                who=who,
+                poll_ms=limits.trace_poll_ms,
+                records_max=limits.trace_records_max,
+                sagas_max=limits.trace_sagas_max,
+                backlog_batches_max=limits.trace_backlog_batches_max,
+            )
+
+    def loops(self) -> Iterator[tuple[str, LocalSpans | TraceLoop]]:
+        """Names and loops."""
+        if self.local is not None:
+            yield "spans", self.local
+        if self.loop is not None:
+            yield "traces", self.loop
+
+    def facts(self) -> dict[str, int]:
+        """Sizes and counts by name."""
+        return {name: count for _, loop in self.loops() for name, count in loop.facts().items()}
+
+
+def topics_of(events: Iterable[tuple[str, str]]) -> TopicOf:
+    """The topic of each event, from pairs of wire name and topic."""
+    known = dict(events)
+    return lambda name: known.get(name, "")
