@@ -37,8 +37,8 @@ class Decided(Protocol):
         """Its state now."""
 
     @property
-    def trace_id(self) -> str:
-        """The trace that it belongs to."""
+    def trace(self) -> str:
+        """The trace that it belongs to, with its flags: `<trace id>-<flags>`."""
 
 
 Count = Callable[[Append, NewRecord, State, int], None]
@@ -114,7 +114,7 @@ class SagaFigures:
                     if record.type == "saga.stuck":  # nobody else says so at that moment, and somebody has to come
                         where = {"saga": append.name, "place": record.data["place"], "cause": record.data["cause"]}
                         log.warning(
-                            "a saga is stuck", **where, **about(append.saga_id, streams[append.saga_id].trace_id)
+                            "a saga is stuck", **where, **about(append.saga_id, streams[append.saga_id].trace[:32])
                         )
 
     # --- one record ---------------------------------------------------------------------------------------------------
