@@ -1,4 +1,4 @@
-"""Every metric of the product: its name, kind, unit, attributes and meaning. No other file spells one of these names.
+"""Every metric of the product: its name, kind, unit, attributes and meaning. No other file spells these names.
 
 Rules of this file
 - Messaging metrics are named as in the OpenTelemetry semantic conventions 1.44; `saga.` is ours, since there is no
@@ -15,14 +15,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from orchestrator import telemetry
+
 Kind = Literal["counter", "gauge", "histogram"]
 
-SAGA, STEP, OUTCOME = "saga.name", "saga.step.name", "saga.outcome"
+# Attributes that spans have too stand in telemetry.py.
+SAGA, STEP, OUTCOME = telemetry.SAGA_NAME, telemetry.SAGA_STEP_NAME, telemetry.SAGA_OUTCOME
 PHASE, FAILURE, CAUSE, REASON = "saga.phase", "saga.failure.kind", "saga.stuck.cause", "saga.dead_letter.reason"
 ACT, STATE, LOOP, PROJECTION = "saga.operator.act", "saga.task.state", "saga.loop.name", "saga.projection.name"
 PARTICIPANT, SIGNAL, PLACE = "saga.participant.name", "saga.admission.signal", "saga.checkpoint.place"
-SYSTEM, OPERATION, OPERATION_TYPE = "messaging.system", "messaging.operation.name", "messaging.operation.type"
-TOPIC, GROUP, ERROR = "messaging.destination.name", "messaging.consumer.group.name", "error.type"
+SYSTEM, OPERATION, OPERATION_TYPE = (
+    telemetry.MESSAGING_SYSTEM,
+    telemetry.MESSAGING_OPERATION_NAME,
+    telemetry.MESSAGING_OPERATION_TYPE,
+)
+TOPIC, GROUP, ERROR = telemetry.MESSAGING_DESTINATION, telemetry.MESSAGING_GROUP, telemetry.ERROR_TYPE
 
 OVERFLOW = "otel.metric.overflow"  # marks the series that takes what goes beyond the limit of series
 
