@@ -81,7 +81,8 @@ def create_app(runtime: Runtime) -> FastAPI:
     for part in (health, sagas, tasks, absences, letters, events, audit, evidence, levels, notices, security, sign_in):
         app.include_router(part.router)
     app.state.notices = notices.desk_of(runtime)
-    app.state.packs = Packs(runtime.store.pools, settings.evidence_ring, settings.evidence_zone)
+    people = runtime.vault.keys if runtime.vault is not None else None
+    app.state.packs = Packs(runtime.store.pools, settings.evidence_ring, settings.evidence_zone, people)
     pages.install(app, runtime)
     for module, router in saga_routers(settings.saga_modules):
         app.include_router(router, tags=[module.__name__.rpartition(".")[0]])

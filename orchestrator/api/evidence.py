@@ -8,7 +8,7 @@ Rules of this file
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
@@ -31,6 +31,7 @@ Related = Annotated[bool, Query(description="With the sagas that it called, and 
 Number = Annotated[
     int, Query(ge=0, le=2**53, description="Of the checkpoint to prove against; 0: the first that will do.")
 ]
+Sealed = Annotated[bool, Query(description="Leave sealed what is sealed under keys of people, in the report too.")]
 Zone = Annotated[str, Query(max_length=60, description="Of local times in the report; default: the installation's.")]
 
 
@@ -43,24 +44,23 @@ async def evidence(
     related: Related = False,
     checkpoint: Number = 0,
     zone: Zone = "",
+    sealed: Sealed = False,
 ) -> Response:
     """The evidence pack of a saga: a zip that is verified with the key of the log and nothing of ours."""
     saga = await engine.saga(reference, actor)
-    return await packed(request, saga, actor, related=related, checkpoint=checkpoint, zone=zone)
+    return await packed(request, saga, actor, related=related, checkpoint=checkpoint, zone=zone, sealed=sealed)
 
 
-async def packed(
-    request: Request, saga: SagaView, actor: Actor, *, related: bool = False, checkpoint: int = 0, zone: str = ""
-) -> Response:
-    """The pack as an answer. Raises RefusedError, ProblemError."""
+async def packed(request: Request, saga: SagaView, actor: Actor, **wanted: Any) -> Response:
+    """The pack as an answer; `wanted` as `Packs.make` has it. Raises RefusedError, ProblemError."""
     packs: Packs = request.app.state.packs
     try:
-        files = await packs.make(actor.tenant, saga.saga_id, related=related, checkpoint=checkpoint, zone=zone)
+        files = await packs.make(actor.tenant, saga.saga_id, **wanted)
     except PackError as error:
         if error.code == "not_found":
             raise RefusedError("not_found", str(error)) from error
         raise ProblemError(error.code, str(error), saga_id=saga.saga_id) from error
-    log.info("evidence pack taken", by=actor.id, tenant=actor.tenant, saga=saga.saga_id, related=related)
+    log.info("evidence pack taken", by=actor.id, tenant=actor.tenant, saga=saga.saga_id, **wanted)
     headers = {"Content-Disposition": f'attachment; filename="{file_name(saga)}"', "Cache-Control": "no-store"}
     return StreamingResponse(archive(files), media_type=MEDIA_TYPE, headers=headers)
 

@@ -28,11 +28,19 @@ def pack(
         bool, typer.Option("--with-children", help="With the sagas that it called, and those that called it.")
     ] = False,
     zone: Annotated[str, typer.Option("--zone", help="Time zone of local times in the report, as Asia/Kolkata.")] = "",
+    sealed: Annotated[
+        bool, typer.Option("--sealed", help="Leave sealed what is sealed under keys of people, in the report too.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Writes the evidence pack of a saga: records, decisions, proofs, a readable report, and a verifier."""
     out, api = Output(as_json), Api()
-    wanted: dict[str, Any] = {"related": related, "checkpoint": checkpoint, **({"zone": zone} if zone else {})}
+    wanted: dict[str, Any] = {
+        "related": related,
+        "checkpoint": checkpoint,
+        "sealed": sealed,
+        **({"zone": zone} if zone else {}),
+    }
     target = to or Path(f"evidence-{segment(saga)}.zip")
     try:
         file = target.open("xb")

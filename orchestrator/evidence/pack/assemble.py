@@ -15,12 +15,12 @@ from orchestrator.evidence.notes import Signer
 from orchestrator.evidence.pack import layout
 from orchestrator.evidence.pack.decisions import decisions
 from orchestrator.evidence.pack.material import FORMAT, Material, Strand
-from orchestrator.evidence.pack.personal import Say, as_stored
+from orchestrator.evidence.pack.personal import Say, as_sealed
 from orchestrator.evidence.pack.report import picture, report, tell
 from orchestrator.messages.canonical import canonical_bytes
 
 
-def pack_of(material: Material, signer: Signer, say: Say = as_stored) -> dict[str, bytes]:
+def pack_of(material: Material, signer: Signer, say: Say = as_sealed) -> dict[str, bytes]:
     """All files of the pack, sealed. `say`: how texts stand in what people read."""
     made = files_of(material, say)
     return layout.sealed(made, about(material), signer)
@@ -37,12 +37,12 @@ def about(material: Material) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def files_of(material: Material, say: Say = as_stored) -> dict[str, bytes]:
+def files_of(material: Material, say: Say = as_sealed) -> dict[str, bytes]:
     """All files but the manifest and its signature."""
     found = {
         layout.CHECKPOINT: material.checkpoint.note.encode(),
         layout.KEY: f"{material.vkey}\n".encode(),
-        layout.README: readme(material).encode(),
+        layout.README: readme(material, say).encode(),
     }
     verifier = resources("orchestrator.evidence") / "verifier.py"
     if verifier.is_file():
@@ -58,7 +58,7 @@ def _strand_files(material: Material, strand: Strand, say: Say) -> Iterator[tupl
     for record in strand.records:
         yield layout.record_name(record.version), record.body
     decided = decisions(strand.views)
-    told = tell(strand, decided)
+    told = tell(strand, decided, say)
     yield layout.PROOFS, canonical_bytes(_proofs(strand))
     yield layout.DECISIONS, canonical_bytes(decided)
     yield layout.REPORT, report(material, strand, told, say).encode()
@@ -80,10 +80,10 @@ def _proofs(strand: Strand) -> Mapping[str, Any]:
     }
 
 
-def readme(material: Material) -> str:
+def readme(material: Material, say: Say) -> str:
     """For whoever has the file alone."""
     strand, checkpoint = material.strand, material.checkpoint.checkpoint
-    return f"""Evidence of saga {strand.name} {strand.business_key} ({strand.saga_id})
+    return f"""Evidence of saga {strand.name} {say(strand.business_key)} ({strand.saga_id})
 
 Open report.html first: what happened, who decided seeing what, what was undone.
 

@@ -22,8 +22,8 @@ from orchestrator.definition.stored import graph_of
 from orchestrator.evidence.pack.decisions import matches
 from orchestrator.evidence.pack.layout import folder_of, record_name
 from orchestrator.evidence.pack.material import Material, Strand, relatives_of
-from orchestrator.evidence.pack.personal import Say, readable
-from orchestrator.evidence.pack.story import Line, lines, payments, sentence, undos
+from orchestrator.evidence.pack.personal import Say, readable, readable_views
+from orchestrator.evidence.pack.story import lines, payments, sentence, undos
 from orchestrator.pages.drawing.history import History
 from orchestrator.pages.drawing.spans import span
 from orchestrator.pages.drawing.standing import marks
@@ -56,9 +56,9 @@ class Told:
         return self.history.records[-1].recorded_at
 
 
-def tell(strand: Strand, found: Mapping[str, Any]) -> Told:
+def tell(strand: Strand, found: Mapping[str, Any], say: Say) -> Told:
     """Reads a saga. `found`: its decisions."""
-    history = History.of(strand.views)
+    history = History.of(readable_views(strand.views, say))
     graph = graph_of(strand.definition.data) if strand.definition is not None and strand.definition.data else None
     if graph is None:
         return Told(history, found, Html(), ())
@@ -77,7 +77,7 @@ def picture(told: Told) -> str:
 def report(material: Material, strand: Strand, told: Told, say: Say) -> str:
     """The page of one saga of the pack."""
     reader = Reader(zone=material.zone, now=told.end)
-    story = lines(strand.views)
+    story = lines(told.history.records)
     state = told.history.state
     first, last = strand.records[0], strand.records[-1]
     template = _templates().get_template("report.html")
@@ -88,7 +88,7 @@ def report(material: Material, strand: Strand, told: Told, say: Say) -> str:
             style=Html("".join(map(style_of, ("tokens.css", "graph.css", "report.css")))),
             pill=_PHASES.get(state.phase, ("idle", state.phase)),
             sentences=[say(text) for text in _summary(strand, told, reader)],
-            lines=[_said(line, say) for line in story[:LINES_MAX]], lines_left=max(0, len(story) - LINES_MAX),
+            lines=story[:LINES_MAX], lines_left=max(0, len(story) - LINES_MAX),
             tasks=told.found["tasks"], operators=told.found["operators"], payments=payments(told.history),
             undos=undos(told.history), matches=matches(told.found), first=first, last=last,
             started=instant(first.recorded_at), ended=told.end, relatives=relatives_of(strand),
@@ -130,12 +130,6 @@ class Clock:
 
 def _instant(at: datetime | str) -> datetime:
     return datetime.fromisoformat(at) if isinstance(at, str) else at
-
-
-def _said(line: Line, say: Say) -> Line:
-    return Line(
-        line.record, line.at, line.what, say(line.words), say(line.by), line.kind, line.pause, line.why
-    )  # fmt: skip
 
 
 def _shown(say: Say) -> Any:

@@ -14,7 +14,7 @@ from orchestrator.evidence.keys import KeyFileError, KeyRing
 from orchestrator.evidence.pack.assemble import pack_of
 from orchestrator.evidence.pack.gather import Gathering, PackError
 from orchestrator.evidence.pack.material import Material
-from orchestrator.evidence.pack.personal import Say, as_stored
+from orchestrator.evidence.pack.personal import Keys, as_sealed, say_of
 from orchestrator.evidence.pack.settings import is_zone
 from orchestrator.store.connections import Pools
 
@@ -23,19 +23,32 @@ SEALED_SECONDS_MAX, POLL_SECONDS = 8.0, 0.25  # how long the next checkpoint is 
 
 
 class Packs:
-    """Makes packs from one store. `keys`: gives the log's keys, None where there are none."""
+    """Makes packs from one store. `keys`: gives the log's keys, None where there are none.
 
-    def __init__(self, pools: Pools, keys: Callable[[], KeyRing | None], zone: str, say: Say = as_stored) -> None:
+    `people`: where keys of people are asked for, None where nothing is sealed under any.
+    """
+
+    def __init__(self, pools: Pools, keys: Callable[[], KeyRing | None], zone: str, people: Keys | None = None) -> None:
         self._pools = pools
         self._keys = keys
         self._zone = zone
-        self._say = say
+        self._people = people
         self._turns = asyncio.Semaphore(AT_ONCE_MAX)
 
     async def make(
-        self, tenant: str, saga_id: str, *, related: bool = False, checkpoint: int = 0, zone: str = ""
+        self,
+        tenant: str,
+        saga_id: str,
+        *,
+        related: bool = False,
+        checkpoint: int = 0,
+        zone: str = "",
+        sealed: bool = False,
     ) -> dict[str, bytes]:
-        """All files of a saga's pack. `zone`: of local times in its report. Raises PackError, StoreError."""
+        """All files of a saga's pack. `zone`: of local times in its report; `sealed`: with nothing opened in it.
+
+        Raises PackError, StoreError.
+        """
         ring = self._ring()
         signer = ring.signer
         if signer is None:
@@ -46,7 +59,8 @@ class Packs:
         async with self._turns:
             gathering = Gathering(self._pools, ring)
             material = await _sealed(gathering, tenant, saga_id, related, checkpoint, zone)
-            return await asyncio.to_thread(pack_of, material, signer, self._say)
+            say = as_sealed if sealed else await say_of(material, self._people)
+            return await asyncio.to_thread(pack_of, material, signer, say)
 
     def _ring(self) -> KeyRing:
         try:
