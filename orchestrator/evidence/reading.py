@@ -137,6 +137,11 @@ class Evidence:
         row = rows[0]
         return LogEnd(row["position"], row["saga_id"], row["version"], row["recorded_at"])
 
+    async def sealed(self) -> int:
+        """The last position that the order table gives, whether or not there is a record."""
+        async with self._pools.connection(self._role) as connection:
+            return int((await connection.fetchrow(SQL["sealed_end"]))["last"])
+
     async def check_leaf(self, position: int) -> None:
         """Raises MissingNodesError where the record at a position is gone, or is not the one in the tree."""
         async with self._pools.connection(self._role) as connection:

@@ -222,6 +222,31 @@ def _flaw(record: StoredRecord, expected: int, saga_id: str, tenant: str, previo
     return ""
 
 
+def stored_flaw(saga_id: str, version: int, tenant: str, hash_: bytes, body: bytes, before: bytes | None) -> str:
+    """What is wrong with one stored row, or "": bytes against hash, columns against bytes, link against predecessor.
+
+    `before`: the stored hash of the record before it, None where there is none. A whole stream is `verify`.
+    """
+    digest = hashlib.sha256(body).digest()
+    if digest != hash_:
+        return f"its bytes hash to {digest.hex()}, stored is {hash_.hex()}: the bytes or the hash were changed"
+    fields = _fields(body)
+    if fields is None:
+        return "its bytes are not the canonical form of a record"
+    for name, found, wanted in (("saga", saga_id, fields["saga"]), ("version", version, fields["version"]),
+                                ("tenant", tenant, fields["tenant"])):  # fmt: skip
+        if found != wanted:
+            return f"its {name} is {found!r:.80}, its bytes say {wanted!r:.80}: the row was changed or moved"
+    if version > 1 and before is None:
+        return f"record {version - 1} of its saga is missing"
+    if fields["previous"] != (before if before is not None else NO_HASH).hex():
+        return (
+            f"it follows a record with the hash {fields['previous']}, and the one before it has "
+            f"{(before or NO_HASH).hex()}: one of the two was changed"
+        )
+    return ""
+
+
 def _fields(body: bytes) -> dict[str, Any] | None:
     try:
         fields = orjson.loads(body)

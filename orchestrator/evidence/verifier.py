@@ -1,0 +1,200 @@
+"""A verifier that stands alone: this one file and Python 3.9 or newer. Copy it, read it, run it.
+
+    python verifier.py log  --key VKEY [--key OLDER-VKEY ...] log.jsonl checkpoints.txt ...
+    python verifier.py pack --key VKEY [--key OLDER-VKEY ...] pack.zip
+
+`log`: an export of the whole log against signed checkpoints, from wherever they were published. `pack`: the evidence of
+one saga. Keys are what you pinned before, newest first; a key inside a pack proves nothing. Exit code 0: as it was
+written; 6: it is not, and the output says what is wrong; 2: a file could not be read. Sources: RFC 8032 (Ed25519),
+RFC 9162 (Merkle trees), C2SP signed-note and tlog-checkpoint.
+"""
+
+# mypy: ignore-errors
+import argparse
+import base64
+import functools
+import hashlib
+import json
+import re
+import sys
+import zipfile
+from pathlib import Path
+
+P = 2**255 - 19  # Ed25519, RFC 8032 section 5.1: points are (X, Y, Z, T) with x = X/Z, y = Y/Z, x * y = T/Z
+ORDER = 2**252 + 27742317777372353535851937790883648493
+NOTE = re.compile(r"(?:[^\n]+\n)+\n(?:\u2014 [^\n]*\n?)+")  # lines, an empty one, signatures
+D = -121665 * pow(121666, P - 2, P) % P
+
+
+def add(a, b):
+    e, f = (a[1] - a[0]) * (b[1] - b[0]) % P, (a[1] + a[0]) * (b[1] + b[0]) % P
+    g, h = 2 * a[3] * b[3] * D % P, 2 * a[2] * b[2] % P
+    e, f, g, h = f - e, h - g, h + g, f + e
+    return e * f % P, g * h % P, f * g % P, e * h % P
+
+
+def times(scalar, point):
+    found = (0, 1, 1, 0)
+    while scalar:
+        found, point, scalar = add(found, point) if scalar & 1 else found, add(point, point), scalar >> 1
+    return found
+
+
+def point_of(raw):
+    sign, y = raw[31] >> 7, int.from_bytes(raw, "little") & (2**255 - 1)
+    square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    x = x if x * x % P == square else x * pow(2, (P - 1) // 4, P) % P
+    if len(raw) != 32 or y >= P or x * x % P != square or (x == 0 and sign):
+        raise ValueError("no point of the curve")
+    return (x if x & 1 == sign else P - x), y, 1, (x if x & 1 == sign else P - x) * y % P
+
+
+def is_signed(public, text, signature):
+    k = int.from_bytes(hashlib.sha512(signature[:32] + public + text).digest(), "little") % ORDER
+    s, base = int.from_bytes(signature[32:], "little"), point_of((4 * pow(5, P - 2, P) % P).to_bytes(32, "little"))
+    left, right = times(s, base), add(point_of(signature[:32]), times(k, point_of(public)))
+    is_same = all((left[i] * right[2] - right[i] * left[2]) % P == 0 for i in (0, 1))
+    return is_same and s < ORDER and len(signature) == 64
+
+
+def key_of(vkey):
+    name, key_id, key = vkey.strip().split("+", 2)
+    raw = base64.b64decode(key, validate=True)
+    if len(raw) != 33 or raw[0] != 1 or hashlib.sha256(name.encode() + b"\n" + raw).hexdigest()[:8] != key_id:
+        raise ValueError(f"{vkey[:60]} is no key, or was not copied whole")
+    return name, bytes.fromhex(key_id), raw[1:]
+
+
+def opened(note, keys):  # the lines of a note, and how old the key is that signed it; 0 is the newest
+    text, _, signatures = note.rpartition("\n\n")
+    for line in signatures.splitlines():
+        name, _, content = line.removeprefix("\u2014 ").partition(" ")
+        raw = base64.b64decode(content, validate=True)
+        for age, (known, key_id, public) in enumerate(keys):
+            is_ours = (name, raw[:4]) == (known, key_id) and text.split("\n")[0] in (name, name + "/evidence")
+            if is_ours and is_signed(public, text.encode() + b"\n", raw[4:]):
+                return text.split("\n"), age
+    raise ValueError("no trusted key signed this text")
+
+
+def checkpoint_of(note, keys):
+    lines, age = opened(note, keys)
+    more = [line.split() for line in lines[3:]]
+    number = next((int(words[1]) for words in more if words[0] == "checkpoint"), 0)
+    broken = {(int(words[1]), base64.b64decode(words[2])) for words in more if words[0] == "break"}
+    return {"size": int(lines[1]), "root": base64.b64decode(lines[2]), "number": number, "age": age, "broken": broken}
+
+
+def node(left, right):
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def grow(peaks, size, leaf):  # one more leaf; peaks are the roots of complete subtrees, the largest first
+    peaks.append(leaf)
+    while size & 1:
+        right = peaks.pop()
+        peaks[-1], size = node(peaks[-1], right), size >> 1
+
+
+def root_by_path(index, size, leaf, path):
+    last = size - 1
+    for one in path:
+        leaf = node(one, leaf) if index & 1 or index == last else node(leaf, one)
+        while index and index == last and not index & 1:
+            index, last = index >> 1, last >> 1
+        index, last = index >> 1, last >> 1
+    return leaf if last == 0 else b""
+
+
+def link(body, saga, version, before, say):  # is this the record behind the one with hash `before`?
+    fields = json.loads(body)
+    for name, wanted in (("saga", saga), ("version", version), ("previous", before or "0" * 64)):
+        if fields[name] != wanted:
+            say(f"saga {saga}, record {version}: its {name} is {fields[name]}, expected {wanted}")
+
+
+def log(file, texts, keys, say):  # says what is wrong with an export; gives how much there is
+    wanted, heads, peaks, size, judged = [], {}, [], 0, 0
+    for note in (note for text in texts for note in re.findall(NOTE, text)):
+        try:
+            wanted.append(checkpoint_of(note, keys))
+        except (ValueError, IndexError) as error:
+            say(f"checkpoint {' '.join(note.split()[:2])[:80]}: {error}")
+    ages = [one["age"] for one in sorted(wanted, key=lambda one: one["number"])]
+    if ages != sorted(ages, reverse=True):
+        say("a checkpoint is signed by a key that was retired before")
+    wanted.sort(key=lambda one: (-one["size"], -one["number"]))
+    broken = {tree for one in wanted for tree in one["broken"]}
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            record = json.loads(line)
+            body, saga, version, size = record["body"].encode(), record["saga"], record["version"], size + 1
+            where = f"position {record['position']}, saga {saga}, record {version}"
+            before_version, before = heads.get(saga, (0, ""))
+            if (record["position"], version) != (size, before_version + 1):
+                say(f"{where}: expected position {size}, record {before_version + 1}: some are missing, added or moved")
+            if hashlib.sha256(body).hexdigest() != record["hash"]:
+                say(f"{where}: its bytes do not have its hash")
+            link(body, saga, version, before, say)
+            heads[saga] = version, record["hash"]
+            grow(peaks, size - 1, hashlib.sha256(b"\x00" + body).digest())
+            while wanted and wanted[-1]["size"] == size:
+                judged, one, root = (
+                    judged + 1,
+                    wanted.pop(),
+                    functools.reduce(lambda right, left: node(left, right), reversed(peaks)),
+                )
+                if one["root"] != root and (one["size"], one["root"]) not in broken:
+                    say(f"checkpoint {one['number']} over {size} records: these records have another root")
+    for one in (one for one in wanted if (one["size"], one["root"]) not in broken):
+        say(f"checkpoint {one['number']} covers {one['size']} records, the log ends at {size}")
+    return f"{size} records of {len(heads)} sagas, {judged} checkpoints"
+
+
+def pack(file, _, keys, say):  # says what is wrong with an evidence pack; gives what it is about
+    with zipfile.ZipFile(file) as archive:
+        names, held = archive.namelist(), {name: archive.read(name) for name in archive.namelist()}
+    note, _ = opened(held["manifest.note"].decode(), keys)
+    if note[1:] != [hashlib.sha256(held["manifest.json"]).hexdigest()] or not note[0].endswith("/evidence"):
+        say("manifest.json is not the one that was signed")
+    manifest = json.loads(held["manifest.json"])
+    for name in sorted({*manifest["files"], *held} - {"manifest.json", "manifest.note"}):
+        if names.count(name) != 1 or hashlib.sha256(held[name]).hexdigest() != manifest["files"].get(name):
+            say(f"{name} is missing, was added or changed")
+    signed = checkpoint_of(held["checkpoint.txt"].decode(), keys)
+    proofs = {one["version"]: one for one in json.loads(held["proofs.json"])["leaves"]}
+    records, before = sorted(name for name in held if name.startswith("records/")), ""
+    for version, name in enumerate(records, start=1):
+        link(held[name], manifest["saga"], version, before, say)
+        before, leaf = hashlib.sha256(held[name]).hexdigest(), hashlib.sha256(b"\x00" + held[name]).digest()
+        at, path = proofs[version]["position"], [bytes.fromhex(one) for one in proofs[version]["path"]]
+        if not 0 < at <= signed["size"] or root_by_path(at - 1, signed["size"], leaf, path) != signed["root"]:
+            say(f"{name} is not in the tree that checkpoint {signed['number']} signed")
+    if len(proofs) != len(records) or not records:
+        say(f"{len(records)} records and {len(proofs)} proofs")
+    return f"saga {manifest['saga']}: {len(records)} records, checkpoint {signed['number']}"
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["log", "pack"])
+    parser.add_argument("--key", action="append", required=True, help="a public key, name+id+key; newest first")
+    parser.add_argument("files", nargs="+")
+    given, flaws = parser.parse_args(arguments), []
+    try:
+        keys, first = [key_of(text) for text in given.key], Path(given.files[0])
+        texts = [Path(name).read_text("utf-8") for name in given.files[1:]]
+        what = (log if given.what == "log" else pack)(first, texts, keys, flaws.append)
+    except OSError as error:
+        what, code = str(error), 2
+    except (ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        what, code = f"it cannot be read any further: {type(error).__name__}: {error}", 6
+    else:
+        code = 6 if flaws else 0
+    print(*flaws, f"{what}: {'NOT as it was written' if code else 'as it was written'}", sep="\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
