@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import audit, letters, notices, packs, people, projections, sagas, tasks, traces
+from orchestrator.cli import audit, evidence, letters, notices, packs, people, projections, sagas, tasks, traces
 from orchestrator.cli.bench import app as bench_app
 from orchestrator.cli.events import emit
 from orchestrator.cli.explain import explain
@@ -41,6 +41,9 @@ app.add_typer(tasks.app, name="task")
 app.add_typer(letters.app, name="letter")
 app.add_typer(notices.app, name="notice")
 app.add_typer(audit.app, name="audit")
+for proving in (evidence.verify, evidence.log, evidence.checkpoint, evidence.accept):
+    audit.app.command()(proving)
+audit.app.add_typer(evidence.keys, name="keys")
 audit.app.command("pack")(packs.pack)
 audit.app.command("verify-pack")(packs.verify_pack)
 app.add_typer(audit.sla, name="sla")

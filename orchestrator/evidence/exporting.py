@@ -1,7 +1,7 @@
 """The log as a file: one line of JSON for each record, in global order, with the very bytes that were hashed.
 
-Rules of this file: nothing is left out or written anew. `body` is the text of the canonical bytes; whoever encodes it as
-UTF-8 has what `hash` and the leaf in the tree were computed from.
+Rules of this file: nothing is left out or written anew. `body` is the text of the canonical bytes; whoever encodes it
+as UTF-8 has what `hash` and the leaf in the tree were computed from.
 """
 
 from __future__ import annotations

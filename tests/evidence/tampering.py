@@ -60,7 +60,8 @@ class Vandal:
                     key = TABLES[table]
                     await self.connection.execute(f"DELETE FROM {table} WHERE xmin::text = '{own}'")
                     await self.connection.execute(
-                        f"INSERT INTO {table} SELECT * FROM backup_{table} WHERE ({key}) NOT IN (SELECT {key} FROM {table})"
+                        f"INSERT INTO {table} SELECT * FROM backup_{table} "
+                        f"WHERE ({key}) NOT IN (SELECT {key} FROM {table})"
                     )
 
 
@@ -138,13 +139,15 @@ def of_head(row: Any) -> Iterator[Tampering]:
     saga = row["saga_id"]
     for name, change in (
         ("version", "version + 1"), ("version", "version - 1"), ("hash", "sha256(hash)"), ("tenant", "'other'"),
-        ("name", "'other'"), ("business_key", "'other'"), ("recorded_at", "recorded_at + 1"), ("saga_id", "saga_id || 'x'"),
+        ("name", "'other'"), ("business_key", "'other'"), ("recorded_at", "recorded_at + 1"),
+        ("saga_id", "saga_id || 'x'"),
     ):  # fmt: skip
         yield Tampering(name, (f"UPDATE saga_heads SET {name} = {change} WHERE saga_id = '{saga}'",), (f"saga {saga}",))
     yield Tampering("head deleted", (f"DELETE FROM saga_heads WHERE saga_id = '{saga}'",), (f"saga {saga}",))
     copy = (
         "INSERT INTO saga_heads (saga_id, tenant, name, business_key, version, hash, recorded_at) "
-        f"SELECT saga_id || 'y', tenant, name, business_key, version, hash, recorded_at FROM saga_heads WHERE saga_id = '{saga}'"
+        "SELECT saga_id || 'y', tenant, name, business_key, version, hash, recorded_at FROM saga_heads "
+        f"WHERE saga_id = '{saga}'"
     )
     yield Tampering("head inserted", (copy,), (f"saga {saga}y, head",))
 
