@@ -388,6 +388,14 @@ LOOPS = [
         [(f"sum by (instance) (rate(saga_metrics_export_failures_total{RATE}))", "{{instance}}")],
     ),
     Panel(
+        "Spans",
+        "ops",
+        [
+            (per_second("saga_spans_sent_total", "saga_spans_source"), "sent, {{saga_spans_source}}"),
+            (per_second("saga_spans_lost_total", "saga_spans_source"), "lost, {{saga_spans_source}}"),
+        ],
+    ),
+    Panel(
         "Processes",
         "short",
         [("count by (service_version, saga_roles) (target_info)", "{{saga_roles}} {{service_version}}")],

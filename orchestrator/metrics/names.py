@@ -24,6 +24,7 @@ SAGA, STEP, OUTCOME = telemetry.SAGA_NAME, telemetry.SAGA_STEP_NAME, telemetry.S
 PHASE, FAILURE, CAUSE, REASON = "saga.phase", "saga.failure.kind", "saga.stuck.cause", "saga.dead_letter.reason"
 ACT, STATE, LOOP, PROJECTION = "saga.operator.act", "saga.task.state", "saga.loop.name", "saga.projection.name"
 PARTICIPANT, SIGNAL, PLACE = "saga.participant.name", "saga.admission.signal", "saga.checkpoint.place"
+SPANS = "saga.spans.source"
 SYSTEM, OPERATION, OPERATION_TYPE = (
     telemetry.MESSAGING_SYSTEM,
     telemetry.MESSAGING_OPERATION_NAME,
@@ -144,6 +145,17 @@ LOOP_AGE = Metric("saga.loop.age", "gauge", "s", (LOOP,), "Since the loop last m
 LOOP_READY = Metric("saga.loop.ready", "gauge", "{loop}", (LOOP,), "1 where the loop has made progress lately, else 0.")
 EVENT_LOOP_LAG = Metric(
     "saga.event_loop.lag", "histogram", "s", (), "How late the event loop woke a task that slept, twice a second.", LAG
+)
+
+SPANS_SENT = Metric(
+    "saga.spans.sent", "counter", "{span}", (SPANS,), "Spans that a collector took: made from records, or measured."
+)
+SPANS_LOST = Metric(
+    "saga.spans.lost",
+    "counter",
+    "{span}",
+    (SPANS,),
+    "Spans that no collector took; those from records can be sent again.",
 )
 
 # Of the whole product, by whoever fires timers; several such processes say the same: take the largest.

@@ -9,22 +9,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from orchestrator.metrics import names
-from orchestrator.metrics.figures import Reading
+from orchestrator.metrics.figures import Reading, Values
 from orchestrator.metrics.names import Metric
 
-# Facts of a process's health, and the metric that each of them is.
-_FACTS: Mapping[str, Metric] = {
-    "records": names.RECORDS,
-    "conflicts": names.CONFLICTS,
-    "unknown_commits": names.UNKNOWN_COMMITS,
-    "cached_sagas": names.CACHED,
-    "acts_waiting": names.ACTS_WAITING,
-    "outbox_waiting_rows": names.RELAY_WAITING,
-    "outbox_swept_rows": names.RELAY_SWEPT,
-    "outbox_refused_rows": names.RELAY_REFUSED,
-    "timers_fired": names.TIMERS_FIRED,
-    "intake_paused": names.INTAKE_PAUSED,
-    "intake_behind_messages": names.INTAKE_BEHIND,
+# Facts of a process's health, and the series that each of them is.
+_FACTS: Mapping[str, tuple[Metric, Values]] = {
+    "records": (names.RECORDS, ()),
+    "conflicts": (names.CONFLICTS, ()),
+    "unknown_commits": (names.UNKNOWN_COMMITS, ()),
+    "cached_sagas": (names.CACHED, ()),
+    "acts_waiting": (names.ACTS_WAITING, ()),
+    "outbox_waiting_rows": (names.RELAY_WAITING, ()),
+    "outbox_swept_rows": (names.RELAY_SWEPT, ()),
+    "outbox_refused_rows": (names.RELAY_REFUSED, ()),
+    "timers_fired": (names.TIMERS_FIRED, ()),
+    "intake_paused": (names.INTAKE_PAUSED, ()),
+    "intake_behind_messages": (names.INTAKE_BEHIND, ()),
+    "trace_spans_sent": (names.SPANS_SENT, ("records",)),
+    "trace_spans_refused": (names.SPANS_LOST, ("records",)),
+    "local_spans_sent": (names.SPANS_SENT, ("measured",)),
+    "local_spans_lost": (names.SPANS_LOST, ("measured",)),
 }
 _ALWAYS = ("records", "conflicts", "unknown_commits")  # counted from the first time on: before it they are 0
 _DEAD, _REFUSED = "dead_", "starts_refused_"
@@ -69,9 +73,9 @@ def readings(
         if deciding:
             facts = dict.fromkeys(_ALWAYS, 0) | {f"{_DEAD}{reason}": 0 for reason in reasons} | facts
         for fact, number in facts.items():
-            metric = _FACTS.get(fact)
-            if metric is not None:
-                yield metric, (), number
+            series = _FACTS.get(fact)
+            if series is not None:
+                yield (*series, number)
             elif fact.startswith(_DEAD):
                 yield names.DEAD_LETTERS, (fact.removeprefix(_DEAD),), number
             elif fact.startswith(_REFUSED):

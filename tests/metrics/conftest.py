@@ -123,6 +123,7 @@ async def measured(
     """The running product, after its traffic; it sends its metrics to the collector too."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", collector.url)
+        environment.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", collector.url.replace("metrics", "traces"))
         environment.setenv("OTEL_EXPORTER_OTLP_METRICS_HEADERS", f"x-canary={HEADER}")
         environment.setenv("OTEL_METRIC_EXPORT_INTERVAL", "400")
         environment.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.namespace=bank")

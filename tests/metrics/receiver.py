@@ -60,7 +60,7 @@ async def receiving() -> AsyncIterator[Receiver]:
                 if fields.get("content-encoding") == "gzip":
                     body = gzip.decompress(body)
                 made.headers.append(fields)
-                if made.status == 200:
+                if made.status == 200 and b"/v1/metrics" in head.encode():
                     made.received.append(ExportMetricsServiceRequest.FromString(body))
                 writer.write(f"HTTP/1.1 {made.status} x\r\nContent-Length: 0\r\n\r\n".encode())
                 await writer.drain()
