@@ -45,10 +45,18 @@ def usual_customer(_: str, start: Mapping[str, Any]) -> str:
 class Feed:
     """The records of a store in safe global order.
 
-    `quiet_ms`: where nothing followed a position, nobody asks the database again for so long.
+    `quiet_ms`: where nothing followed a position, nobody asks the database again for so long. `ahead`: the page after a
+    full one is read while that one is worked on, for one reader who goes through very much; close it then.
     """
 
-    def __init__(self, store: PostgresStore, customer_of: CustomerOf = usual_customer, *, quiet_ms: int = 0) -> None:
+    def __init__(
+        self,
+        store: PostgresStore,
+        customer_of: CustomerOf = usual_customer,
+        *,
+        quiet_ms: int = 0,
+        ahead: bool = False,
+    ) -> None:
         self._store = store
         self._customer_of = customer_of
         self._pages: OrderedDict[int, list[FeedRecord]] = OrderedDict()
@@ -56,6 +64,15 @@ class Feed:
         self._quiet_seconds = quiet_ms / 1000
         self._end: tuple[int, float] = (-1, 0.0)  # a position after which there was nothing, and when that was
         self._facts: dict[str, Facts] = {}
+        self._ahead = ahead
+        self._coming: tuple[tuple[int, int], asyncio.Task[list[FeedRecord]]] | None = None  # (position, limit)
+
+    async def close(self) -> None:
+        """Gives up what is being read ahead."""
+        coming, self._coming = self._coming, None
+        if coming is not None:
+            coming[1].cancel()
+            await asyncio.gather(coming[1], return_exceptions=True)
 
     async def after(self, position: int, limit: int) -> list[FeedRecord]:
         """At most `limit` records from `position` + 1 on; none where nothing follows now. Raises GapError."""
@@ -64,8 +81,7 @@ class Feed:
                 return []
             page = self._pages.get(position)
             if page is None or len(page) > limit:
-                await self._store.seal()
-                page = await self._read(position, limit)
+                page = await self._next(position, limit)
                 if not page:
                     self._end = (position, time.monotonic())
                 else:
@@ -93,7 +109,21 @@ class Feed:
             self._facts = dict(found)
         return found
 
+    async def _next(self, position: int, limit: int) -> list[FeedRecord]:
+        """A page out of the database, or the one that was read ahead."""
+        if self._coming is not None and self._coming[0] == (position, limit):
+            coming, self._coming = self._coming, None
+            page = await coming[1]
+        else:
+            await self.close()
+            page = await self._read(position, limit)
+        if self._ahead and len(page) == limit:
+            after = position + limit
+            self._coming = ((after, limit), asyncio.create_task(self._read(after, limit)))
+        return page
+
     async def _read(self, position: int, limit: int) -> list[FeedRecord]:
+        await self._store.seal()
         async with self._store.pools.connection("read") as connection:
             rows = await connection.fetch(STORE_SQL["records_after"], position, limit)
         return self.checked(position, parsed(rows))

@@ -1,7 +1,8 @@
 """Building a projection anew beside the live one, comparing the two row by row, and swapping.
 
 Rules of this file
-- The slot that is not live is emptied and filled while the live one goes on; nobody reads it.
+- The slot that is not live is emptied and filled while the live one goes on; nobody reads it. It is filled without the
+  indexes that only readers need, and gets them before anything is compared (docs/adr/0063-rebuilt-bare.md).
 - It is compared when both stand at the same position, with both checkpoints held: the live one waits so long, the write
   path does not. Rows that differ stop the swap, unless the code has a new version or somebody says that they may.
 - The swap changes two rows. Readers ask again when the slot has changed under them.
@@ -17,6 +18,7 @@ from orchestrator.store.connections import ConnectionLimits, Guarded
 from orchestrator.store.postgres import PostgresStore
 from orchestrator.store.sql import load_queries
 from projections.contract import ProjectionError
+from projections.feed import SQL as FEED
 from projections.feed import CustomerOf, Feed, usual_customer
 from projections.registry import projection
 from projections.runner import SQL as SLOTS
@@ -49,20 +51,24 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What a rebuild did. `same_records`: both slots were made from exactly the same records."""
+    """What a rebuild did. `same_records`: both slots were made from exactly the same records.
+
+    `compared` False: the live slot held nothing when this began, so there was nothing to compare with.
+    """
 
     projection: str
     position: int
     records: int
     seconds: float
     same_records: bool
+    compared: bool
     differences: tuple[Difference, ...]
     swapped: bool
 
     @property
     def same_rows(self) -> bool:
         """Every row of every table is in both."""
-        return not self.differences
+        return self.compared and not self.differences
 
 
 async def rebuild(
@@ -78,17 +84,22 @@ async def rebuild(
     made = projection(name)
     began = perf_counter()
     async with PostgresStore(url, LIMITS, application="orchestrator rebuild") as store:
-        feed = Feed(store, customer_of)
+        feed = Feed(store, customer_of, ahead=True)
         runner = Runner(store, feed, made, batch_records=BATCH_RECORDS, poll_ms=0, live=False)
-        await _begin(store, name, made.version)
-        while True:
-            await _fill(store, runner, name, on_progress)
-            result = await _finish(store, feed, runner, swap=swap, accept=accept_differences, began=began)
-            if result is not None:
-                return result
+        try:
+            slot = await _begin(store, name, made.version)
+            while True:
+                await _fill(store, runner, name, on_progress)
+                await _index(store, name, slot)
+                result = await _finish(store, feed, runner, swap=swap, accept=accept_differences, began=began)
+                if result is not None:
+                    return result
+        finally:
+            await feed.close()
 
 
-async def _begin(store: PostgresStore, name: str, version: int) -> None:
+async def _begin(store: PostgresStore, name: str, version: int) -> str:
+    """Empties the slot that is not live; which one it is."""
     async with store.pools.connection("projection") as connection:
         await connection.execute(SLOTS["ensure"], name, version)
         await connection.execute(SLOTS["ensure_spare"], name, version)
@@ -97,9 +108,25 @@ async def _begin(store: PostgresStore, name: str, version: int) -> None:
             held = await connection.fetch(SLOTS["hold"], name, False)
             if not held:
                 raise BusyError(f"projection {name} is being rebuilt by another process: wait for it")
-            slot = held[0]["slot"]
+            slot: str = held[0]["slot"]
             await connection.fetch(SLOTS["clear"], name, slot)
             await connection.fetch(SLOTS["begin_spare"], name, version)
+        except BaseException:
+            await connection.roll_back()
+            raise
+        await connection.commit_repeatable()
+    return slot
+
+
+async def _index(store: PostgresStore, name: str, slot: str) -> None:
+    """Gives the slot the indexes that the live one has; nothing where it has them."""
+    async with store.pools.connection("report") as connection:
+        await connection.begin()
+        try:
+            held = await connection.fetch(SLOTS["hold"], name, False)
+            if not held or held[0]["slot"] != slot:
+                raise BusyError(f"projection {name} was rebuilt by another process meanwhile")
+            await connection.fetch(SLOTS["index"], name, slot)
         except BaseException:
             await connection.roll_back()
             raise
@@ -107,24 +134,30 @@ async def _begin(store: PostgresStore, name: str, version: int) -> None:
 
 
 async def _fill(store: PostgresStore, runner: Runner, name: str, on_progress: Callable[[int, int], None]) -> None:
-    """Up to where the live one stands; where that does not move (it is stopped, or of another version), too."""
+    """Up to where the live one stands; where that does not move (it is stopped, or of another version), too.
+
+    Where the live one holds nothing, up to the last record there is: a new read model of an old store begins like this.
+    """
+    last = 0
     while True:
-        live, spare = await _positions(store, name)
-        on_progress(spare, live)
-        if spare >= live:
+        live, spare, head = await _positions(store, name)
+        last = last or (live or head)
+        target = max(live, last)
+        on_progress(spare, target)
+        if spare >= target:
             return
-        taken = await runner.step(up_to=live)
+        taken = await runner.step(up_to=target)
         if taken is None:
             raise BusyError(f"projection {name} is being rebuilt by another process as well")
-        if not taken and (await _positions(store, name))[1] == spare:
-            continue  # the slot was looked at anew
 
 
-async def _positions(store: PostgresStore, name: str) -> tuple[int, int]:
+async def _positions(store: PostgresStore, name: str) -> tuple[int, int, int]:
+    """Where the live slot stands, the other one, and the store."""
     async with store.pools.connection("projection") as connection:
         rows = await connection.fetch(SLOTS["all"])
+        head = (await connection.fetch(FEED["head"]))[0]["head"]
     found = {row["live"]: row["position"] for row in rows if row["projection"] == name}
-    return found[True], found[False]
+    return found[True], found[False], head
 
 
 async def _finish(
@@ -145,7 +178,9 @@ async def _finish(
             while spare.position < live.position:
                 records = await feed.after(spare.position, min(BATCH_RECORDS, live.position - spare.position))
                 spare = await runner.take_in(connection, spare, records)
-            differences = await _compare(connection, made.tables, live, spare)
+            await connection.fetch(SLOTS["index"], made.name, spare.slot)  # whoever emptied it took them off
+            compared = spare.position == live.position  # not where the live one held nothing when this began
+            differences = await _compare(connection, made.tables, live, spare) if compared else ()
             may = accept or not differences or live.version != spare.version
             if swap and may:
                 await connection.execute(SLOTS["retire"], made.name)
@@ -160,6 +195,7 @@ async def _finish(
         records=spare.records,
         seconds=perf_counter() - began,
         same_records=(live.records, live.checksum) == (spare.records, spare.checksum),
+        compared=compared,
         differences=differences,
         swapped=swap and may,
     )

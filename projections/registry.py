@@ -1,4 +1,4 @@
-"""Which projections there are. A new one joins here, with its tables in a migration and in `projection_clear`."""
+"""Which projections there are. A new one joins here, with its tables in a migration and in `projection_tables`."""
 
 from __future__ import annotations
 

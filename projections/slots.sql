@@ -15,6 +15,10 @@ UPDATE projection_slots SET version = $2 WHERE projection = $1 AND NOT live RETU
 -- name: clear
 SELECT projection_clear($1, $2)
 
+-- name: index
+-- Makes what the slot lacks of the live one's indexes; how many those were.
+SELECT projection_index($1, $2) AS made
+
 -- name: hold
 -- The slot for this transaction, or nothing where another process is at it.
 SELECT slot, version, position, records, checksum, read_until, stopped, stopped_position

@@ -63,6 +63,7 @@ def _rebuilt(out: Output, name: str, *, swap: bool, accept: bool) -> Rebuilt:
     from orchestrator.cli.run import run_async
     from orchestrator.cli.serving import database
     from orchestrator.config import Settings, SettingsError, load_settings
+    from orchestrator.store.memory import collect_rarely
     from projections import rebuild as rebuilding
     from projections.contract import ProjectionError
     from projections.registry import NAMES, customers
@@ -84,6 +85,7 @@ def _rebuilt(out: Output, name: str, *, swap: bool, accept: bool) -> Rebuilt:
             out.say(f"{name}: {position} of {target} records")
 
     async def work(settings: Settings) -> Rebuilt:
+        collect_rarely()
         async with database(settings) as urls:
             return await rebuilding.rebuild(
                 urls.app, name, swap=swap, accept_differences=accept, customer_of=customers(views), on_progress=progress
@@ -107,7 +109,10 @@ def _told(out: Output, built: Rebuilt) -> None:
         )  # fmt: skip
         for sample in difference.samples:
             out.line(f"  {sample}")
-    out.line("every row is the same" if built.same_rows else "rows differ")
+    if built.compared:
+        out.line("every row is the same" if built.same_rows else "rows differ")
+    else:
+        out.line("nothing to compare with: the live one was empty")
     out.line("swapped: the rebuilt one is read now" if built.swapped else "not swapped")
     if built.differences and not built.swapped:
         raise typer.Exit(ExitCode.FOUND_SOMETHING)

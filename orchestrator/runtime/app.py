@@ -10,7 +10,6 @@ Rules of this file
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -42,6 +41,7 @@ from orchestrator.runtime.supervisor import LoopHealth, Pulse, Stopping, Supervi
 from orchestrator.runtime.timers import Timers
 from orchestrator.runtime.work import Item, Outcome
 from orchestrator.store.connections import in_our_words
+from orchestrator.store.memory import collect_rarely
 from orchestrator.store.migrate import check_schema
 from orchestrator.store.postgres import PostgresStore
 from orchestrator.store.queries import ReadQueries
@@ -51,11 +51,6 @@ from orchestrator.tracing.settings import TelemetrySettings, telemetry_settings
 from projections.runner import Runner
 
 DECIDING = frozenset({"coordinator", "timers", "api", "relay"})  # a relay gives refused messages back to their sagas
-
-# Generations of the garbage collector. States in memory are many and free of cycles: a full pass over them would stop
-# the process for most of a second and find nothing, so it is made (nearly) never. The young pass comes where objects
-# pile up: with a low threshold in the middle of every batch, over all its temporaries (a tenth of the time, measured).
-GC_THRESHOLDS = (500_000, 4, 1_000)
 
 TRACE_STALL_MS = 60_000  # a collector that hangs is waited for; it makes no process unready
 
@@ -170,9 +165,7 @@ class Runtime:
 
     async def run(self) -> None:
         """Runs until stopped. Raises LoopDiedError with the first loop that ended by itself, and why."""
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+        collect_rarely()
         log.info("running", roles=sorted(self.roles), sagas=len(self.catalog.sagas))
         await self._supervisor.run()
         log.info("stopped")

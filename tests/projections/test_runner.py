@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -219,6 +220,52 @@ async def test_a_rebuild_gives_the_same_rows_and_takes_the_place_of_the_old_ones
     assert len((await Models(store).audit.search("main")).items) == 11
 
 
+async def indexes(database: Database, slot: str) -> set[str]:
+    """The definitions of a slot's indexes, without its letter."""
+    rows = await fetch(
+        database,
+        "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' "
+        f"AND tablename ~ '^(audit|approval|journey).*_{slot}$'",
+    )
+    return {re.sub(rf"_{slot}(?=_|\b)", "_?", row["indexdef"]) for row in rows}
+
+
+async def test_a_slot_is_filled_bare_and_swapped_in_with_every_index(
+    store: PostgresStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it fills it has keys and what the projection itself looks up; then all that the live one has."""
+    every, begin, bare = await indexes(database, "a"), rebuilding._begin, []
+    assert every == await indexes(database, "b")
+
+    async def begun_bare(*arguments: Any) -> str:
+        slot = await begin(*arguments)
+        bare.append(await indexes(database, slot))
+        return slot
+
+    monkeypatch.setattr(rebuilding, "_begin", begun_bare)
+    await begun(store, start())
+    for made in [made for made in projections() if made.name != "journeys"]:  # this stream is no journey
+        await drained(runner(store, made))
+        for _ in range(2):
+            assert (await rebuild(database.url, made.name)).swapped
+            assert await indexes(database, "a") == await indexes(database, "b") == every
+    of_approvals, of_audit = every - bare[0], every - bare[-1]
+    assert (len(of_approvals), len(of_audit)) == (3, 7)
+    assert any("approval_votes_?_by_task" in line for line in bare[0])
+
+
+async def test_a_read_model_that_was_never_filled_is_built_up_to_the_last_record(
+    store: PostgresStore, database: Database
+) -> None:
+    """A new one, in a store with years of records: filled bare at once, instead of following from the beginning."""
+    await begun(store, *(start(f"K-{number}") for number in range(10)))
+    built = await rebuild(database.url, "audit")
+    assert (built.position, built.compared, built.same_rows, built.swapped) == (10, False, False, True)
+    await written(store, append(start("K-1"), 1, "step.requested"))
+    assert await drained(runner(store)) == 1
+    assert len((await Models(store).audit.search("main")).items) == 11
+
+
 async def test_of_two_rebuilds_at_once_the_slower_one_does_not_bring_the_old_rows_back(
     store: PostgresStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,6 +336,10 @@ async def test_the_application_can_neither_change_the_audit_trail_nor_empty_what
             await connection.execute("SELECT projection_clear('audit', 'a')")
         with pytest.raises(asyncpg.RaiseError, match="may be emptied"):
             await connection.execute("SELECT projection_clear('saga_heads', 'b')")
+        with pytest.raises(asyncpg.RaiseError, match="may be emptied"):
+            await connection.execute("SELECT projection_index('audit', 'a')")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute("SELECT projection_tables('audit')")
     finally:
         await connection.close()
 
