@@ -35,7 +35,7 @@ from orchestrator.definition.words import (
     text_of,
 )
 from orchestrator.kernel import graph as g
-from orchestrator.messages import Contract, Person, Role
+from orchestrator.messages import Contract, Money, Person, Role
 
 
 def emit(draft: Draft, contracts: Sequence[type[Contract]]) -> g.Graph:
@@ -139,6 +139,7 @@ class _Emitter:
             amend_on=word.amends.wire_name if word.amends else "",
             remind=tuple(g.Reminder(*span(after)) for after in word.remind), catch_up=word.catch_up,
             amount=name_of(word.amount) if word.amount else "", limits=tuple(map(authority, word.limits)),
+            confirm=tuple(money(one) if isinstance(one, Money) else {} for one in word.confirm),
         )  # fmt: skip
 
     def wait(self) -> g.Node:
@@ -232,8 +233,12 @@ def span(after: timedelta | WorkingTime) -> tuple[int, str]:
 
 def authority(limit: Limit) -> dict[str, str]:
     """A limit of authority in the graph's form."""
-    amount = {} if limit.up_to is None else {"amount": f"{limit.up_to.amount:f}", "currency": limit.up_to.currency}
-    return people(limit.to)[0] | amount
+    return people(limit.to)[0] | ({} if limit.up_to is None else money(limit.up_to))
+
+
+def money(amount: Money) -> dict[str, str]:
+    """An amount in the graph's form."""
+    return {"amount": f"{amount.amount:f}", "currency": amount.currency}
 
 
 def people(to: Any) -> list[dict[str, str]]:

@@ -58,6 +58,16 @@ class Limit:
     up_to: Money | None = None
 
 
+Confirm: TypeAlias = "bool | Money | Sequence[Money]"  # True: whatever the amount
+
+
+def confirmed(confirm: Confirm) -> tuple[Money | Literal[True], ...]:
+    """What `confirm=` says, as a list."""
+    if isinstance(confirm, bool):
+        return (True,) if confirm else ()
+    return (confirm,) if isinstance(confirm, Money) else tuple(confirm)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class OnEvent:
     """An event that interrupts, and the path that follows it."""
@@ -107,6 +117,7 @@ class Task(Word, Generic[P, Shown, O]):
     catch_up: CatchUp = "each"
     amount: Callable[[Any], Money] | None = None
     limits: tuple[Limit, ...] = ()
+    confirm: tuple[Money | Literal[True], ...] = ()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Shown:
         return self.function(*args, **kwargs)
@@ -159,6 +170,7 @@ def task(
     catch_up: CatchUp = ...,
     amount: Callable[[Any], Money] = ...,
     limits: Sequence[Limit] = ...,
+    confirm: Confirm = ...,
 ) -> TaskMaker[Verdict]: ...
 
 
@@ -176,6 +188,7 @@ def task(
     catch_up: CatchUp = ...,
     amount: Callable[[Any], Money] = ...,
     limits: Sequence[Limit] = ...,
+    confirm: Confirm = ...,
 ) -> TaskMaker[O]: ...
 
 
@@ -192,6 +205,7 @@ def task(
     catch_up: CatchUp = "each",
     amount: Callable[[Any], Money] | None = None,
     limits: Sequence[Limit] = (),
+    confirm: Confirm = False,
 ) -> TaskMaker[Any]:
     """A decision asked of a person: the function builds what is shown, its docstring is the help on the task page.
 
@@ -201,6 +215,7 @@ def task(
     escalate: levels, each once and in order; remind: after so long, people are reminded and nothing else changes.
     catch_up: of levels (or reminders) that are overdue together after downtime, `each` happens, or only the `last`.
     amount and limits: who may decide up to which amount; `amount` reads it out of what is shown, a plain function.
+    confirm: True, or from which amount on (one for each currency), the page asks to check and confirm before it counts.
     """
 
     def make(function: Callable[P, Shown], /) -> Task[P, Shown, Any]:
@@ -220,6 +235,7 @@ def task(
             catch_up=catch_up,
             amount=amount,
             limits=tuple(limits),
+            confirm=confirmed(confirm),
         )
 
     return make

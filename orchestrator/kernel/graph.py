@@ -148,6 +148,7 @@ class TaskNode(Node):
     catch_up: str = "each"  # each | last: what happens of several levels (or reminders) that are overdue at once
     amount: str = ""  # name of the function that reads the amount out of what is shown: `<path>#amount`
     limits: tuple[Json, ...] = ()  # [{"role"|"person": who, "amount", "currency"}], no amount: without limit
+    confirm: tuple[Json, ...] = ()  # [{"amount", "currency"}]: from where on a second look is asked for; [{}]: always
     kind: str = "task"
 
 

@@ -4,7 +4,7 @@ Rules of this file
 - A form carries the hash of what it showed and a key of its own: a double click, a reload or a second attempt after a
   lost answer is one record. A form without the hash decides nothing.
 - An outcome that sets something going that cannot be undone is confirmed on a page of its own, which repeats in full
-  what follows. So is every outcome at or above the amount of `ORCHESTRATOR_CONFIRM_AMOUNT`, in any currency.
+  what follows. So is every outcome of a task for which the definition or a setting asks for it (second_look.py).
 - A refusal is the task's page again, with its status, the rule in words, and everything that was typed.
 """
 
@@ -23,10 +23,10 @@ from orchestrator.api.engine import Acting, Engine, EngineOf, may
 from orchestrator.api.shapes import respond
 from orchestrator.api.views import Actor, RefusedError, TaskView
 from orchestrator.pages.consequences import Consequence
-from orchestrator.pages.formats import decimal_of
 from orchestrator.pages.forms import Wrong, fields_of, has_reason, read_form, reason_is_required
 from orchestrator.pages.previews import consequences
 from orchestrator.pages.reading_forms import SentForm, form_of
+from orchestrator.pages.second_look import is_asked
 from orchestrator.pages.site import office_router, page
 from orchestrator.pages.subject import amount_of, facts_of, party_of, title
 from orchestrator.pages.task_pages import Typed, status_of, task_page
@@ -120,11 +120,7 @@ async def _to_confirm(request: Request, task: TaskView, actor: Actor, answer: Ma
     chosen = next((each for each in found if each.outcome == answer["outcome"]), None)
     if chosen is None:
         return None
-    amount = amount_of(task.shown, task.amount)
-    value = decimal_of(amount.value) if amount is not None else None
-    above = runtime.settings.confirm_amount
-    is_large = bool(above) and value is not None and abs(value) >= above
-    return chosen if chosen.irrevocable or is_large else None
+    return chosen if chosen.irrevocable or is_asked(case, task, runtime.settings.confirm_amount) else None
 
 
 def _confirm_page(

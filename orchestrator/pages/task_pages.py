@@ -25,6 +25,7 @@ from orchestrator.pages.consequences import Consequence
 from orchestrator.pages.forms import Wrong, fields_of, reason_is_required
 from orchestrator.pages.inbox import gone_words
 from orchestrator.pages.previews import consequences
+from orchestrator.pages.second_look import is_asked
 from orchestrator.pages.site import office_router, page
 from orchestrator.pages.subject import amount_of, facts_of, party_of, title
 from orchestrator.pages.task_facts import Change, changes, history_of, shown_by
@@ -111,6 +112,7 @@ async def task_page(
         typed=typed, changed=changed, problem=_problem(typed), form_key=secrets.token_urlsafe(18),
         done=DONE_WORDS.get(done, ""), gone=gone_words(task), seen=task.subject_hash, votes=len(task.votes),
         moved="", sign_in_again=_sign_in_again(request, task), steers=engine.desk.steers(actor),
+        second_look=is_asked(case, task, request.app.state.runtime.settings.confirm_amount),
         can_see_saga="/office/sagas" in request.app.state.office_paths,
     )  # fmt: skip
 

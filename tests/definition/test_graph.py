@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import pytest
 
-from orchestrator import Command, Done, Retry, Role, Saga, compute, end, fail, pivot, publish, step, task, when
+from orchestrator import Command, Done, Money, Retry, Role, Saga, compute, end, fail, pivot, publish, step, task, when
 from orchestrator.definition.draw import difference, mermaid
 from orchestrator.definition.stored import graph_of
 from orchestrator.kernel.graph import Node, TaskNode
@@ -222,3 +222,23 @@ def test_a_flow_may_be_one_word_and_a_saga_has_a_short_repr() -> None:
     one = Saga("one", version=4, starts_on=Placed, flow=compute(policy), on_failed=when(is_large, publish(closed)))
     assert one.graph.first == "policy"
     assert repr(one) == "Saga('one', version=4)"
+
+
+def test_a_second_look_is_in_the_stored_form_and_changes_no_other_hash() -> None:
+    """Always, or from amounts on; what says nothing of it keeps the hash that it had."""
+
+    def decide(placed: Placed) -> Shown: ...  # never called
+
+    def stored(**options: Any) -> Any:
+        made = task(to=Role("boss"), within=DAY, **options)(decide)
+        graph = Saga("second-look", version=1, starts_on=Placed, flow=[made]).graph
+        node, back = graph.nodes["decide"], graph_of(graph.data).nodes["decide"]
+        assert isinstance(node, TaskNode)
+        assert back == replace(node, help="", form_schema=None)
+        return graph.data["nodes"]["decide"].get("confirm")
+
+    assert (stored(), stored(confirm=False), stored(confirm=True)) == (None, None, [{}])
+    ten, one = Money("10.50", "INR"), Money("1", "EUR")
+    read = {"amount": lambda shown: ten}
+    assert stored(confirm=ten, **read) == [{"amount": "10.50", "currency": "INR"}]
+    assert len(stored(confirm=[ten, one], **read)) == 2

@@ -207,6 +207,19 @@ async def test_who_has_two_rights_chooses_one_on_the_page(office: OfficeProduct)
     assert [(cast["by"], cast["on_behalf_of"]) for cast in found.votes] == [("kim", "maria")]
 
 
+@pytest.mark.parametrize(("amount", "asked"), [("1999999.99", False), ("2000000", True)])
+async def test_a_definition_asks_for_a_second_look(office: OfficeProduct, amount: str, asked: bool) -> None:
+    """From its amount on, also for a no, which nothing else would ask about; the page says so beforehand."""
+    task = await task_of(office, await office.begin(requester="rita", amount=amount))
+    path = f"/office/tasks/{task.id}"
+    assert ("asked to check and confirm" in (await office.get(path, "kim", MANAGER)).text) is asked
+    form = {"outcome": "reject", "reason": "no", "seen": task.subject_hash, "key": uuid.uuid4().hex}
+    first = await office.post(path + "/decide", form, "kim", MANAGER)
+    assert (first.status_code, "Check and confirm" in first.text) == ((200, True) if asked else (303, False))
+    if asked:
+        assert (await office.post(path + "/decide", {**form, "confirmed": "yes"}, "kim", MANAGER)).status_code == 303
+
+
 @pytest.mark.parametrize(
     "name", ["x" * 201, "s\x1b[31mven", "sven\u202e", "sven\nkim"], ids=["long", "ansi", "turned", "line"]
 )

@@ -87,6 +87,7 @@ def facts(view: TaskView, **changes: Any) -> dict[str, Any]:
         "done": "", "gone": gone_words(view),
         "seen": view.subject_hash, "votes": 0, "moved": "", "sign_in_again": "/office/login", "steers": False,
         "can_see_saga": True,
+        "second_look": False,
     }  # fmt: skip
     return {**usual, **changes}
 

@@ -16,6 +16,7 @@ from orchestrator import (
     Done,
     Event,
     Key,
+    Money,
     Person,
     Refused,
     Reply,
@@ -142,7 +143,14 @@ def free(request: WireRequested, held: Held) -> Free:
     return Free(hold_id=held.hold_id, mood=request.mood)
 
 
-@task(to=Role("manager"), within=timedelta(hours=24), exclude=[requester])
+def amount(shown: WireToApprove) -> Money:
+    """What a second look is asked for by."""
+    return Money(shown.amount, shown.currency)
+
+
+@task(
+    to=Role("manager"), within=timedelta(hours=24), exclude=[requester], amount=amount, confirm=Money("2000000", "EUR")
+)
 def approve(request: WireRequested, rules: Rules) -> WireToApprove:
     """Approve the wire if you know the customer."""
     return WireToApprove(customer_id=request.customer_id, amount=request.amount, currency=request.currency)

@@ -62,11 +62,16 @@ def _limits(draft: Draft, node: Placed, word: Task[..., Any, Any]) -> None:
     """Limits need an amount to be held against, and an amount needs limits; each says one thing."""
     if word.catch_up not in ("each", "last"):
         draft.report("ORC406", word.place, f"{node.label} has catch_up={word.catch_up!r}", do='write "each" or "last"')
-    if bool(word.limits) != (word.amount is not None):
-        has, lacks = ("limits=", "amount=") if word.limits else ("amount=", "limits=")
-        do = "write both: amount= reads out of what is shown what limits= are held against"
+    from_amounts = [one for one in word.confirm if one is not True]
+    needs = "limits=" if word.limits else "confirm= from an amount on" if from_amounts else ""
+    if (needs and word.amount is None) or (word.amount is not None and not (needs or word.confirm)):
+        has, lacks = (needs, "amount=") if needs else ("amount=", "limits= or confirm=")
+        do = "write both: amount= reads out of what is shown what limits= and confirm= are held against"
         draft.report("ORC406", word.place, f"{node.label} has {has}, but no {lacks}", do=do)
         return
+    if len({one.currency for one in from_amounts}) < len(from_amounts):
+        text = f"{node.label} has confirm= with two amounts in one currency"
+        draft.report("ORC406", word.place, text, do="keep the one that is meant")
     seen: set[tuple[str, str, str]] = set()
     for limit in word.limits:
         [entry] = people(limit.to)
