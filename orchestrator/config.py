@@ -34,7 +34,7 @@ OWN_LOG = "postgres://"  # as broker URL: the log lies in the database of the st
 # notices: where a channel is configured; traces: where OTEL_EXPORTER_OTLP_ENDPOINT names a collector
 ROLES = ("coordinator", "relay", "timers", "api", "participants", "projections", "notices", "traces")
 
-FOUR_EYES = frozenset({"done", "value", "skip"})
+FOUR_EYES = frozenset({"done", "value", "skip", "erase"})
 _SECRET = ("password", "secret", "token")  # in a setting's name: its value is never shown
 
 
@@ -128,8 +128,8 @@ class Settings(IdentitySettings, EvidenceSettings, PackSettings, NoticeSettings,
 
     # --- coordinator ---
     four_eyes_acts: str = Field(
-        default="done,value,skip",
-        description="Operators' acts that one person proposes and another confirms: done, value, skip; with commas. "
+        default="done,value,skip,erase",
+        description="Acts that one person proposes and another confirms: done, value, skip, erase; with commas. "
         "Empty: one person is enough. An unknown outcome always takes two.",
     )
     turn_records_max: Annotated[int, _number(200, 10, 10_000, "Records that one input may lead to in one transaction.")]

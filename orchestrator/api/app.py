@@ -35,6 +35,7 @@ from orchestrator.api import (
     sagas,
     security,
     sign_in,
+    subjects,
     tasks,
 )
 from orchestrator.api.body import StrictBody
@@ -78,7 +79,21 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.add_middleware(Traced, add=runtime.traces.add_request)  # outermost
     problems.install(app)
     app.include_router(about())
-    for part in (health, sagas, tasks, absences, letters, events, audit, evidence, levels, notices, security, sign_in):
+    for part in (
+        health,
+        sagas,
+        tasks,
+        absences,
+        letters,
+        events,
+        audit,
+        evidence,
+        levels,
+        notices,
+        security,
+        sign_in,
+        subjects,
+    ):
         app.include_router(part.router)
     app.state.notices = notices.desk_of(runtime)
     people = runtime.vault.keys if runtime.vault is not None else None

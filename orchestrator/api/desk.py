@@ -198,6 +198,9 @@ class TaskDesk:
             raise RefusedError("invalid", f"A draft must be plain JSON: {error}") from error
         if size > DRAFT_BYTES_MAX:
             raise RefusedError("invalid", f"A draft has at most {DRAFT_BYTES_MAX} bytes, this one {size}.")
+        vault = self._runtime.vault
+        if vault is not None and form:
+            form = await vault.seal_form(actor.tenant, task.saga_id, form)
         if not form:
             await self._kept.drop_draft(actor.tenant, place, actor.id)
         elif not await self._kept.save_draft(actor.tenant, place, actor.id, subject_hash or task.subject_hash, form):
@@ -209,7 +212,9 @@ class TaskDesk:
         stored = await self._kept.draft(actor.tenant, task_of(task_id), actor.id)
         if stored is None:
             return None
-        return Draft(task_id, stored.form, stored.subject_hash, instant(stored.saved_at))
+        vault = self._runtime.vault
+        form = stored.form if vault is None else await vault.open_form(stored.form)
+        return Draft(task_id, form, stored.subject_hash, instant(stored.saved_at))
 
     # --- absences -----------------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from hashlib import sha256
 from types import TracebackType
 from typing import Annotated, Any, Self
 
@@ -58,6 +59,7 @@ from orchestrator.messages import Command, Event
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.work import Outcome
 from orchestrator.store.answers import Answers
+from orchestrator.vault.erasing import Erasing
 from projections.models import Models
 
 __all__ = [
@@ -77,6 +79,7 @@ class Engine:
         self._catalog = runtime.catalog
         self.vault = runtime.vault
         self._read = Reading(runtime.store, runtime.vault)
+        self.erasing = _erasing(runtime, self._read)
         self._publisher = publishing.Publisher(runtime.broker, runtime.catalog, runtime.vault)
         self.answers = Answers(runtime.store.pools)
         self.desk = TaskDesk(runtime, self._read)
@@ -99,6 +102,14 @@ class Engine:
     def home(self) -> str:
         """The tenant whose house this is: what belongs to nobody, or to all, is for its people alone."""
         return self._runtime.settings.tenant
+
+    def alias(self, person: str) -> str:
+        """What stands for a person where it is kept that they asked for something."""
+        return self._runtime.alias(person)
+
+    def fingerprint(self, value: bytes) -> bytes:
+        """What tells two requests apart; with a vault it tells nobody else anything."""
+        return sha256(value).digest() if self.vault is None else self.vault.digest(value)
 
     # --- starting and telling -----------------------------------------------------------------------------------------
 
@@ -369,6 +380,13 @@ class Engine:
         """True where this very request started the saga, in an attempt that nobody heard the end of."""
         records = await self._read.records(tenant, saga_id)
         return bool(records) and records[0].causation_id == cause_id
+
+
+def _erasing(runtime: Runtime, reading: Reading) -> Erasing | None:
+    two_people = "erase" in runtime.settings.acts_of_two_people
+    if runtime.vault is None:
+        return None
+    return Erasing(runtime.vault, runtime.store.pools, runtime.submit, reading.records, two_people=two_people)
 
 
 def engine_of(request: Request) -> Engine:

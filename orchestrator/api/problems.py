@@ -165,6 +165,7 @@ PROBLEMS: Mapping[str, Problem] = {
     "redriven_already": Problem(
         409, "Processed already", "This dead letter was processed again before.", "Nothing is left to do."
     ),
+    "in_use": Problem(409, "Still in use", "Something of this person still runs or is held.", "Wait until it is over."),
     "tombstoned": Problem(409, "Never starts", "Its parent undid this saga before it began.", "Nothing is left to do."),
     # --- what the API itself refuses ---
     "unreadable": Problem(

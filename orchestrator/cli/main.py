@@ -16,7 +16,19 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import audit, evidence, letters, notices, packs, people, projections, sagas, tasks, traces
+from orchestrator.cli import (
+    audit,
+    evidence,
+    letters,
+    notices,
+    packs,
+    people,
+    projections,
+    sagas,
+    subjects,
+    tasks,
+    traces,
+)
 from orchestrator.cli.bench import app as bench_app
 from orchestrator.cli.events import emit
 from orchestrator.cli.explain import explain
@@ -39,6 +51,8 @@ for verb in (demo, init, serve, live, migrate, check, graph, simulate, emit, exp
 app.add_typer(sagas.app, name="saga")
 app.add_typer(tasks.app, name="task")
 app.add_typer(letters.app, name="letter")
+app.add_typer(subjects.app, name="subject")
+app.add_typer(subjects.vault, name="vault")
 app.add_typer(notices.app, name="notice")
 app.add_typer(audit.app, name="audit")
 for proving in (evidence.verify, evidence.log, evidence.checkpoint, evidence.accept):

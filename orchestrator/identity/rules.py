@@ -66,6 +66,8 @@ ACTIONS: Mapping[str, Action] = {
     "office.use": Action({VIEWER, APPROVER, OPERATOR, AUDITOR, ADMIN}, "open the back office"),
     "security.read": Action({ADMIN, AUDITOR}, "read the security log"),
     "key.manage": Action({ADMIN}, "make and revoke keys", person=True),
+    "subject.read": Action({OPERATOR, AUDITOR, ADMIN}, "see requests to erase a person"),
+    "subject.erase": Action({OPERATOR, ADMIN}, "erase a person, hold them or let them go", person=True),
     "user.manage": Action({ADMIN}, "bar people and let them in again", person=True),
 }
 

@@ -24,6 +24,7 @@ from orchestrator.kernel.inputs import (
     Resume,
     SendRefused,
     Start,
+    SubjectErased,
     TaskAct,
     TimerDue,
     UndoAsked,
@@ -94,6 +95,8 @@ def _take(turn: Turn, given: Input) -> None:
         _cancel(turn, given)
     elif isinstance(given, Operate):
         operated(turn, given)
+    elif isinstance(given, SubjectErased):
+        _subject_erased(turn, given)
     elif isinstance(given, SendRefused):
         _send_refused(turn, given)
     elif not isinstance(given, Resume):
@@ -233,6 +236,19 @@ def _cancel(turn: Turn, given: Cancel) -> None:
         turn.refuse("cancel_refused", "the point of no return is passed: the saga can only go forward")
     else:
         fail_saga(turn, {"step": "", "kind": "cancelled", "reason": f"cancelled by {given.by}: {given.reason}"})
+
+
+def _subject_erased(turn: Turn, given: SubjectErased) -> None:
+    """Noted in the stream, so that whoever reads it later knows why it holds what nobody can open."""
+    turn.emit(
+        "subject.erased",
+        request=given.request,
+        key_ids=list(given.key_ids),
+        reason=given.reason,
+        by=given.asked_by,
+        confirmed_by=given.confirmed_by,
+        at=turn.now,
+    )
 
 
 def _send_refused(turn: Turn, given: SendRefused) -> None:

@@ -197,7 +197,7 @@ def _deadline_missed(state: State, activity: str, data: Data) -> None:
     state.deadline = 0
 
 
-@folds("parent.answered", "reply.late", "reply.contradicted")
+@folds("parent.answered", "reply.late", "reply.contradicted", "subject.erased")
 def _noted(state: State, activity: str, data: Data) -> None:
     """Recorded; changes nothing."""
 

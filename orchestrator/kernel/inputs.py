@@ -200,6 +200,17 @@ class Operate:
 
 
 @value
+class SubjectErased:
+    """The key of this saga's subject is no more (ADR 61): what was personal in its records opens no more."""
+
+    request: str
+    key_ids: tuple[str, ...]
+    reason: str
+    asked_by: str
+    confirmed_by: str
+
+
+@value
 class SendRefused:
     """The broker refused a message of this saga for good (too large); `version` is the record it was made of."""
 
@@ -223,6 +234,7 @@ Input = (
     | UndoAsked
     | Cancel
     | Operate
+    | SubjectErased
     | SendRefused
     | Resume
 )

@@ -110,6 +110,13 @@ class Keys:
                 )
         return found
 
+    async def of_saga(self, saga_id: str) -> DataKey | None:
+        """A key under which a saga's values are sealed, None where it has none that lives."""
+        async with self._pools.connection("vault") as connection:
+            rows = await connection.fetch(SQL["of_saga"], saga_id)
+        found = await self.by_id(row["key_id"] for row in rows)
+        return next((key for key in found.values() if isinstance(key, DataKey)), None)
+
     def forget(self, key_ids: Iterable[str]) -> None:
         """Drops keys from memory at once."""
         for key_id in key_ids:

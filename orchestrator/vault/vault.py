@@ -32,6 +32,7 @@ from orchestrator.vault.sealer import Person, Sealer, opened, texts
 from orchestrator.vault.tokens import DataKey, SealedError, event_scope, saga_scope
 
 CustomerOf = Callable[[str, Mapping[str, Any]], str]
+FORM = "sealed-form"
 LETTERS = "letters"
 LETTER_SCOPE = saga_scope("dead letters")
 INTERNAL = "orchestrator.internal"  # the topic of letters that no message became
@@ -273,6 +274,26 @@ class Vault:
         sealer = Sealer(person, found, event_scope(event.wire_name, key))
         self._note(sealer, event.wire_name, data)
         return canonical_bytes(sealer.form(data))
+
+    async def seal_form(self, tenant: str, saga_id: str, form: Mapping[str, Any]) -> dict[str, Any]:
+        """What somebody typed about a saga's subject, sealed as a whole under the first key that the saga has."""
+        key = await self.keys.of_saga(saga_id)
+        if key is None:
+            subject = (tenant, f"saga:{saga_id}")
+            key = (await self.keys.of_subjects({subject: [saga_id]}))[subject]
+        return {FORM: key.seal(orjson.dumps(dict(form)).decode(), saga_scope(saga_id), FORM)}
+
+    async def open_form(self, form: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The same again; nothing where it was erased."""
+        token = form.get(FORM)
+        if not isinstance(token, str) or TOKEN.fullmatch(token) is None:
+            return form
+        await self.learn([token.encode()])
+        try:
+            opened_form: dict[str, Any] = orjson.loads(self.open(token))
+        except SealedError:
+            return {}
+        return opened_form
 
     async def pseudonyms(self, tenant: str, customer: str) -> list[str]:
         """What stands for a customer in read models: the ids of their keys, and themselves where nothing is sealed."""

@@ -61,11 +61,15 @@ WHERE k.key_id = n.key_id AND k.wrapped_by = n.before AND k.wrapped IS NOT NULL
 
 -- name: lock
 -- Keys that are to be erased, locked: no saga takes one of them up meanwhile.
-SELECT key_id, tenant FROM vault_keys WHERE key_id = ANY ($1::text[]) AND wrapped IS NOT NULL ORDER BY key_id FOR UPDATE
+SELECT key_id, held_for FROM vault_keys WHERE key_id = ANY ($1::text[]) AND wrapped IS NOT NULL ORDER BY key_id FOR UPDATE
 
 -- name: erase
 UPDATE vault_keys SET wrapped = NULL, subject = NULL, erased_at = clock_timestamp(), request = $2
 WHERE key_id = ANY ($1::text[]) AND wrapped IS NOT NULL
+
+-- name: hold
+-- A legal hold of some keys, or its end where the reason is ''.
+UPDATE vault_keys SET held_for = $2, held_by = $3 WHERE key_id = ANY ($1::text[]) AND wrapped IS NOT NULL
 
 -- name: ask
 INSERT INTO vault_erasures (tenant, request, key_ids, reason, asked_by) VALUES ($1, $2, $3, $4, $5)
@@ -82,3 +86,12 @@ FROM vault_erasures WHERE tenant = $1 ORDER BY asked_at DESC, request LIMIT $2
 -- name: erased
 UPDATE vault_erasures SET confirmed_by = $3, erased_at = clock_timestamp()
 WHERE tenant = $1 AND request = $2 AND erased_at IS NULL
+
+-- name: end_of_letters
+-- Keys of what nobody could read end by themselves.
+UPDATE vault_keys SET wrapped = NULL, subject = NULL, erased_at = clock_timestamp(), request = 'end of life'
+WHERE tenant = $1 AND subject = ANY ($2::bytea[]) AND wrapped IS NOT NULL
+
+-- name: held
+-- Why some of these keys must not be erased now.
+SELECT held_for FROM vault_keys WHERE key_id = ANY ($1::text[]) AND held_for <> '' ORDER BY key_id

@@ -23,11 +23,11 @@ EXPECTED = {
     "viewer": "own saga.read task.read definition.read levels.read office.use",
     "approver": "own task.read task.decide task.work definition.read levels.read office.use",
     "operator": "own saga.start saga.read saga.cancel saga.operate task.read task.reassign letter.read letter.redrive "
-    "notice.read notice.send contact.manage "
+    "notice.read notice.send contact.manage subject.read subject.erase "
     "event.publish definition.read audit.verify levels.read metrics.read office.use",
     "auditor": "own saga.read task.read letter.read notice.read definition.read audit.read audit.export audit.verify "
-    "levels.read metrics.read office.use security.read",
-    "admin": "own contact.manage definition.read office.use security.read key.manage user.manage",
+    "levels.read metrics.read office.use security.read subject.read",
+    "admin": "own contact.manage definition.read office.use security.read key.manage user.manage subject.read subject.erase",
     "service": "own saga.start saga.read saga.cancel event.publish definition.read levels.read metrics.read",
 }
 

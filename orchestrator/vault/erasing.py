@@ -1,0 +1,186 @@
+"""Erasing a person: asked for, confirmed by somebody else, carried out, and recorded in every saga that was theirs.
+
+Rules of this file
+- Refused while one of their sagas runs or has just begun, and while they are under a legal hold: by name, so that
+  whoever asked knows what to wait for.
+- First the keys go, in one transaction that holds them against every saga that would take them up; then each saga gets
+  its record. Whoever comes again with the same request, after a crash for example, finishes what is missing.
+- Neither request nor reason may hold the person's id: both are kept for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from orchestrator.kernel.inputs import Refusal, SubjectErased
+from orchestrator.runtime.work import Cause, Outcome, SagaInput
+from orchestrator.store.connections import Pools
+from orchestrator.vault.keys import SQL
+from orchestrator.vault.vault import Vault
+
+FRESH_SECONDS = 60.0  # a saga whose key was handed out is either there by then, or will never be
+LISTED_MAX = 20
+REQUESTS_MAX = 500
+
+Submit = Callable[[SagaInput], Awaitable[Outcome]]
+Recorded = Callable[[str, str], Awaitable[Sequence[Any]]]
+"""The records of a saga (tenant, id), with `type` and `data`."""
+
+
+class ErasureRefusedError(Exception):
+    """It cannot be now, or not like this. `refusal` has code, sentence and facts."""
+
+    def __init__(self, code: str, text: str, **facts: Any) -> None:
+        super().__init__(text)
+        self.refusal = Refusal(code, text, facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """A request. `erased_at` None: it waits for a second person. `sagas`: how many hold its record, once done."""
+
+    request: str
+    reason: str
+    asked_by: str
+    asked_at: datetime
+    confirmed_by: str
+    erased_at: datetime | None
+    keys: int
+    sagas: int = 0
+
+
+class Erasing:
+    """What can be done about a person. `two_people`: one asks, another confirms."""
+
+    def __init__(self, vault: Vault, pools: Pools, submit: Submit, recorded: Recorded, *, two_people: bool) -> None:
+        self._vault = vault
+        self._pools = pools
+        self._submit = submit
+        self._recorded = recorded
+        self._two_people = two_people
+
+    async def ask(
+        self, tenant: str, subject: str, request: str, reason: str, by: str, *, saga: bool = False
+    ) -> Erasure:
+        """Asks for a person, or what `saga` names, to be erased; does it where one person is enough.
+
+        subject: the id by which sagas know the person (or a saga's id). Raises ErasureRefusedError: not_found, invalid,
+        in_use.
+        """
+        if not saga and subject.casefold() in f"{request} {reason}".casefold():
+            raise ErasureRefusedError("invalid", "request and reason are kept for ever: leave the person's id out")
+        known = await self._asked(tenant, request)
+        if known is not None:
+            if known.erased_at is None:
+                return await self.confirm(tenant, request, by)
+            return await self._finish(tenant, request)
+        keys = await self._keys_of(tenant, subject, saga=saga)
+        if not keys:
+            raise ErasureRefusedError("not_found", "Nothing is sealed under a key of this person.")
+        async with self._pools.connection("vault") as connection:
+            await self._check(connection, keys)
+            await connection.execute(SQL["ask"], tenant, request, keys, reason, by)
+        found = await self._asked(tenant, request)
+        assert found is not None
+        return found if self._two_people else await self._carry_out(tenant, request, by)
+
+    async def confirm(self, tenant: str, request: str, by: str) -> Erasure:
+        """A second person agrees, and it is done. Raises ErasureRefusedError: not_found, second_person, in_use."""
+        found = await self._asked(tenant, request)
+        if found is None:
+            raise ErasureRefusedError("not_found", f"There is no request {request[:80]!r}.")
+        if found.erased_at is not None:
+            return await self._finish(tenant, request)
+        if self._two_people and found.asked_by == by:
+            raise ErasureRefusedError("second_person", f"{by} asked for this: somebody else confirms it", by=by)
+        return await self._carry_out(tenant, request, by)
+
+    async def hold(self, tenant: str, subject: str, reason: str, by: str) -> int:
+        """A legal hold, or its end (reason ""). Gives how many keys it concerns."""
+        keys = await self._keys_of(tenant, subject, saga=False)
+        async with self._pools.connection("vault") as connection:
+            return await connection.execute(SQL["hold"], keys, reason, by if reason else "")
+
+    async def all(self, tenant: str) -> list[Erasure]:
+        """The newest requests."""
+        async with self._pools.connection("vault") as connection:
+            return [_erasure(row) for row in await connection.fetch(SQL["all_asked"], tenant, REQUESTS_MAX)]
+
+    async def _keys_of(self, tenant: str, subject: str, *, saga: bool) -> list[str]:
+        """Their own key, and those of events and sagas that had no other name for them."""
+        names = [f"saga:{subject}"] if saga else [subject]
+        keys = set(await self._vault.keys.known_ids(tenant, names))
+        async with self._pools.connection("vault") as connection:
+            rows = await connection.fetch(SQL["sagas_of"], sorted(keys), FRESH_SECONDS)
+        more = [f"saga:{row['saga_id']}" for row in rows]
+        more += [f"key:{row['business_key']}" for row in rows if row["business_key"]]
+        return sorted(keys | set(await self._vault.keys.known_ids(tenant, more)) if more else keys)
+
+    async def _check(self, connection: Any, keys: Sequence[str]) -> None:
+        held = [row["held_for"] for row in await connection.fetch(SQL["held"], keys)]
+        if held:
+            raise ErasureRefusedError("in_use", f"They are under a legal hold: {held[0]}", hold=held[0])
+        rows = await connection.fetch(SQL["sagas_of"], keys, FRESH_SECONDS)
+        live = [f"{row['name']} {row['business_key']}" for row in rows if row["version"] and not row["ended"]]
+        if live:
+            named = ", ".join(live[:LISTED_MAX])
+            text = f"{len(live)} sagas of theirs still run: {named}. Ask again when they have ended."
+            raise ErasureRefusedError("in_use", text, sagas=live[:LISTED_MAX])
+        if any(not row["version"] and row["fresh"] for row in rows):
+            raise ErasureRefusedError("in_use", "A saga of theirs has just begun: ask again in a minute.")
+
+    async def _carry_out(self, tenant: str, request: str, by: str) -> Erasure:
+        """Destroys the keys. After this nothing of it can be taken back."""
+        async with self._pools.connection("vault") as connection:
+            await connection.begin()
+            try:
+                row = await connection.fetchrow(SQL["asked"], tenant, request)
+                keys = list(row["key_ids"])
+                await connection.fetch(SQL["lock"], keys)
+                await self._check(connection, keys)
+                await connection.execute(SQL["erase"], keys, request)
+                await connection.execute(SQL["erased"], tenant, request, by)
+            except BaseException:
+                await connection.roll_back()
+                raise
+            await connection.commit()
+        self._vault.keys.forget(keys)
+        return await self._finish(tenant, request)
+
+    async def _finish(self, tenant: str, request: str) -> Erasure:
+        """Every saga that held something of theirs has its record."""
+        async with self._pools.connection("vault") as connection:
+            row = await connection.fetchrow(SQL["asked"], tenant, request)
+            rows = await connection.fetch(SQL["sagas_of"], row["key_ids"], FRESH_SECONDS)
+        sagas = list(dict.fromkeys(each["saga_id"] for each in rows if each["version"]))
+        given = SubjectErased(request, tuple(row["key_ids"]), row["reason"], row["asked_by"], row["confirmed_by"])
+        for saga_id in sagas:
+            if not _noted(await self._recorded(tenant, saga_id), request):
+                cause = Cause(tenant, actor=f"person:{row['confirmed_by']}", causation_id=f"/erasures/{request}")
+                await self._submit(SagaInput(saga_id, given, cause))
+        return _erasure(row, len(sagas))
+
+    async def _asked(self, tenant: str, request: str) -> Erasure | None:
+        async with self._pools.connection("vault") as connection:
+            rows = await connection.fetch(SQL["asked"], tenant, request)
+        return _erasure(rows[0]) if rows else None
+
+
+def _noted(records: Iterable[Any], request: str) -> bool:
+    return any(record.type == "subject.erased" and record.data.get("request") == request for record in records)
+
+
+def _erasure(row: Any, sagas: int = 0) -> Erasure:
+    return Erasure(
+        request=row["request"],
+        reason=row["reason"],
+        asked_by=row["asked_by"],
+        asked_at=row["asked_at"],
+        confirmed_by=row["confirmed_by"],
+        erased_at=row["erased_at"],
+        keys=len(row["key_ids"]),
+        sagas=sagas,
+    )

@@ -1,0 +1,166 @@
+"""Nothing of a person lies anywhere in the clear, before they are erased and after (V19); nobody else is harmed."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from orchestrator.broker.contract import OutgoingMessage
+from tests.vault.conftest import Care
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ANNA = {
+    "customer_id": "CUST-CANARY-1",
+    "name": "Annabel Quatermain",
+    "address": "7 Rosebud Lane, Kingsmarkham",
+    "story": 'My mother said "come at once": the stairs are broken, and since Tuesday nobody has been here to see her.',
+}
+CANARIES = (
+    "CUST-CANARY-1", "Annabel", "ANNABEL", "Quatermain", "Rosebud", "Kingsmarkham", "the stairs are broken",
+    "nobody has been here", "Uncle Theodore",
+)  # fmt: skip
+
+
+def found_in(places: dict[str, str]) -> list[str]:
+    """Canaries, and where they sing."""
+    return [f"{canary} in {place}" for place, text in places.items() for canary in CANARIES if canary in text]
+
+
+async def told(product: Care) -> None:
+    """Everything that can be said of somebody is said: six sagas with every way through, good and bad."""
+    await product.publish("caretest.CareRequested", {"case": "a-1", **ANNA})
+    for case, mood in (("a-2", "no"), ("a-3", "raise"), ("a-4", "bug"), ("a-5", "wait")):
+        await product.publish("caretest.CareRequested", {"case": case, "mood": mood, **ANNA})
+    body = {"case": "a-6", **ANNA}
+    answer = await product.post("/v1/sagas/care", body, actor="CUST-CANARY-1")
+    assert answer.status_code == 201, answer.text
+    await product.publish("caretest.CareConfirmed", {"case": "a-5", "said_by": "Uncle Theodore"})
+    await product.publish("caretest.CareConfirmed", {"case": "a-none", "said_by": "Uncle Theodore"})
+
+
+async def finished(product: Care) -> dict[str, Any]:
+    """All of them end; gives the task of the first as it was shown."""
+    detail = await product.until("a-1", "approve")
+    (item,) = (await product.get("/v1/tasks", saga=detail["saga"]["sagaId"])).json()["items"]
+    comment = {"text": "I spoke to Mrs Quatermain of Rosebud Lane."}
+    answer = await product.post(f"/v1/tasks/{item['id']}/comments", comment, actor="nora")
+    assert answer.status_code < 300, answer.text
+    draft = {"form": {"note": "Annabel Quatermain should see a doctor"}, "subjectHash": item["subjectHash"]}
+    headers = {"X-Actor": "nora", "X-Actor-Roles": "nurse"}
+    kept = await product.client.put(f"/v1/tasks/{item['id']}/draft", json=draft, headers=headers)
+    assert kept.status_code < 300, kept.text
+    task = await product.approve("a-1", reason="Annabel Quatermain is known to me")
+    await product.until("a-2", "compensated")
+    await product.approve("a-3")
+    stuck = await product.until("a-4", "stuck")
+    answer = await product.post(
+        f"/v1/sagas/{stuck['saga']['sagaId']}/cancel", {"reason": "no letter for Annabel"}, actor="olga"
+    )
+    assert answer.status_code < 300, answer.text
+    await product.until("a-4", "compensated")
+    await product.approve("a-5")
+    await product.approve("a-6")
+    return task
+
+
+async def test_nothing_of_a_person_lies_anywhere_and_after_erasing_nobody_can_read_it(
+    product: Care, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The whole life of six sagas, then a dump of all tables, the log's topics, what was logged, and the pages."""
+    caplog.set_level(logging.DEBUG, "orchestrator")
+    await product.publish("caretest.CareRequested", {"case": "b-1", **ANNA, "customer_id": "CUST-B", "name": "Bo Ek"})
+    await told(product)
+    broken = b'{"case": "a-9", "name": "Annabel Quatermain", "address": '
+    headers = {"ce_specversion": "1.0", "ce_id": "x-1", "ce_source": "/up", "ce_type": "caretest.CareRequested"}
+    packed = tuple((name, value.encode()) for name, value in {**headers, "content-type": "application/json"}.items())
+    producer = product.runtime.broker.producer("upstream")
+    await producer.start()
+    assert await producer.send([OutgoingMessage("caretest.events", b"a-9", broken, packed)]) == [None]
+    task = await finished(product)
+    await product.approve("b-1")
+    assert "Annabel Quatermain" in str(task["shown"]), "people see what they decide on"
+    assert "Rosebud" in str(task["shown"])
+    await product.settled()
+
+    places = await product.dump()
+    upstream = places["public.broker_message"].count("Annabel")
+    places["public.broker_message"] = places["public.broker_message"].replace(broken.decode(), "")
+    assert upstream == 1, "only what upstream itself wrote to its topic, unreadable, is there"
+    signed_in = ["CUST-CANARY-1 in public.security_log"]  # who asked for what over HTTP: an access log of its own
+    assert found_in(places) == signed_in
+    assert "Bo Ek" not in str(places)
+    assert "personal:v1:" in places["public.records_stored"] or "personal:v1:" in str(places)
+
+    saga = (await product.get("/v1/sagas/a-1")).json()["saga"]["sagaId"]
+    assert "Annabel Quatermain" in (await product.get(f"/v1/sagas/{saga}/records")).text
+    shown = await product.get(f"/office/audit/records/{saga}/{await number_of(product, saga, 'task.voted')}")
+    assert "Rosebud" in shown.text
+    assert "personal:v1:" not in shown.text
+
+    await erased(product)
+    after = await product.dump()
+    after["public.broker_message"] = after["public.broker_message"].replace(broken.decode(), "")
+    assert found_in(after) == signed_in
+    records = await product.get(f"/v1/sagas/{saga}/records")
+    assert "[erased under request ER-7, " in records.text
+    assert not found_in({"records": records.text})
+    detail = await product.get("/v1/sagas/a-1")
+    assert "[erased under request ER-7, " in detail.text
+    assert "subject.erased" in records.text
+    for case in ("a-1", "a-2", "a-3", "a-4", "a-5", "a-6", "b-1"):
+        one = (await product.get(f"/v1/sagas/{case}")).json()["saga"]["sagaId"]
+        assert await product.runtime.queries.verify("main", one) is None, "the chain stands, over what is sealed"
+        page = await product.get(f"/office/sagas/{one}")
+        assert page.status_code == 200
+        assert not found_in({"page": page.text})
+    shown = await product.get(f"/office/audit/records/{saga}/{await number_of(product, saga, 'task.voted')}")
+    assert "[erased under request ER-7, " in shown.text
+    other = await product.get("/v1/sagas/b-1/records")
+    assert "Bo Ek" in other.text, "somebody else is as before"
+    assert "CUST-CANARY" not in caplog.text
+    assert not found_in({"log": caplog.text, "stdout and stderr": "".join(capfd.readouterr())})
+
+
+async def number_of(product: Care, saga: str, type_: str) -> int:
+    """The number of a saga's first record of a type."""
+    items = (await product.get(f"/v1/sagas/{saga}/records")).json()["items"]
+    return int(next(item["version"] for item in items if item["type"] == type_))
+
+
+async def erased(product: Care) -> None:
+    """Two people erase her, and everybody's memory of her key ends."""
+    ask = {"subject": "CUST-CANARY-1", "request": "ER-7", "reason": "asked by letter"}
+    assert (await product.post("/v1/subjects/erasures", ask, actor="olga")).json()["erasedAt"] is None
+    alone = await product.post("/v1/subjects/erasures/ER-7/confirm", actor="olga")
+    assert (alone.status_code, alone.json()["code"]) == (403, "second_person")
+    done = await product.post("/v1/subjects/erasures/ER-7/confirm", actor="omar")
+    assert done.status_code == 200, done.text
+    assert done.json()["sagas"] == 6
+    again = await product.post("/v1/subjects/erasures/ER-7/confirm", actor="omar")
+    assert again.json()["sagas"] == 6
+
+
+async def test_who_still_has_a_saga_running_or_is_held_is_not_erased(product: Care) -> None:
+    """The refusal names what to wait for; afterwards it goes."""
+    clara = {**ANNA, "customer_id": "CUST-CLARA", "name": "Clara Holm"}
+    await product.publish("caretest.CareRequested", {"case": "c-1", **clara})
+    await product.until("c-1", "approve")
+    ask = {"subject": "CUST-CLARA", "request": "ER-8", "reason": "asked by letter"}
+    answer = await product.post("/v1/subjects/erasures", ask)
+    assert (answer.status_code, answer.json()["code"]) == (409, "in_use")
+    assert "care c-1" in answer.json()["detail"]
+    await product.approve("c-1")
+    assert (await product.post("/v1/subjects/holds", {"subject": "CUST-CLARA", "reason": "a lawsuit"})).json()["held"]
+    answer = await product.post("/v1/subjects/erasures", ask)
+    assert "a lawsuit" in answer.json()["detail"]
+    assert not (await product.post("/v1/subjects/holds", {"subject": "CUST-CLARA"})).json()["held"]
+    named = await product.post("/v1/subjects/erasures", {**ask, "reason": "cust-clara asked"})
+    assert (named.status_code, named.json()["code"]) == (422, "invalid")
+    assert (await product.post("/v1/subjects/erasures", {**ask, "subject": "CUST-NONE"})).status_code == 404
+    assert (await product.post("/v1/subjects/erasures", ask)).status_code == 200
+    listed = (await product.get("/v1/subjects/erasures")).json()["items"]
+    assert listed[0]["request"] == "ER-8"
+    assert listed[0]["erasedAt"] is None
