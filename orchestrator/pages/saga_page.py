@@ -170,6 +170,7 @@ def _head(office: Office, actor: Actor, seen: Seen, tab: str) -> dict[str, Any]:
         "needs_more": max(0, len(found) - NEEDS_MAX),
         "may_operate": may_operate,
         "may_pack": is_allowed(actor, "audit.export"),
+        "may_export": is_allowed(actor, "audit.export") and not seen.is_back,
         "may_cancel": is_allowed(actor, "saga.cancel") and not seen.is_back and state.phase == "forward",
         "undoing": undo_of(seen),
         "trace_url": template.replace("{trace_id}", seen.trace_id) if template and seen.trace_id else "",
