@@ -26,6 +26,7 @@ from orchestrator.kernel.state import State
 from orchestrator.messages import Event
 from orchestrator.pages.causes import STREAM_RECORDS_MAX, Causes
 from orchestrator.pages.log_looks import LogLooks
+from orchestrator.runtime import parts
 from orchestrator.runtime.app import Health, Runtime
 from orchestrator.runtime.identity import trace_id_of
 from orchestrator.store.bulk import Bulk
@@ -34,6 +35,8 @@ from orchestrator.store.contract import EarlyEvent, StoredRecord
 from orchestrator.store.finding import Finding
 from orchestrator.store.operations import STREAMS_MAX, Facet, LivePlace, OperationQueries, Waiting
 from orchestrator.store.queries import Backlog, BadCursorError, ReadQueries, SagaFilter, StoredDefinition
+from orchestrator.tracing.again import Again, Emitted
+from orchestrator.tracing.store import TraceStore
 from projections.models import Models
 
 
@@ -72,6 +75,23 @@ class Office:
         """Lets what is found by ids from elsewhere reach what is committed now, up to a limit."""
         await self._runtime.store.seal()
         await self.finding.catch_up()
+
+    @property
+    def sends_traces(self) -> bool:
+        """Whether this process knows a collector."""
+        return bool(self._runtime.telemetry.traces_url)
+
+    async def send_trace(self, actor: Actor, saga_id: str) -> int:
+        """Sends a saga's spans to the collector again; how many. Raises CollectorError."""
+        done = Emitted()
+        again = Again(
+            TraceStore(self._runtime.store), self._runtime.telemetry, parts.event_topics(self._runtime.catalog)
+        )
+        try:
+            await again.saga(actor.tenant, saga_id, done)
+        finally:
+            again.close()
+        return done.spans
 
     def waiters(self, type_: str) -> Sequence[str]:
         """The sagas that a message of this type may start, and those that may wait for it."""

@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Query, Request
-from fastapi.responses import Response
+from fastapi.responses import RedirectResponse, Response
 
 from orchestrator.api.details import plan_of, state_in_words
 from orchestrator.api.engine import Acting, Engine, EngineOf, may
+from orchestrator.api.problems import ProblemError
 from orchestrator.api.times import instant
 from orchestrator.api.views import Actor, SagaView
 from orchestrator.identity.rules import may as is_allowed
@@ -37,6 +38,7 @@ from orchestrator.pages.reading import ModelsOf, Office, OfficeOf
 from orchestrator.pages.saga_words import state_of
 from orchestrator.pages.site import office_router, page, query_text
 from orchestrator.runtime.identity import trace_id_of
+from orchestrator.tracing.again import CollectorError
 from orchestrator.wording import in_words
 
 router = office_router()
@@ -146,6 +148,21 @@ async def live(
     return page(request, actor, "sagas/_live.html", said="", **facts)
 
 
+@router.post("/sagas/{reference}/trace", dependencies=[may("saga.operate")])
+async def send_trace(engine: EngineOf, office: OfficeOf, actor: Acting, reference: str) -> Response:
+    """Sends the saga's trace to the collector again, where that has forgotten it. Changes nothing here."""
+    found = await engine.saga(reference, actor)
+    if not office.sends_traces:
+        raise ProblemError(
+            "unavailable", "This installation sends traces nowhere: OTEL_EXPORTER_OTLP_ENDPOINT is not set."
+        )
+    try:
+        await office.send_trace(actor, found.saga_id)
+    except CollectorError as error:
+        raise ProblemError("unavailable", f"The collector did not take the trace: {error}.") from error
+    return RedirectResponse(f"/office/sagas/{found.saga_id}?said=traced", 303)
+
+
 def _head(office: Office, actor: Actor, seen: Seen, tab: str) -> dict[str, Any]:
     """What stands on every tab."""
     state = seen.history.state
@@ -170,6 +187,7 @@ def _head(office: Office, actor: Actor, seen: Seen, tab: str) -> dict[str, Any]:
         "needs_more": max(0, len(found) - NEEDS_MAX),
         "may_operate": may_operate,
         "may_pack": is_allowed(actor, "audit.export"),
+        "may_send_trace": office.sends_traces and is_allowed(actor, "saga.operate") and not seen.is_back,
         "may_export": is_allowed(actor, "audit.export") and not seen.is_back,
         "may_cancel": is_allowed(actor, "saga.cancel") and not seen.is_back and state.phase == "forward",
         "undoing": undo_of(seen),
