@@ -1,4 +1,4 @@
-"""Fixtures for every test: databases here, a real Kafka in tests/kafka_server.py."""
+"""Fixtures for every test: databases here, a real Kafka and a real Jaeger in files of theirs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest_asyncio
 
 from tests.databases import Database, DatabaseServer, running_server
 
-pytest_plugins = ["tests.kafka_server"] if (Path(__file__).parent / "kafka_server.py").exists() else []
+_PLUGINS = ("kafka_server", "jaeger")
+pytest_plugins = [f"tests.{name}" for name in _PLUGINS if (Path(__file__).parent / f"{name}.py").exists()]
 
 
 # A run that is red today is red tomorrow: the suite draws the same examples every time, and no clock decides. The proof

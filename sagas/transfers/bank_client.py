@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import httpx2
 
 from orchestrator import Refused
-from orchestrator.participants import NotSent
+from orchestrator.participants import NotSent, calling
 
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
@@ -50,7 +50,10 @@ class BankClient:
         """Moves money; gives the bank's reference. Raises Refused, NotSent, and whatever leaves the outcome open."""
         headers = {"Idempotency-Key": f'"{key}"'} | ({"traceparent": traceparent} if traceparent else {})
         try:
-            response = await self._client().post("/api/transfer", json=order, headers=headers, timeout=seconds)
+            with calling("POST", self.url) as call:
+                headers |= call.headers
+                response = await self._client().post("/api/transfer", json=order, headers=headers, timeout=seconds)
+                call.status = response.status_code
         except _NEVER_SENT as error:
             raise NotSent(f"the bank cannot be reached: {error}") from error
         if response.status_code == 422:
@@ -60,7 +63,10 @@ class BankClient:
 
     async def find(self, key: str, seconds: float) -> str | None:
         """The reference of the transfer under this key, or None where the bank knows nothing of it. Raises Refused."""
-        response = await self._client().get("/api/transfers", params={"key": key}, timeout=seconds)
+        with calling("GET", self.url) as call:
+            params = {"key": key}
+            response = await self._client().get("/api/transfers", params=params, headers=call.headers, timeout=seconds)
+            call.status = response.status_code
         if response.status_code == 404 and response.json().get("code") == "unknown_key":
             return None
         found = _ok(response)
