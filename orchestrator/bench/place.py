@@ -113,8 +113,13 @@ class Place:
         finally:
             await pools.close()
 
-    async def start(self, name: str, roles: str, *, api: bool = False) -> Process:
-        """Starts `orchestrator serve --roles ...` and waits until it says that it is ready. `api`: at `api_url`."""
+    async def start(
+        self, name: str, roles: str, *, api: bool = False, variables: Mapping[str, str] | None = None
+    ) -> Process:
+        """Starts `orchestrator serve --roles ...` and waits until it says that it is ready. `api`: at `api_url`.
+
+        `variables`: of its environment, over what all have.
+        """
         log = self.directory / f"{name}.log"
         environment = {key: text for key, text in os.environ.items() if not key.startswith("ORCHESTRATOR_")}
         environment |= {
@@ -122,6 +127,7 @@ class Place:
             "ORCHESTRATOR_BROKER_URL": self.settings.broker_url,
             "ORCHESTRATOR_SAGAS": self.settings.sagas,
             "ORCHESTRATOR_LOG_LEVEL": "warning",
+            **(variables or {}),
         }
         if api:
             port = free_port()

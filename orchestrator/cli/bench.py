@@ -12,7 +12,7 @@ from orchestrator.cli.output import EXIT_CODES, ExitCode, Output
 if TYPE_CHECKING:
     from orchestrator.bench.flow import Flow, FlowOptions
 
-app = typer.Typer(no_args_is_help=True, epilog=EXIT_CODES, help="Benches: orders, steps, parked, grown, limit.")
+app = typer.Typer(no_args_is_help=True, epilog=EXIT_CODES, help="Benches: orders, steps, parked, grown, traces, limit.")
 
 Sagas = Annotated[int, typer.Option("--sagas", min=10, max=10_000_000, help="How many sagas.")]
 Broker = Annotated[Literal["kafka", "postgres"], typer.Option("--broker", help="kafka or postgres.")]
@@ -84,6 +84,30 @@ def grown(
     from orchestrator.cli.run import run_async
 
     if not run_async(bench_grown(GrownOptions(sagas, stored, broker), Output(as_json))):
+        raise typer.Exit(ExitCode.FOUND_SOMETHING)
+
+
+@app.command()
+def traces(
+    sagas: Sagas = 5_000,
+    broker: Broker = "kafka",
+    rate: Annotated[int, typer.Option("--rate", min=0, help="Sagas a second; 0: as fast as it goes.")] = 500,
+    ratios: Annotated[str, typer.Option("--ratios", help="Shares sampled, with commas; the first is the base.")] = (
+        "0,0.01,1"
+    ),
+    turns: Annotated[int, typer.Option("--turns", min=1, max=20, help="How often each has its turn.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """What traces cost: processor time for each saga at a fixed load, with none, 1 % and all of them sampled."""
+    from orchestrator.bench.traces import TraceOptions, bench_traces
+    from orchestrator.cli.output import CliError
+    from orchestrator.cli.run import run_async
+
+    try:
+        shares = tuple(float(part) for part in ratios.split(","))
+    except ValueError as error:
+        raise CliError(ExitCode.USAGE, f"--ratios {ratios!r}", "numbers from 0 to 1, with commas") from error
+    if not run_async(bench_traces(TraceOptions(sagas, broker, rate, shares, turns), Output(as_json))):
         raise typer.Exit(ExitCode.FOUND_SOMETHING)
 
 

@@ -215,6 +215,7 @@ async def until_stable(bank: Bank, trace_id: str, spans: list[dict[str, Any]]) -
 async def test_two_sagas_of_one_request_are_in_one_tree(bank: Bank) -> None:
     """And sending both again from the store shows nothing twice."""
     trace_id, sagas = await upstream(bank, f"left-{uuid.uuid4()}", f"right-{uuid.uuid4()}")
+    spans: list[dict[str, Any]] = []
     for _ in range(100):
         spans = await bank.seen(trace_id, OPEN, "send apitest-desk.replies")
         if len([span for span in spans if span["operationName"] in (OPEN, "send apitest-desk.replies")]) == 4:
