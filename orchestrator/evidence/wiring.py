@@ -164,8 +164,17 @@ def _publishing(publisher: Publisher, pause_ms: int) -> Loop:
                     raise
                 _trouble(pulse, str(error))
             await stopping.sleep(0 if went else min(pause_ms << min(failed, 16), PAUSE_MS_MAX))
+        await _last_words(publisher)
 
     return run
+
+
+async def _last_words(publisher: Publisher) -> None:
+    """What was signed while stopping still goes out, where that is quickly done."""
+    try:
+        await publisher.publish()
+    except (PlaceAwayError, StoreError) as error:
+        log.info("the last checkpoints wait for the next start", place=publisher.place.name, reason=str(error))
 
 
 def _trouble(pulse: Pulse, detail: str) -> None:
