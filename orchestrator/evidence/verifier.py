@@ -3,10 +3,8 @@
     python verifier.py log  --key VKEY [--key OLDER-VKEY ...] log.jsonl checkpoints.txt ...
     python verifier.py pack --key VKEY [--key OLDER-VKEY ...] pack.zip
 
-`log`: an export of the whole log against signed checkpoints, from wherever they were published. `pack`: the evidence of
-one saga. Keys are what you pinned before, newest first; a key inside a pack proves nothing. Exit code 0: as it was
-written; 6: it is not, and the output says what is wrong; 2: a file could not be read. Sources: RFC 8032 (Ed25519),
-RFC 9162 (Merkle trees), C2SP signed-note and tlog-checkpoint.
+`log`: a whole log against signed checkpoints. `pack`: the evidence of one saga. Keys: what you pinned, newest first.
+Exit code 0: as written; 6: not so, and why; 2: no file. After RFC 8032, RFC 9162, C2SP signed-note, tlog-checkpoint.
 """
 
 # mypy: ignore-errors
@@ -75,7 +73,7 @@ def opened(note, keys):  # the lines of a note, and how old the key is that sign
             is_ours = (name, raw[:4]) == (known, key_id) and text.split("\n")[0] in (name, name + "/evidence")
             if is_ours and is_signed(public, text.encode() + b"\n", raw[4:]):
                 return text.split("\n"), age
-    raise ValueError("no trusted key signed this text")
+    raise ValueError(f"no trusted key signed the text that begins with {text[:40]!r}")
 
 
 def checkpoint_of(note, keys):
@@ -140,11 +138,8 @@ def log(file, texts, keys, say):  # says what is wrong with an export; gives how
             heads[saga] = version, record["hash"]
             grow(peaks, size - 1, hashlib.sha256(b"\x00" + body).digest())
             while wanted and wanted[-1]["size"] == size:
-                judged, one, root = (
-                    judged + 1,
-                    wanted.pop(),
-                    functools.reduce(lambda right, left: node(left, right), reversed(peaks)),
-                )
+                judged, one = judged + 1, wanted.pop()
+                root = functools.reduce(lambda right, left: node(left, right), reversed(peaks))
                 if one["root"] != root and (one["size"], one["root"]) not in broken:
                     say(f"checkpoint {one['number']} over {size} records: these records have another root")
     for one in (one for one in wanted if (one["size"], one["root"]) not in broken):
@@ -152,28 +147,34 @@ def log(file, texts, keys, say):  # says what is wrong with an export; gives how
     return f"{size} records of {len(heads)} sagas, {judged} checkpoints"
 
 
-def pack(file, _, keys, say):  # says what is wrong with an evidence pack; gives what it is about
-    with zipfile.ZipFile(file) as archive:
-        names, held = archive.namelist(), {name: archive.read(name) for name in archive.namelist()}
+def pack(file, _, keys, say):  # says what is wrong with an evidence pack, or the folder of one; gives what it is about
+    if file.is_dir():
+        entries = [(path.relative_to(file).as_posix(), path.read_bytes()) for path in file.rglob("*") if path.is_file()]
+    else:
+        with zipfile.ZipFile(file) as archive:
+            entries = [(entry.filename, archive.read(entry)) for entry in archive.infolist()]
+    held = dict(entries)
     note, _ = opened(held["manifest.note"].decode(), keys)
-    if note[1:] != [hashlib.sha256(held["manifest.json"]).hexdigest()] or not note[0].endswith("/evidence"):
-        say("manifest.json is not the one that was signed")
+    if note[1:] != [hashlib.sha256(held["manifest.json"]).hexdigest()] or len(held) != len(entries):
+        say("manifest.json is not the one that manifest.note was signed over, or some name is there twice")
     manifest = json.loads(held["manifest.json"])
     for name in sorted({*manifest["files"], *held} - {"manifest.json", "manifest.note"}):
-        if names.count(name) != 1 or hashlib.sha256(held[name]).hexdigest() != manifest["files"].get(name):
+        if name not in held or hashlib.sha256(held[name]).hexdigest() != manifest["files"].get(name):
             say(f"{name} is missing, was added or changed")
     signed = checkpoint_of(held["checkpoint.txt"].decode(), keys)
-    proofs = {one["version"]: one for one in json.loads(held["proofs.json"])["leaves"]}
-    records, before = sorted(name for name in held if name.startswith("records/")), ""
-    for version, name in enumerate(records, start=1):
-        link(held[name], manifest["saga"], version, before, say)
-        before, leaf = hashlib.sha256(held[name]).hexdigest(), hashlib.sha256(b"\x00" + held[name]).digest()
-        at, path = proofs[version]["position"], [bytes.fromhex(one) for one in proofs[version]["path"]]
-        if not 0 < at <= signed["size"] or root_by_path(at - 1, signed["size"], leaf, path) != signed["root"]:
-            say(f"{name} is not in the tree that checkpoint {signed['number']} signed")
-    if len(proofs) != len(records) or not records:
-        say(f"{len(records)} records and {len(proofs)} proofs")
-    return f"saga {manifest['saga']}: {len(records)} records, checkpoint {signed['number']}"
+    for folder in sorted({"", *("/".join(name.split("/")[:2]) + "/" for name in held if name.startswith("related/"))}):
+        proofs = {one["version"]: one for one in json.loads(held[folder + "proofs.json"])["leaves"]}
+        records, before = sorted(name for name in held if name.startswith(folder + "records/")), ""
+        saga = json.loads(held[records[0]])["saga"] if folder else manifest["saga"]
+        for version, name in enumerate(records, start=1):
+            link(held[name], saga, version, before, say)
+            before, leaf = hashlib.sha256(held[name]).hexdigest(), hashlib.sha256(b"\x00" + held[name]).digest()
+            at, path = proofs[version]["position"], [bytes.fromhex(one) for one in proofs[version]["path"]]
+            if not 0 < at <= signed["size"] or root_by_path(at - 1, signed["size"], leaf, path) != signed["root"]:
+                say(f"{name} is not in the tree that checkpoint {signed['number']} signed")
+        if len(proofs) != len(records) or not records or saga not in (manifest["saga"], *manifest["related"]):
+            say(f"saga {saga}: {len(records)} records and {len(proofs)} proofs, or it is not named in manifest.json")
+    return f"saga {manifest['saga']}: {sum('records/' in name for name in held)} records, checkpoint {signed['number']}"
 
 
 def main(arguments=None):
@@ -186,12 +187,11 @@ def main(arguments=None):
         keys, first = [key_of(text) for text in given.key], Path(given.files[0])
         texts = [Path(name).read_text("utf-8") for name in given.files[1:]]
         what = (log if given.what == "log" else pack)(first, texts, keys, flaws.append)
+        code = 6 if flaws else 0
     except OSError as error:
         what, code = str(error), 2
     except (ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         what, code = f"it cannot be read any further: {type(error).__name__}: {error}", 6
-    else:
-        code = 6 if flaws else 0
     print(*flaws, f"{what}: {'NOT as it was written' if code else 'as it was written'}", sep="\n")
     return code
 

@@ -42,11 +42,9 @@ def files_of(material: Material, say: Say = as_sealed) -> dict[str, bytes]:
     found = {
         layout.CHECKPOINT: material.checkpoint.note.encode(),
         layout.KEY: f"{material.vkey}\n".encode(),
+        layout.VERIFIER: (resources("orchestrator.evidence") / "verifier.py").read_bytes(),
         layout.README: readme(material, say).encode(),
     }
-    verifier = resources("orchestrator.evidence") / "verifier.py"
-    if verifier.is_file():
-        found[layout.VERIFIER] = verifier.read_bytes()
     found |= dict(_strand_files(material, material.strand, say))
     for strand in material.relatives:
         folder = layout.folder_of(strand.saga_id)
@@ -87,9 +85,9 @@ def readme(material: Material, say: Say) -> str:
 
 Open report.html first: what happened, who decided seeing what, what was undone.
 
-To verify, with Python 3.11 or later and nothing else, in the folder that holds this file:
+To verify, with Python 3.9 or later and nothing else, in the folder that holds this file:
 
-    python3 -I verify.py pack . --key "{material.vkey}"
+    python3 -I verify.py pack --key "{material.vkey}" .
 
 The key came with the pack (log-key.txt). Before you believe it, compare it with the one that the owner of the log
 {checkpoint.origin} publishes, or that you had from an earlier audit.

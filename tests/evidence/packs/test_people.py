@@ -1,0 +1,101 @@
+"""People's data in a pack: sealed where it is stored, opened or erased where it is read, and never half of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from orchestrator.evidence.pack.assemble import files_of
+from orchestrator.evidence.pack.checking import check
+from orchestrator.evidence.pack.gather import Gathering
+from orchestrator.evidence.pack.material import Material
+from orchestrator.evidence.pack.personal import as_sealed, say_of
+from orchestrator.evidence.pack.serving import Packs
+from orchestrator.store.chain import opened
+from orchestrator.vault.keys import Erased
+from orchestrator.vault.tokens import DataKey, saga_scope
+from tests.evidence.packs.logs import KEYS, SIGNER, SignedOffice
+from tests.evidence.packs.test_report import words
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+KEY_ID = "subjectAAAAAAAAA"[:16]
+KEY = DataKey(KEY_ID, "main", bytes(range(32)))
+ERASED = Erased(KEY_ID, "main", "ER-7", datetime(2026, 3, 1, tzinfo=UTC))
+
+
+class People:
+    """One person's key, or what is left of it."""
+
+    def __init__(self, key: DataKey | Erased) -> None:
+        self._key = key
+
+    async def by_id(self, key_ids: Iterable[str]) -> dict[str, DataKey | Erased]:
+        """That key, where it is asked for."""
+        return {key_id: self._key for key_id in key_ids if key_id == KEY_ID}
+
+
+async def sealed_material(office: SignedOffice) -> tuple[Material, str]:
+    """A saga whose records hold its customer sealed; and the sealed value. Their hashes are not looked at here."""
+    pools = office.product.runtime.store.pools
+    material = await Gathering(pools, KEYS).material("main", office.sagas["compensated"])
+    token = KEY.seal("CUST00012", saga_scope(material.strand.saga_id), "customer_id")
+    records = tuple(
+        opened(one.saga_id, one.version, one.body.replace(b"CUST00012", token.encode()), one.hash, one.position)
+        for one in material.strand.records
+    )
+    return replace(material, strand=replace(material.strand, records=records)), token
+
+
+async def test_what_is_sealed_is_opened_for_those_who_read_and_stays_sealed_where_it_is_proven(
+    office: SignedOffice,
+) -> None:
+    """A long sealed value must not be cut in two before it is opened, either."""
+    material, token = await sealed_material(office)
+    files = files_of(material, await say_of(material, People(KEY)))
+    told = words(files["report.html"])
+    assert "personal:v1" not in files["report.html"].decode()
+    assert told.count("CUST00012") >= 3, "in the story and in what was shown"
+    for name, content in files.items():
+        if name != "report.html":
+            assert b"CUST00012" not in content, name
+    assert token.encode() in files["records/000001.json"]
+    (task,) = json.loads(files["decisions.json"])["tasks"]
+    assert task["shown"][0]["shown"]["customer_id"] == token
+
+
+async def test_an_erased_value_says_by_which_request(office: SignedOffice) -> None:
+    """Wherever it stood; nothing of the value is left, and nothing else has changed."""
+    material, _ = await sealed_material(office)
+    files = files_of(material, await say_of(material, People(ERASED)))
+    told = words(files["report.html"])
+    assert told.count("[erased under request ER-7, 1 March 2026]") >= 3
+    assert "CUST00012" not in told
+    before = files_of(material, await say_of(material, People(KEY)))
+    assert {name for name in files if files[name] != before[name]} == {"report.html"}
+
+
+async def test_a_sealed_pack_opens_nothing(office: SignedOffice) -> None:
+    """For receivers who need the proof and not the people: each value is named by its field."""
+    material, token = await sealed_material(office)
+    page = files_of(material, as_sealed)["report.html"].decode()
+    assert "[sealed: customer_id]" in page
+    assert token not in page
+    assert files_of(material, await say_of(material, None))["report.html"].decode() == page
+
+
+async def test_a_pack_is_sealed_where_it_is_asked_for(office: SignedOffice) -> None:
+    """Keys of people are asked for only where something is sealed, and not at all for a sealed pack."""
+
+    class Never(People):
+        async def by_id(self, key_ids: Iterable[str]) -> dict[str, DataKey | Erased]:
+            raise AssertionError(f"nobody needs {list(key_ids)}")
+
+    packs = Packs(office.product.runtime.store.pools, lambda: KEYS, "UTC", Never(KEY))
+    saga = office.sagas["compensated"]
+    assert check(await packs.make("main", saga, sealed=True), SIGNER.verifier).flaws == []
+    assert await packs.make("main", saga, sealed=True) == await packs.make("main", saga)
