@@ -176,11 +176,12 @@ def _undone(done: Sequence[bool]) -> str:
 
 
 def _voted(task: Mapping[str, Any], vote: Mapping[str, Any]) -> str:
-    """maria (manager) decided approve on manager approval, for asha: known customer."""
+    """maria (manager) decided approve on manager approval, for asha (record 12)."""
     roles = f" ({', '.join(vote['roles'])})" if vote.get("roles") else ""
     behalf = f", for {vote['on_behalf_of']}" if vote.get("on_behalf_of") else ""
     void = " (void: what was shown changed afterwards)" if vote["void"] else ""
-    return f"{vote['by']}{roles} decided {vote['outcome']} on {title(task['activity'])}{behalf}{void}."
+    what = f"{vote['outcome']} on {title(task['activity'])}"
+    return f"{vote['by']}{roles} decided {what}{behalf}{void} (record {vote['record']})."
 
 
 def style_of(name: str) -> str:

@@ -40,7 +40,8 @@ async def test_it_tells_what_happened_who_decided_and_what_was_undone(office: Si
     files = await office.pack("compensated")
     told = words(files["report.html"])
     for said in (
-        "Wire compensated-1 ended after undoing", "maria (manager) decided reject on approve.", "One step was undone.",
+        "Wire compensated-1 ended after undoing", "maria (manager) decided reject on approve (record 8).",
+        "One step was undone.",
         "It turned back: rejected.", "manager (role); 1 vote needed", "Not allowed to ravi", "EUR 6,000.00",
         "CUST00012", "✓ Saw what stands above", "No operator acted on this saga.", VKEY,
     ):  # fmt: skip
