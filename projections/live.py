@@ -19,7 +19,7 @@ from typing import Any
 import faust
 from faust.types.auth import CredentialsT
 
-from projections.live_fold import Ended, LiveSagas, added, alerts, outdated, window_of
+from projections.live_fold import ENDED_KEPT_US, Ended, LiveSagas, added, alerts, marked, outdated, window_of
 
 APP_ID = "orchestrator-live"
 MEASURES = "orchestrator.live.measures"
@@ -96,11 +96,17 @@ def _add(app: faust.App, settings: LiveSettings, measures: Any) -> None:
     told = app.topic(LEVELS_TOPIC, partitions=1, internal=True)
     alarms = app.topic(ALERTS_TOPIC, partitions=1, internal=True)
     windows = app.Table("windows", partitions=settings.partitions, key_type=str, value_type=dict)
+    marks = app.Table("counted", partitions=settings.partitions, key_type=str, value_type=list)
+    last = Ended()
     changed: set[str] = set()
 
     @app.agent(measures)
     async def add(stream: Any) -> None:
         async for measure in stream:
+            saga_id, partition = str(measure["saga"]), stream.current_event.message.partition
+            mark = marked(marks.get(saga_id), measure)
+            if mark is None:
+                continue
             window = window_of(measure)
             if window not in windows:
                 for old in outdated(list(windows), window):
@@ -108,7 +114,11 @@ def _add(app: faust.App, settings: LiveSettings, measures: Any) -> None:
             held = windows.get(window) or {"counts": {}, "states": {}}
             counts = added(held["counts"], measure)
             states, said = alerts(window, counts, held["states"], settings.whole_min)
-            windows[window] = {"counts": counts, "states": states}
+            windows[window], marks[saga_id] = {"counts": counts, "states": states}, mark
+            last.note(partition, saga_id, mark[2])
+            for quiet in last.due(partition, mark[2]):  # what is repeated is repeated soon
+                if (marks.get(quiet) or [0, 0, mark[2]])[2] < mark[2] - ENDED_KEPT_US:
+                    marks.pop(quiet, None)
             changed.add(window)
             for alert in said:
                 await alarms.send(key=window.encode(), value=alert)

@@ -5,6 +5,7 @@ Rules of this file
 - A saga under way is kept as its records so far, which fold to its state. A record that was seen is dropped, by its
   version; one that has ended is remembered for a while, by its version alone, since a feed repeats itself after a
   crash. A saga whose beginning was lost is not counted.
+- A record that is read again after a crash may send its measures again: each says which one it is, and is counted once.
 - A window is an hour by the instants of the records, not by their arrival: following late gives the same figures.
 """
 
@@ -25,8 +26,9 @@ ENDED_KEPT_US = 3_600_000_000
 WINDOWS_KEPT_US = 48 * 3_600_000_000
 ALERTED = ("success", "recovery", "adherence", "escalation", "compensation")
 
-Measure = dict[str, Any]  # tenant, name, hour, metric, n
+Measure = dict[str, Any]  # tenant, name, hour, metric, n; saga, version, place: which one it is of those of a record
 Kept = dict[str, Any]  # version, records, ended
+Mark = list[int]  # version and place of the last measure of a saga that was counted, and when its record was written
 
 
 class LiveSagas:
@@ -52,9 +54,12 @@ class LiveSagas:
             self._folds.pop(saga_id, None)
             return None, []
         counted = [
-            {"tenant": message["tenant"], "name": message["name"], "hour": hour, "metric": metric, "n": n}
-            for (hour, metric), n in fold.levels.items()
-        ]
+            {
+                "tenant": message["tenant"], "name": message["name"], "hour": hour, "metric": metric, "n": n,
+                "saga": saga_id, "version": version, "place": place, "at": message["recorded_at"],
+            }
+            for place, ((hour, metric), n) in enumerate(sorted(fold.levels.items()))
+        ]  # fmt: skip
         fold.levels.clear()
         if fold.ended_at:
             self._folds.pop(saga_id, None)
@@ -97,6 +102,17 @@ def record_of(message: Mapping[str, Any]) -> FeedRecord:
         message["position"], message["saga"], message["version"], message["type"], message["activity"],
         message["data"], message["actor"], message["recorded_at"], message["tenant"], "", b"",
     )  # fmt: skip
+
+
+def marked(counted: Mark | None, measure: Measure) -> Mark | None:
+    """The mark of a saga after this measure; None where it was counted before, and is said again after a crash.
+
+    A saga's measures come in order, so the last one that counted says it of all before.
+    """
+    place = [int(measure["version"]), int(measure["place"])]
+    if counted is not None and place <= counted[:2]:
+        return None
+    return [*place, int(measure["at"])]
 
 
 def added(counts: Mapping[str, int], measure: Measure) -> dict[str, int]:

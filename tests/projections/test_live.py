@@ -22,7 +22,7 @@ from orchestrator.broker.contract import OutgoingMessage, SendError, TopicSpec, 
 from orchestrator.runtime import parts
 from projections.contract import FeedRecord
 from projections.feed import Feed
-from projections.live_fold import Ended, LiveSagas, added, alerts, outdated, window_of
+from projections.live_fold import Ended, LiveSagas, added, alerts, marked, outdated, window_of
 from projections.publishing import NotSentError, RecordFeed, message
 from projections.runner import Runner
 from tests.projections.conftest import Told
@@ -70,6 +70,21 @@ async def test_the_live_fold_counts_what_postgres_counts(told: Told) -> None:
             kept[sent["saga"]] = orjson.loads(orjson.dumps(left))
     for sent in await messages(told):  # and the whole feed again, as after a checkpoint that was lost
         assert live.take(kept[sent["saga"]], sent)[1] == []
+    assert dict(total) == await kept_in_postgres(told)
+
+
+async def test_what_is_told_again_after_a_crash_counts_once(told: Told) -> None:
+    """Killed after a record's measures were sent and before that was written down: they are sent again, and known."""
+    total, kept, marks = Counter[str](), dict[str, Any](), dict[str, list[int]]()
+    for number, sent in enumerate(await messages(told)):
+        before = kept.get(sent["saga"])
+        for live in (LiveSagas(), LiveSagas()) if number % 3 else (LiveSagas(),):
+            kept[sent["saga"]], counted = live.take(before, sent)
+            for measure in orjson.loads(orjson.dumps(counted)):
+                mark = marked(marks.get(measure["saga"]), measure)
+                if mark is not None:
+                    marks[measure["saga"]] = mark
+                    total[measure["metric"]] += measure["n"]
     assert dict(total) == await kept_in_postgres(told)
 
 
