@@ -19,14 +19,16 @@ GROUP BY d.name
 
 -- name: tasks
 -- $1: tenants, $2: at most so many of each, those that are due first. Steps without the indices of loops.
-SELECT h.name, regexp_replace(t.activity, '\[[^]]*\]', '', 'g') AS step,
-       CASE WHEN t.due < now.us THEN 'overdue' ELSE 'in_time' END AS state,
-       count(*), (greatest(max(now.us - t.due), 0))::float8 / 1000000 AS overdue_seconds
-FROM (SELECT clock_us() AS us) AS now
-CROSS JOIN unnest($1::text[]) AS w (tenant)
-CROSS JOIN LATERAL (SELECT o.saga_id, o.activity, o.due FROM tasks o
-                    WHERE o.tenant = w.tenant AND o.closed = '' ORDER BY o.due LIMIT $2) AS t
-JOIN saga_heads h ON h.saga_id = t.saga_id
+SELECT g.name, regexp_replace(g.activity, '\[[^]]*\]', '', 'g') AS step, g.state, sum(g.number)::bigint,
+       max(g.overdue)::float8 / 1000000 AS overdue_seconds
+FROM (SELECT h.name, t.activity, CASE WHEN t.due < now.us THEN 'overdue' ELSE 'in_time' END AS state,
+             count(*) AS number, greatest(max(now.us - t.due), 0) AS overdue
+      FROM (SELECT clock_us() AS us) AS now
+      CROSS JOIN unnest($1::text[]) AS w (tenant)
+      CROSS JOIN LATERAL (SELECT o.saga_id, o.activity, o.due FROM tasks o
+                          WHERE o.tenant = w.tenant AND o.closed = '' ORDER BY o.due LIMIT $2) AS t
+      JOIN saga_heads h ON h.saga_id = t.saga_id
+      GROUP BY 1, 2, 3) AS g
 GROUP BY 1, 2, 3
 
 -- name: flow

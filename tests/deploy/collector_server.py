@@ -6,13 +6,17 @@ Any build of the collector with the components of deploy/collector/collector.yam
 from __future__ import annotations
 
 import asyncio
+import atexit
+import lzma
 import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import httpx2
@@ -21,21 +25,38 @@ import pytest
 from tests.deploy.conftest import DEPLOY
 
 CONFIG = DEPLOY / "collector" / "collector.yaml"
+PACKED = Path("shared/tools/jaeger/jaeger.xz")
 READY_SECONDS_MAX = 30
 
 
 def collector_binary() -> str:
     """COLLECTOR_BINARY, otelcol-contrib, or a Jaeger. Skips without one, or fails where REQUIRE_COLLECTOR=1."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    caches = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     found = os.environ.get("COLLECTOR_BINARY") or shutil.which("otelcol-contrib") or shutil.which("jaeger")
-    for unpacked in sorted(cache.glob("jaeger-*/jaeger")):
+    for unpacked in sorted(caches.glob("jaeger-*/jaeger")):
         found = found or str(unpacked)
+    for above in CONFIG.parents if found is None else ():
+        if (above / PACKED).is_file():
+            found = _unpacked(above / PACKED)
+            break
     if found is None:
         text = "no collector: set COLLECTOR_BINARY to otelcol-contrib or Jaeger 2; REQUIRE_COLLECTOR=1 insists"
         if os.environ.get("REQUIRE_COLLECTOR") == "1":
             pytest.fail(text)
         pytest.skip(text)
     return found
+
+
+@cache
+def _unpacked(archive: Path) -> str:
+    """The Jaeger that a starter script beside the repository would unpack, for this run."""
+    directory = Path(tempfile.mkdtemp(prefix="collector-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    made = directory / "jaeger"
+    with lzma.open(archive) as packed, made.open("wb") as unpacked:
+        shutil.copyfileobj(packed, unpacked)
+    made.chmod(0o755)
+    return str(made)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from orchestrator.broker.contract import OutgoingMessage
 from orchestrator.cli.serving import migrate_schema
 from orchestrator.config import load_settings
 from orchestrator.evidence.keys import own_ring
+from orchestrator.metrics.wiring import Metrics
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.catalog import Catalog
 from tests.api.conftest import SETTLE_SECONDS_MAX, Product
@@ -42,11 +43,12 @@ class Measured:
     product: Product
     database: Database
     sagas: dict[str, str] = field(default_factory=dict)  # what was made of which: paid, stuck, expired, ...
+    url_of: Metrics | None = None  # of another process than the product's own
 
     @property
     def url(self) -> str:
         """Where its figures are, for whoever may come near."""
-        return self.product.runtime.metrics.url
+        return (self.url_of or self.product.runtime.metrics).url
 
     async def scrape(self) -> dict[Sample, float]:
         """The figures as Prometheus reads them: (sample, labels) to number."""

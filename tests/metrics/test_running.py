@@ -10,8 +10,11 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality
 
 from orchestrator.metrics import names
 from orchestrator.metrics.names import BY_NAME, prometheus_label, prometheus_name
+from orchestrator.runtime.app import Runtime
 from tests.metrics.conftest import CANARY, HEADER, Measured, total
 from tests.metrics.receiver import Receiver, attributes, points
+
+PARTICIPANT = ("saga_participant_name", "apitest-desk")
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -198,3 +201,23 @@ async def test_the_standard_variables_are_obeyed(measured: Measured, collector: 
     async with httpx2.AsyncClient(trust_env=False) as client:
         text = (await client.get(measured.url)).text
     assert 'service_namespace="bank"' in next(line for line in text.splitlines() if line.startswith("target_info{"))
+
+
+async def test_a_process_with_one_role_says_what_that_role_knows(measured: Measured) -> None:
+    """A process of participants alone: its loops and messages, nothing of the database's survey, nothing of sagas."""
+    runtime = measured.product.runtime
+    settings = runtime.settings.model_copy(update={"instance_id": "another"})
+    async with Runtime(settings, catalog=runtime.catalog, roles={"participants"}) as other:
+        running = asyncio.create_task(other.run())
+        one = Measured(measured.product, measured.database, url_of=other.metrics)
+        await one.until("messaging_client_operation_duration_seconds_count", 1, messaging_operation_name="poll")
+        found = await one.scrape()
+        other.stop()
+        await running
+    groups = {dict(labels).get("messaging_consumer_group_name") for _, labels in found} - {None, ""}
+    assert groups == {"participants.apitest-desk"}
+    assert total(found, "saga_commands_handled_total") == 0
+    assert ("saga_commands_handled_total", frozenset({PARTICIPANT, ("saga_outcome", "ok")})) in found
+    names_found = {name for name, _ in found}
+    assert {"saga_loop_ready", "target_info"} <= names_found
+    assert not names_found & {"saga_survey_age_seconds", "saga_stuck", "saga_started_total", "saga_records_total"}
