@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
@@ -93,6 +94,7 @@ async def search(
     """Records, newest first."""
     with in_problems():
         is_caught_up = await caught_up(engine, actor, after, "audit")
+        chosen = replace(chosen, customer=await engine.known_as(actor, chosen.customer))
         answer = await engine.models.audit.search(
             actor.tenant, chosen, as_of=as_of, limit=limit, cursor=cursor or "", count=count
         )
@@ -108,6 +110,7 @@ async def export(
     format: Literal["csv", "jsonl"] = "csv",
 ) -> Response:
     """The same as a file, streamed; its last line is a manifest with filter, count, checksum and reach."""
+    chosen = replace(chosen, customer=await engine.known_as(actor, chosen.customer))
     parts = engine.models.audit.export(actor.tenant, chosen, format_=format, as_of=as_of)
     first = await anext(parts)  # what cannot be answered is refused before the file begins
 

@@ -59,7 +59,7 @@ from orchestrator.messages import Command, Event
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.work import Outcome
 from orchestrator.store.answers import Answers
-from orchestrator.vault.erasing import Erasing
+from orchestrator.vault.erasing import erasing_of
 from projections.models import Models
 
 __all__ = [
@@ -79,7 +79,7 @@ class Engine:
         self._catalog = runtime.catalog
         self.vault = runtime.vault
         self._read = Reading(runtime.store, runtime.vault)
-        self.erasing = _erasing(runtime, self._read)
+        self.erasing = erasing_of(runtime, self._read.records)
         self._publisher = publishing.Publisher(runtime.broker, runtime.catalog, runtime.vault)
         self.answers = Answers(runtime.store.pools)
         self.desk = TaskDesk(runtime, self._read)
@@ -106,6 +106,12 @@ class Engine:
     def alias(self, person: str) -> str:
         """What stands for a person where it is kept that they asked for something."""
         return self._runtime.alias(person)
+
+    async def known_as(self, actor: Actor, customer: str | None) -> str | None:
+        """What stands for a customer in read models: with a vault, the id of their key."""
+        if self.vault is None or not customer:
+            return customer
+        return next(iter(await self.vault.keys.known_ids(actor.tenant, [customer])), customer)
 
     def fingerprint(self, value: bytes) -> bytes:
         """What tells two requests apart; with a vault it tells nobody else anything."""
@@ -380,13 +386,6 @@ class Engine:
         """True where this very request started the saga, in an attempt that nobody heard the end of."""
         records = await self._read.records(tenant, saga_id)
         return bool(records) and records[0].causation_id == cause_id
-
-
-def _erasing(runtime: Runtime, reading: Reading) -> Erasing | None:
-    two_people = "erase" in runtime.settings.acts_of_two_people
-    if runtime.vault is None:
-        return None
-    return Erasing(runtime.vault, runtime.store.pools, runtime.submit, reading.records, two_people=two_people)
 
 
 def engine_of(request: Request) -> Engine:

@@ -72,8 +72,9 @@ async def journeys(
     """Sagas by what people know of them, newest first, with where each stands."""
     with in_problems():
         is_caught_up = await caught_up(engine, actor, after, "journeys")
+        known = await engine.known_as(actor, customer)
         answer = await engine.models.timelines.search(
-            actor.tenant, name=name, version=version, business_key=key, customer=customer, phase=phase, outcome=outcome,
+            actor.tenant, name=name, version=version, business_key=key, customer=known, phase=phase, outcome=outcome,
             place=place, stuck=stuck, since=since, until=until, limit=limit, cursor=cursor or "",
         )  # fmt: skip
     return answered(answer, is_caught_up=is_caught_up)
@@ -110,7 +111,7 @@ async def progress(
     business_key: str, customer: Annotated[str, Query(min_length=1, max_length=200)], engine: EngineOf, actor: Acting
 ) -> Response:
     """What a customer may see of their saga. `customer`: the one who is signed in at the service that asks."""
-    found = await engine.models.customers.progress(actor.tenant, business_key, customer)
+    found = await engine.models.customers.progress(actor.tenant, business_key, await engine.known_as(actor, customer))
     if found is None:
         raise RefusedError("not_found", f"Customer {customer[:80]!r} has nothing under {business_key[:80]!r}.")
     return respond(found)

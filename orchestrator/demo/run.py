@@ -42,6 +42,7 @@ from orchestrator.demo.samples import (
 )
 from orchestrator.identity.local import local_user, seed
 from orchestrator.runtime.catalog import Catalog
+from orchestrator.vault.keyfile import read_or_create
 
 READY_SECONDS_MAX = 30.0
 CONNECTIONS_MAX = 50
@@ -146,7 +147,17 @@ def _settings(options: DemoOptions, out: Output, stack: AsyncExitStack) -> Setti
         data_dir=data_dir,
         api_port=port,
         **_mails(data_dir, out),
+        **_vault(data_dir),
     )
+
+
+def _vault(data_dir: Path) -> dict[str, str]:
+    """A key file beside the data directory, where none is set: samples hold personal fields, and they are sealed."""
+    if os.environ.get("ORCHESTRATOR_VAULT_KEY_FILE"):
+        return {}
+    path = data_dir.with_name(f"{data_dir.name}-keys") / "vault.keys"
+    read_or_create(path)
+    return {"vault_key_file": str(path)}
 
 
 def _mails(data_dir: Path, out: Output) -> dict[str, str]:

@@ -45,6 +45,12 @@ def flaws(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
         yield from _web(settings)
     yield from _database(settings)
     yield from _kafka(settings)
+    if not settings.vault_key_file:
+        yield _flaw(
+            "vault_key_file",
+            "is missing: what sagas hold of persons could never be erased",
+            "make a key file with `orchestrator vault init`, and keep it apart from the database",
+        )
     for flaw in (*production_flaws(settings, settings.public_url), *metrics.production_flaws(settings)):
         yield _flaw(*flaw)
     if "coordinator" in settings.role_names:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -63,10 +64,11 @@ def wanted(query: Mapping[str, str], zone: str) -> tuple[AuditFilter, datetime |
 
 
 @router.get("/audit", dependencies=[may("audit.read")])
-async def audit(request: Request, models: ModelsOf, actor: Acting, cursor: Text = "") -> Response:
+async def audit(request: Request, models: ModelsOf, engine: EngineOf, actor: Acting, cursor: Text = "") -> Response:
     """Records, newest first, filtered."""
     zone = _zone(request)
     chosen, as_of, again = wanted(request.query_params, zone)
+    chosen = replace(chosen, customer=await engine.known_as(actor, chosen.customer))
     with own_cursor():
         answer = await models.audit.search(
             actor.tenant, chosen, as_of=as_of, limit=ROWS, cursor=cursor, count=not cursor
@@ -92,11 +94,13 @@ async def audit(request: Request, models: ModelsOf, actor: Acting, cursor: Text 
 async def export(
     request: Request,
     models: ModelsOf,
+    engine: EngineOf,
     actor: Acting,
     format_: Annotated[Literal["csv", "jsonl"], Query(alias="format")] = "csv",
 ) -> Response:
     """The rows of a filter as a file, streamed; its last line says what it holds."""
     chosen, as_of, _ = wanted(request.query_params, _zone(request))
+    chosen = replace(chosen, customer=await engine.known_as(actor, chosen.customer))
     rows = models.audit.export(actor.tenant, chosen, format_=format_, as_of=as_of)
     name = f"audit-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.{format_}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}

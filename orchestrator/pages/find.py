@@ -41,7 +41,8 @@ async def find(engine: EngineOf, office: OfficeOf, models: ModelsOf, actor: Acti
             or where
         )
         if where.startswith("/office/sagas?") and "trace=" not in where:
-            by_customer = await models.timelines.search(actor.tenant, customer=wanted, limit=1)
+            known = await engine.known_as(actor, wanted)
+            by_customer = await models.timelines.search(actor.tenant, customer=known, limit=1)
             if by_customer.items:
                 where = f"/office/sagas{query_text(customer=wanted)}"
     return RedirectResponse(where, 303)

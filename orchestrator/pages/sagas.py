@@ -76,7 +76,8 @@ async def sagas(
         rows, following = await _of_trace(engine, office, actor, trace), ""
     elif state == "due" or customer:
         with own_cursor():
-            rows, following, complete = await _from_model(models, actor, here, cursor)
+            known = {**here, "customer": await engine.known_as(actor, customer) or ""}
+            rows, following, complete = await _from_model(models, actor, known, cursor)
     else:
         rows, following = await _from_store(engine, actor, here, cursor)
     names, states, counted = _facets(await office.facets(actor), name)

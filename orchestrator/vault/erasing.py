@@ -169,6 +169,14 @@ class Erasing:
         return _erasure(rows[0]) if rows else None
 
 
+def erasing_of(runtime: Any, recorded: Recorded) -> Erasing | None:
+    """What erases in a running process; None where it has no vault."""
+    if runtime.vault is None:
+        return None
+    two_people = "erase" in runtime.settings.acts_of_two_people
+    return Erasing(runtime.vault, runtime.store.pools, runtime.submit, recorded, two_people=two_people)
+
+
 def _noted(records: Iterable[Any], request: str) -> bool:
     return any(record.type == "subject.erased" and record.data.get("request") == request for record in records)
 

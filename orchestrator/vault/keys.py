@@ -110,6 +110,12 @@ class Keys:
                 )
         return found
 
+    async def end(self, tenant: str, subjects: Iterable[str]) -> int:
+        """Destroys keys that end by themselves; gives how many there were."""
+        masked = [self.wrapping.subject(tenant, subject) for subject in subjects]
+        async with self._pools.connection("vault") as connection:
+            return await connection.execute(SQL["end_of_letters"], tenant, masked)
+
     async def of_saga(self, saga_id: str) -> DataKey | None:
         """A key under which a saga's values are sealed, None where it has none that lives."""
         async with self._pools.connection("vault") as connection:

@@ -2,8 +2,9 @@
 
 Rules of this file
 - Who may see an answer was decided before it was made; everything in it that is sealed is part of what they may see.
-- A value is written as the answer's kind needs it (JSON, HTML, CSV, a stream of events), so that none can break out of
-  its place. One that cannot be opened stays as it is: that is ugly, and tells nobody anything.
+- Files that people take away (CSV, JSON lines, packs) stay sealed: a copy that left could never be erased.
+- A value is written as the answer's kind needs it (JSON, HTML, a stream of events), so that none can break out of its
+  place. One that cannot be opened stays as it is: that is ugly, and tells nobody anything.
 - What is kept of answers (idempotent ones) is kept before it comes here.
 """
 
@@ -24,7 +25,6 @@ from orchestrator.vault.vault import Vault
 _PREFIX = PREFIX.encode()
 _TOKEN = re.compile(TOKEN.pattern.encode())
 _TAIL_MAX = 65_536  # of a stream: longer than any sealed value that belongs on a page
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 Write = Callable[[bytes, "re.Match[bytes]", str], bytes]
 
@@ -44,21 +44,9 @@ def in_events(_: bytes, __: re.Match[bytes], text: str) -> bytes:
     return html.escape(" ".join(text.split())).encode()
 
 
-def in_csv(body: bytes, match: re.Match[bytes], text: str) -> bytes:
-    """As a cell, or inside a quoted one, which may hold JSON with doubled quotes."""
-    before, after = body[: match.start()][-2:], body[match.end() :][:1]
-    if before[-1:] in (b"", b",", b"\n") and after in (b"", b",", b"\r", b"\n"):
-        guarded = f"'{text}" if text.startswith(_FORMULA) else text
-        return b'"' + guarded.replace('"', '""').encode() + b'"'
-    inner = json.dumps(text, ensure_ascii=False)[1:-1] if before == b'""' else text
-    return inner.replace('"', '""').encode()
-
-
 _KINDS: dict[bytes, Write] = {
     b"application/json": in_json,
     b"application/problem+json": in_json,
-    b"application/x-ndjson": in_json,
-    b"text/csv": in_csv,
     b"text/event-stream": in_events,
     b"text/html": in_html,
 }

@@ -34,6 +34,7 @@ from orchestrator.vault.tokens import DataKey, SealedError, event_scope, saga_sc
 CustomerOf = Callable[[str, Mapping[str, Any]], str]
 FORM = "sealed-form"
 LETTERS = "letters"
+LETTER_MONTHS = 3  # how long what nobody could read can be read by people
 LETTER_SCOPE = saga_scope("dead letters")
 INTERNAL = "orchestrator.internal"  # the topic of letters that no message became
 _BYTES = PREFIX.encode()
@@ -189,6 +190,7 @@ class Vault:
         found = await self.keys.of_subjects({**wanted, **{subject: set() for subject in letters}})
         for subject in letters:
             self._letters[subject[0]] = found[subject]
+            await self.keys.end(subject[0], [f"{LETTERS}:{month}" for month in _months_over()])
         await self.keys.note_sagas((person.key_id, saga) for saga, person in given.items() if saga not in entries)
         made = Prepared()
         for saga_id, person in given.items():
@@ -389,3 +391,10 @@ def _broken(value: Any) -> Any:
 
 def _month() -> str:
     return datetime.now(UTC).strftime("%Y-%m")
+
+
+def _months_over() -> list[str]:
+    """The months whose dead letters nobody can read any more, as far back as a process may have stood still."""
+    now = datetime.now(UTC)
+    first = now.year * 12 + now.month - 1
+    return [f"{at // 12:04}-{at % 12 + 1:02}" for at in range(first - LETTER_MONTHS - 24, first - LETTER_MONTHS)]

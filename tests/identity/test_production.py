@@ -21,11 +21,13 @@ SAFE: dict[str, Any] = {
     "database_url": "postgresql://orchestrator_app@db.bank.example/orchestrator?sslmode=verify-full",
     "broker_url": "kafka://kafka.bank.example:9093",
     "kafka_protocol": "SASL_SSL",
+    "vault_key_file": "/run/secrets/vault.keys",
     "evidence_key_file": "/run/secrets/log.key",
     "evidence_topic": "audit.checkpoints",
 }
 
 UNSAFE: list[tuple[dict[str, Any], str]] = [
+    ({"vault_key_file": ""}, "ORCHESTRATOR_VAULT_KEY_FILE"),
     ({"header_actors": True}, "ORCHESTRATOR_HEADER_ACTORS"),
     ({"local_users": True}, "ORCHESTRATOR_LOCAL_USERS"),
     ({"log_level": "debug"}, "ORCHESTRATOR_LOG_LEVEL"),

@@ -27,7 +27,8 @@ EXPECTED = {
     "event.publish definition.read audit.verify levels.read metrics.read office.use",
     "auditor": "own saga.read task.read letter.read notice.read definition.read audit.read audit.export audit.verify "
     "levels.read metrics.read office.use security.read subject.read",
-    "admin": "own contact.manage definition.read office.use security.read key.manage user.manage subject.read subject.erase",
+    "admin": "own contact.manage definition.read office.use security.read key.manage user.manage subject.read "
+    "subject.erase",
     "service": "own saga.start saga.read saga.cancel event.publish definition.read levels.read metrics.read",
 }
 

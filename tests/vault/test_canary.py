@@ -164,3 +164,20 @@ async def test_who_still_has_a_saga_running_or_is_held_is_not_erased(product: Ca
     listed = (await product.get("/v1/subjects/erasures")).json()["items"]
     assert listed[0]["request"] == "ER-8"
     assert listed[0]["erasedAt"] is None
+
+
+async def test_a_customer_is_found_by_their_id_though_no_table_holds_it(product: Care) -> None:
+    """Lists, the audit and the one box take the id that people know; read models hold what stands for it."""
+    dora = {**ANNA, "customer_id": "CUST-DORA", "name": "Dora Lind"}
+    await product.publish("caretest.CareRequested", {"case": "d-1", **dora})
+    await product.approve("d-1")
+    await product.settled()
+    for path in ("/v1/journeys", "/v1/audit"):
+        found = (await product.get(path, customer="CUST-DORA")).json()["items"]
+        assert {item["businessKey"] for item in found} == {"d-1"}, path
+    page = await product.get("/office/sagas", customer="CUST-DORA")
+    assert "d-1" in page.text
+    exported = (await product.get("/v1/audit/export", customer="CUST-DORA")).text
+    assert "d-1" in exported
+    assert "Dora Lind" not in exported, "what leaves in files stays sealed"
+    assert "CUST-DORA" not in (await product.dump())["public.journeys_a"]
