@@ -186,7 +186,6 @@ def _head(office: Office, actor: Actor, seen: Seen, tab: str) -> dict[str, Any]:
         "needs": found[:NEEDS_MAX],
         "needs_more": max(0, len(found) - NEEDS_MAX),
         "may_operate": may_operate,
-        "may_pack": is_allowed(actor, "audit.export"),
         "may_send_trace": office.sends_traces and is_allowed(actor, "saga.operate") and not seen.is_back,
         "may_export": is_allowed(actor, "audit.export") and not seen.is_back,
         "may_cancel": is_allowed(actor, "saga.cancel") and not seen.is_back and state.phase == "forward",

@@ -151,7 +151,7 @@ async def test_bytes_are_text_only_where_they_are_text() -> None:
 async def test_who_may_export_takes_the_evidence_of_a_saga_from_its_page(office: OfficeProduct) -> None:
     """Nobody else is offered it; it is of the saga as it is, never of a look back."""
     path = f"/office/sagas/{office.sagas['completed']}"
-    link = f"/v1/sagas/{office.sagas['completed']}/evidence"
+    link = f"/office/sagas/{office.sagas['completed']}/evidence"
     assert link in (await office.get(path, roles="auditor")).text
     assert link not in (await office.get(path, roles="operator")).text
     assert link not in (await office.get(f"{path}?record=2", roles="auditor")).text

@@ -6,20 +6,26 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from orchestrator.evidence.keys import write_ring
 from orchestrator.evidence.pack.assemble import files_of
-from orchestrator.evidence.pack.checking import check
+from orchestrator.evidence.pack.checking import check, read_pack
 from orchestrator.evidence.pack.gather import Gathering
 from orchestrator.evidence.pack.material import Material
 from orchestrator.evidence.pack.personal import as_sealed, say_of
 from orchestrator.evidence.pack.serving import Packs
 from orchestrator.store.chain import opened
+from orchestrator.vault import keyfile
 from orchestrator.vault.keys import Erased
 from orchestrator.vault.tokens import DataKey, saga_scope
+from tests.databases import Database
 from tests.evidence.packs.logs import KEYS, SIGNER, SignedOffice
 from tests.evidence.packs.test_report import words
+from tests.vault.conftest import Care, at_work
+from tests.vault.test_canary import ANNA, CANARIES
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -99,3 +105,46 @@ async def test_a_pack_is_sealed_where_it_is_asked_for(office: SignedOffice) -> N
     saga = office.sagas["compensated"]
     assert check(await packs.make("main", saga, sealed=True), SIGNER.verifier).flaws == []
     assert await packs.make("main", saga, sealed=True) == await packs.make("main", saga)
+
+
+async def test_a_running_product_seals_signs_opens_and_erases(database: Database, tmp_path: Path) -> None:
+    """With its own vault and its own sealing loop: no canary in what is proven, none anywhere after the erasing."""
+    keyfile.create(tmp_path / "vault.keys")
+    write_ring(tmp_path / "log.key", SIGNER)
+    log = {"evidence_key_file": str(tmp_path / "log.key"), "evidence_file": str(tmp_path / "checkpoints.txt")}
+    async with at_work(database, tmp_path / "vault.keys", evidence_seal_ms=100, **log) as product:
+        await product.publish("caretest.CareRequested", {"case": "a-1", **ANNA})
+        await product.approve("a-1", reason="Annabel Quatermain is known to me")
+        opened_one, sealed_one = (
+            await taken(product, "a-1", tmp_path),
+            await taken(product, "a-1", tmp_path, sealed=True),
+        )
+        assert "Annabel Quatermain" in words(opened_one["report.html"])
+        assert canaries(opened_one) == {"report.html"}
+        assert canaries(sealed_one) == set()
+        ask = {"subject": "CUST-CANARY-1", "request": "ER-7", "reason": "asked by letter"}
+        assert (await product.post("/v1/subjects/erasures", ask, actor="olga")).is_success
+        assert (await product.post("/v1/subjects/erasures/ER-7/confirm", actor="omar")).is_success
+        after = await taken(product, "a-1", tmp_path)
+        assert canaries(after) == set()
+        assert "[erased under request ER-7, " in words(after["report.html"])
+        for name, content in opened_one.items():
+            if name.startswith(("records/", "contracts/", "definition.json")):
+                assert after[name] == content, name
+
+
+async def taken(product: Care, case: str, folder: Path, *, sealed: bool = False) -> dict[str, bytes]:
+    """The files of a saga's pack over HTTP, which hold."""
+    answer = await product.client.get(
+        f"/v1/sagas/{case}/evidence", params={"sealed": sealed}, headers={"X-Actor": "vera", "X-Actor-Roles": "auditor"}
+    )
+    assert answer.status_code == 200, answer.text
+    (folder / "pack.zip").write_bytes(answer.content)
+    files = read_pack(folder / "pack.zip")
+    assert check(files, SIGNER.verifier).flaws == []
+    return files
+
+
+def canaries(files: dict[str, bytes]) -> set[str]:
+    """The files in which something of a person stands in the clear."""
+    return {name for name, content in files.items() if any(canary.encode() in content for canary in CANARIES)}
