@@ -1,7 +1,9 @@
-"""`orchestrator traces ...`: traces again, from the store."""
+"""`orchestrator traces ...`: traces from the store, without the process that sent them."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -13,15 +15,12 @@ from orchestrator.cli.output import EXIT_CODES, CliError, ExitCode, Output
 
 if TYPE_CHECKING:
     from orchestrator.config import Settings
-    from orchestrator.tracing.again import Emitted
+    from orchestrator.store.queries import ReadQueries
+    from orchestrator.tracing.again import Again, Emitted
     from orchestrator.tracing.settings import TelemetrySettings
+    from orchestrator.tracing.span import Span
 
-app = typer.Typer(no_args_is_help=True, epilog=EXIT_CODES, help="Traces: send them to the collector again.")
-
-
-@app.callback()
-def top() -> None:
-    """Traces: send them to the collector again."""
+app = typer.Typer(no_args_is_help=True, epilog=EXIT_CODES, help="Traces: show them, send them to the collector again.")
 
 
 @app.command()
@@ -61,32 +60,73 @@ def emit(
     out.line(f"{done.spans} spans of {done.sagas} sagas sent" + (f", trace {done.trace_id}" if saga else ""))
 
 
-async def _emitted(
-    settings: Settings, telemetry: TelemetrySettings, saga: str, tenant: str, span: tuple[int, int]
-) -> Emitted:
+@app.command()
+def show(
+    saga: Annotated[str, typer.Argument(metavar="ID", help="Saga id or business key.")],
+    tenant: Annotated[str, typer.Option("--tenant", help="Whose saga; default ORCHESTRATOR_TENANT.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Prints the spans that a saga's records make, as a tree; needs no collector. Logs in to the database."""
+    from orchestrator.cli.run import run_async
+    from orchestrator.config import SettingsError, load_settings
+    from orchestrator.tracing.settings import telemetry_settings
+    from orchestrator.tracing.words import lines_of
+
+    out = Output(as_json)
+    try:
+        settings, telemetry = load_settings(), telemetry_settings()
+    except SettingsError as error:
+        raise CliError(ExitCode.USAGE, str(error), "correct the environment variable") from error
+
+    async def work() -> list[Span]:
+        async with _again(settings, telemetry) as (again, queries):
+            found = await queries.find(tenant or settings.tenant, saga)
+            return await again.spans(found.tenant, found.saga_id) if found is not None else []
+
+    spans = run_async(work())
+    if not spans:
+        raise CliError(ExitCode.NOT_FOUND, f"there is no saga {saga!r}", "orchestrator saga list")
+    out.objects([asdict(span) for span in spans])
+    out.line(f"trace {spans[0].trace_id}")
+    for line in lines_of(spans):
+        out.line(line)
+
+
+@asynccontextmanager
+async def _again(settings: Settings, telemetry: TelemetrySettings) -> AsyncIterator[tuple[Again, ReadQueries]]:
     from orchestrator.cli.local import load_catalog
     from orchestrator.cli.serving import database
     from orchestrator.runtime import parts
     from orchestrator.store.postgres import PostgresStore
     from orchestrator.store.queries import ReadQueries
-    from orchestrator.tracing.again import Again, Emitted
+    from orchestrator.tracing.again import Again
     from orchestrator.tracing.store import TraceStore
 
-    done, topic_of = Emitted(), parts.event_topics(load_catalog())
+    topic_of = parts.event_topics(load_catalog())
     async with database(settings) as urls:
         store = PostgresStore(urls.app, parts.connection_limits(settings))
         again = Again(TraceStore(store), telemetry, topic_of)
         try:
-            if saga:
-                found = await ReadQueries(store.pools).find(tenant, saga)
-                if found is not None:
-                    await again.saga(tenant, found.saga_id, done)
-            else:
-                async for saga_id in again.between(tenant, *span):
-                    await again.saga(tenant, saga_id, done)
+            yield again, ReadQueries(store.pools)
         finally:
             again.close()
             await store.close()
+
+
+async def _emitted(
+    settings: Settings, telemetry: TelemetrySettings, saga: str, tenant: str, span: tuple[int, int]
+) -> Emitted:
+    from orchestrator.tracing.again import Emitted
+
+    done = Emitted()
+    async with _again(settings, telemetry) as (again, queries):
+        if saga:
+            found = await queries.find(tenant, saga)
+            if found is not None:
+                await again.saga(tenant, found.saga_id, done)
+        else:
+            async for saga_id in again.between(tenant, *span):
+                await again.saga(tenant, saga_id, done)
     return done
 
 

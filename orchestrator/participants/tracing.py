@@ -23,21 +23,19 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from opentelemetry import context as otel
 from opentelemetry import trace as otel_trace
 
 from orchestrator import telemetry as names
+from orchestrator.broker.contract import IncomingMessage
 from orchestrator.messages.protocol import CommandHeader, commands_topic, replies_topic
 from orchestrator.runtime.identity import context_of, is_sampled, span_id_of
 from orchestrator.telemetry import CLIENT
 from orchestrator.tracing.span import Span, Value
 from orchestrator.tracing.words import low
-
-if TYPE_CHECKING:
-    from orchestrator.participants.delivery import Delivery
 
 SPANS_MAX = 100  # of one command's handling; more are not kept
 AddSpan = Callable[[str, Span], None]
@@ -195,10 +193,16 @@ def statement(text: str) -> tuple[str, dict[str, Value]]:
 
 
 def spans_of(
-    participant: str, delivery: Delivery, found: Handling, outcome: str, reply_id: str, began_ns: int, ended_ns: int
+    participant: str,
+    header: CommandHeader,
+    message: IncomingMessage,
+    found: Handling,
+    outcome: str,
+    reply_id: str,
+    began_ns: int,
+    ended_ns: int,
 ) -> list[Span]:
     """The spans of one handled command: process, what was measured inside, and the answer's send."""
-    header, message = delivery.header, delivery.message
     error = "" if outcome in ("ok", "not_done") else outcome
     about: dict[str, Value] = {
         names.SAGA_ID: header.saga_id,

@@ -309,7 +309,9 @@ class Worker:
         if found is not None and self._add_span is not None and not again:
             name = self.participant.name
             reply_id = answers.reply_id(delivery.header, answer)
-            for span in spans_of(name, delivery, found, answer.outcome, reply_id, began_ns, ended_ns):
+            for span in spans_of(
+                name, delivery.header, delivery.message, found, answer.outcome, reply_id, began_ns, ended_ns
+            ):
                 self._add_span(name, span)
         if self._on_handled is None:
             return

@@ -39,6 +39,7 @@ from orchestrator.tracing.store import TraceStore
 from tests.api.conftest import Product
 from tests.api.payout import PayoutRequested, desk, payout
 from tests.databases import Database
+from tests.docs.walked_path import walk
 from tests.jaeger import Jaeger, tree
 
 ROOT = Path(__file__).parents[2]
@@ -233,6 +234,22 @@ async def test_two_sagas_of_one_request_are_in_one_tree(bank: Bank) -> None:
     await asyncio.sleep(1)  # Jaeger takes in what it was sent within its batch's 200 ms
     after = await asyncio.to_thread(bank.jaeger.trace, trace_id)
     assert sorted(span["spanID"] for span in after) == sorted(span["spanID"] for span in spans)
+
+
+async def test_the_guide_can_be_walked(bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What docs/guides/read-a-trace.md tells people to type is typed here, and shows what it says."""
+    key = f"guide-{uuid.uuid4()}"
+    trace_id, (saga_id,) = await upstream(bank, key)
+    await bank.seen(trace_id, OPEN)
+    await approve(bank, saga_id)
+    await bank.seen(trace_id, OVER)
+    monkeypatch.setenv("SAGA", key)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    known = {"ORCHESTRATOR_DATABASE_URL": bank.database.url, "ORCHESTRATOR_SAGAS": "tests.api.payout"}
+    exports = "".join(f"export {name}='{value}'\n" for name, value in known.items())
+    guide = tmp_path / "read-a-trace.md"
+    guide.write_text(f"```sh\n{exports}```\n" + (ROOT / "docs" / "guides" / "read-a-trace.md").read_text())
+    assert await asyncio.to_thread(walk, guide, tmp_path) == 3
 
 
 async def test_an_unsampled_request_leaves_no_trace(bank: Bank) -> None:

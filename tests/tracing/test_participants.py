@@ -122,7 +122,7 @@ def test_a_call_outside_is_a_span_and_carries_its_context(found: Handling) -> No
 def test_an_answer_carries_the_context_of_its_own_send(delivery: Delivery, found: Handling) -> None:
     """So the coordinator's handling of it links there; the same whenever it is answered."""
     reply_id = f"{delivery.header.id}/ok"
-    process, send = spans_of("till", delivery, found, "refused", reply_id, 1_000, 5_000)
+    process, send = spans_of("till", delivery.header, delivery.message, found, "refused", reply_id, 1_000, 5_000)
     assert (process.parent_id, process.error, process.kind) == (TRACEPARENT[36:52], "refused", names.CONSUMER)
     assert process.name == "process till.commands"
     assert process.attributes[names.MESSAGING_PARTITION] == str(delivery.message.partition)
