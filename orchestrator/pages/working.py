@@ -18,6 +18,7 @@ from orchestrator.pages import (
     saga_page,
     sagas,
     system,
+    verify,
 )
 from orchestrator.pages.bulk_work import BulkWork
 from orchestrator.pages.chores import Chores
@@ -46,5 +47,6 @@ def install(app: FastAPI, runtime: Runtime) -> None:
         levels,
         definitions,
         system,
+        verify,
     ):
         app.include_router(module.router)

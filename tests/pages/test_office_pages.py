@@ -32,6 +32,7 @@ PAGES = [
     "/office/sagas?q=nothing-has-this-key", "/office/sagas?state=stuck", "/office/operations",
     "/office/operations?tab=undo", "/office/operations?tab=letters", "/office/operations?tab=early", "/office/audit",
     "/office/audit?key=waiting-1&action=task.", "/office/audit?since=2099-01-01T00:00:00", "/office/audit/pending",
+    "/office/audit/verify", "/office/audit/verify?run=recent",
     "/office/audit/pending?as_of=2001-01-01T00:00:00", "/office/levels", "/office/levels?window=1d&name=wire",
     "/office/levels/success", "/office/definitions", "/office/definitions/wire/1", "/office/system",
     "/office/definitions/wire/diff?from=1&to=1",
