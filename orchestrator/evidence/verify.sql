@@ -7,11 +7,11 @@ ORDER BY first_position LIMIT $2
 
 -- name: record_page
 -- Records in global order with what stands before and above them: the stored hash and place of the predecessor in the
--- stream, and the head's version. $1: after this position. See records_after in the store for the shape.
-SELECT r.position, r.saga_id, r.version, r.tenant, r.hash, r.body, r.seq,
-       p.hash AS before_hash, p.seq AS before_seq, h.version AS head_version
-FROM (
-    SELECT s.first_position + (i.seq - s.first_seq) AS position, s.first_position, i.*
+-- stream, and the head's version. $1: after this position. See records_after in the store for the shape. Everything is
+-- looked up one by one (OFFSET 0 keeps the planner from reading whole tables), under plain columns: row level security
+-- lets no computed value into the condition of an index.
+WITH page AS MATERIALIZED (
+    SELECT s.first_position + (i.seq - s.first_seq) AS position, s.first_position, i.*, i.version - 1 AS before_version
     FROM feed_sealed s
     CROSS JOIN LATERAL (
         SELECT saga_id, version, tenant, hash, body, seq FROM records
@@ -22,9 +22,14 @@ FROM (
     WHERE s.first_position >= coalesce((SELECT max(first_position) FROM feed_sealed WHERE first_position <= $1::bigint + 1), 0)
     ORDER BY s.first_position, i.seq
     LIMIT $2
-) r
-LEFT JOIN records p ON p.saga_id = r.saga_id AND p.version = r.version - 1
-LEFT JOIN saga_heads h ON h.saga_id = r.saga_id
+)
+SELECT r.position, r.saga_id, r.version, r.tenant, r.hash, r.body, r.seq,
+       p.hash AS before_hash, p.seq AS before_seq, h.version AS head_version
+FROM page r
+LEFT JOIN LATERAL (
+    SELECT hash, seq FROM records WHERE saga_id = r.saga_id AND version = r.before_version OFFSET 0
+) p ON true
+LEFT JOIN LATERAL (SELECT version FROM saga_heads WHERE saga_id = r.saga_id OFFSET 0) h ON true
 ORDER BY r.first_position, r.seq
 
 -- name: head_page
@@ -43,25 +48,29 @@ ORDER BY h.saga_id
 -- Of the records behind ($1, $2) in key order: the last one of the page, how many there are, and those that the order
 -- does not know, that share a place in it, or that have no head. What was written a moment ago waits in feed_unsealed for its position.
 WITH page AS MATERIALIZED (
-    SELECT saga_id, version, seq FROM records WHERE (saga_id, version) > ($1, $2::int) ORDER BY saga_id, version LIMIT $3
+    SELECT saga_id, version, seq, (seq >> 20) << 20 AS batch_seq, seq >> 20 AS batch FROM records
+    WHERE (saga_id, version) > ($1, $2::int)
+    ORDER BY saga_id, version
+    LIMIT $3
 ), judged AS MATERIALIZED (
     SELECT p.saga_id, p.version, row_number() OVER (ORDER BY p.saga_id, p.version) AS place,
-           EXISTS (SELECT FROM feed_sealed s WHERE s.first_seq = (p.seq >> 20) << 20 AND p.seq <= s.last_seq)
-           OR EXISTS (
-               SELECT FROM feed_unsealed u WHERE u.batch = p.seq >> 20 AND (p.seq & 1048575) < u.records
-           ) AS is_ordered,
-           EXISTS (SELECT FROM saga_heads h WHERE h.saga_id = p.saga_id) AS has_head,
-           EXISTS (
-               SELECT FROM records d WHERE d.seq = p.seq AND (d.saga_id, d.version) IS DISTINCT FROM (p.saga_id, p.version)
-           ) AS is_double
+           s.last_seq IS NOT NULL AND p.seq <= s.last_seq
+           OR u.records IS NOT NULL AND p.seq - p.batch_seq < u.records AS is_ordered,
+           h.version IS NOT NULL AS has_head,
+           d.found > 1 AS is_double
     FROM page p
+    LEFT JOIN LATERAL (SELECT last_seq FROM feed_sealed WHERE first_seq = p.batch_seq OFFSET 0) s ON true
+    LEFT JOIN LATERAL (SELECT records FROM feed_unsealed WHERE batch = p.batch OFFSET 0) u ON true
+    LEFT JOIN LATERAL (SELECT version FROM saga_heads WHERE saga_id = p.saga_id OFFSET 0) h ON true
+    CROSS JOIN LATERAL (SELECT count(*) AS found FROM records WHERE seq = p.seq OFFSET 0) d
 )
 SELECT saga_id, version, is_ordered, has_head, is_double, place FROM judged
 WHERE NOT is_ordered OR NOT has_head OR is_double OR place = (SELECT max(place) FROM judged)
 ORDER BY place
 
--- name: tile
-SELECT root, hashes FROM log_tiles WHERE level = $1::smallint AND number = $2::bigint
+-- name: tiles
+SELECT number, root, hashes FROM log_tiles
+WHERE level = $1::smallint AND number >= $2::bigint AND number < $2::bigint + $3::bigint
 
 -- name: tile_counts
 SELECT level, count(*) AS found, max(number) AS last FROM log_tiles GROUP BY level ORDER BY level

@@ -31,6 +31,7 @@ SQL = load_queries("orchestrator.evidence", "verify.sql")
 RECORDS_PER_PAGE = 2_000
 HEADS_PER_PAGE = 500
 KEYS_PER_PAGE = 10_000
+TILES_AT_ONCE = 32
 SEQS_PER_BATCH = 1 << 20
 ROLE = "work"  # plans by index, whatever the statistics say
 
@@ -55,6 +56,7 @@ class Verification:
         self._published = published
         self._on_progress = on_progress
         self._growing: Growing | None = Growing()  # None: a record is missing, so nothing behind it can be in the tree
+        self._tiles: dict[tuple[int, int], Any] = {}  # the next ones, read ahead
         self._suspects: list[Finding] = []  # leaves that differ from their tile: which is right, the next root says
 
     async def run(self, since: int = 1) -> Report:
@@ -185,12 +187,12 @@ class Verification:
             return  # not sealed yet
         first = (tile.number << (TILE_LEVELS * (tile.level + 1))) + 1
         where = f"tile {tile.number} of level {tile.level} (positions {first} to {after})"
-        rows = await self._rows("tile", tile.level, tile.number)
-        self.report.tiles += len(rows)
-        if not rows:
+        row = await self._stored_tile(tile.level, tile.number)
+        if row is None:
             self._add("tile", f"{where} is missing", first)
             return
-        stored, wanted = rows[0]["hashes"], tile.hashes
+        self.report.tiles += 1
+        stored, wanted = row["hashes"], tile.hashes
         for at in range(0, HASH_BYTES * TILE_HASHES, HASH_BYTES):
             if stored[at : at + HASH_BYTES] != wanted[at : at + HASH_BYTES]:
                 place = at // HASH_BYTES
@@ -198,8 +200,15 @@ class Verification:
                 self._suspects.append(
                     Finding("tile", f"{where}: its hash {place} is not that of position {position}", position)
                 )
-        if rows[0]["root"] != tile.root and stored == wanted:
+        if row["root"] != tile.root and stored == wanted:
             self._add("tile", f"{where}: its root is not that of its hashes", first)
+
+    async def _stored_tile(self, level: int, number: int) -> Any | None:
+        if (level, number) not in self._tiles:
+            rows = await self._rows("tiles", level, number, TILES_AT_ONCE)
+            self._tiles = {at: row for at, row in self._tiles.items() if at[0] != level}
+            self._tiles |= {(level, row["number"]): row for row in rows}
+        return self._tiles.get((level, number))
 
     def _missing(self, first: int, last: int) -> None:
         said = f"position {first} has no record" if first == last else f"positions {first} to {last} have no records"
