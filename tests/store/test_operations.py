@@ -10,11 +10,12 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from orchestrator.store.columns import message_key
 from orchestrator.store.contract import DeadLetter, EarlyEvent
 from orchestrator.store.operations import SQL, OperationQueries, Waiting
 from orchestrator.store.postgres import PostgresStore
 from orchestrator.store.queries import SQL as QUERIES
-from tests.contracts.stores import append, record, start, written
+from tests.contracts.stores import append, outgoing, record, start, written
 from tests.databases import Database
 
 pytestmark = pytest.mark.asyncio
@@ -36,7 +37,17 @@ async def fill(store: PostgresStore, batches: int, sagas: int) -> None:
         begun = [start(f"K-{n}-{m}") for m in range(sagas)]
         await written(
             store,
-            *(append(one, 0, records=[record("x")], stuck=int(one is begun[0]), waiting_for="step a") for one in begun),
+            *(
+                append(
+                    one,
+                    0,
+                    records=[record("x")],
+                    stuck=int(one is begun[0]),
+                    waiting_for="step a",
+                    outbox=[outgoing(one, 1)],
+                )
+                for one in begun
+            ),
             dead_letters=[DeadLetter("main", "t", 0, m, None, None, [], "x", "") for m in range(sagas // 4)],
             early=[EarlyEvent("main", "t", f"{n}-{m}", "e", {}, 1) for m in range(sagas // 4)],
         )
@@ -81,6 +92,8 @@ async def test_nothing_reads_more_than_it_counts(store: PostgresStore, database:
         "count_stuck": ("main", LIMIT),
         "count_letters": ("main", LIMIT),
         "count_early": ("main", LIMIT),
+        "sent_message": ("main", start("K-1-1").saga_id, 1),
+        "taken_in": ("main", message_key("main", "/source", "id")),
     }
     assert values.keys() == SQL.keys()
     async with store.pools.connection("read") as connection:
