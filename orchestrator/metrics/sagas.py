@@ -10,23 +10,20 @@ Rules of this file
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Protocol
 
 import structlog
 
-from orchestrator.kernel.graph import node_path
 from orchestrator.kernel.state import State
 from orchestrator.logs import about
 from orchestrator.metrics import names
 from orchestrator.metrics.figures import Figures
 from orchestrator.store.contract import Append, BatchWrite, Head, NewRecord
+from orchestrator.tracing.words import low as step_name
 
 US = 1_000_000
 
 log = structlog.get_logger("orchestrator.metrics")
-
-step_name = lru_cache(maxsize=10_000)(node_path)  # an activity without indices: how often it is counted is no new name
 
 
 class Decided(Protocol):

@@ -21,7 +21,7 @@ from orchestrator.metrics import names, otlp, process
 from orchestrator.metrics.broker import CountingBroker, system_of
 from orchestrator.metrics.figures import Family, Figures, Reading
 from orchestrator.metrics.listener import listening
-from orchestrator.metrics.sagas import SagaFigures, processed, step_name
+from orchestrator.metrics.sagas import SagaFigures, processed
 from orchestrator.metrics.settings import split_address
 from orchestrator.metrics.survey import Survey
 from orchestrator.metrics.text import render
@@ -34,6 +34,7 @@ from orchestrator.store.connections import Pools
 from orchestrator.store.figures import FigureQueries
 from orchestrator.telemetry import DEFAULT_SERVICE, SERVICE_VERSION
 from orchestrator.tracing.settings import instance_resource, resource_attributes
+from orchestrator.tracing.words import low as step_name
 
 DECIDING = frozenset({"coordinator", "timers", "api", "relay"})
 

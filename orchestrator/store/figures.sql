@@ -18,9 +18,10 @@ LEFT JOIN (SELECT h.name FROM saga_heads h WHERE h.stuck > 0 LIMIT $1) AS s USIN
 GROUP BY d.name
 
 -- name: tasks
--- $1: tenants, $2: at most so many of each, those that are due first. Steps without the indices of loops.
-SELECT g.name, regexp_replace(g.activity, '\[[^]]*\]', '', 'g') AS step, g.state, sum(g.number)::bigint,
-       max(g.overdue)::float8 / 1000000 AS overdue_seconds
+-- $1: tenants, $2: at most so many of each, those that are due first. Steps by their names in the
+-- definition, without where they lie: as on spans.
+SELECT g.name, regexp_replace(regexp_replace(g.activity, '\[[^]]*\]', '', 'g'), '^.*/', '') AS step, g.state,
+       sum(g.number)::bigint, max(g.overdue)::float8 / 1000000 AS overdue_seconds
 FROM (SELECT h.name, t.activity, CASE WHEN t.due < now.us THEN 'overdue' ELSE 'in_time' END AS state,
              count(*) AS number, greatest(max(now.us - t.due), 0) AS overdue
       FROM (SELECT clock_us() AS us) AS now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import asyncpg
 import httpx2
 import pytest
 from opentelemetry.sdk.metrics.export import AggregationTemporality
@@ -11,6 +12,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality
 from orchestrator.metrics import names
 from orchestrator.metrics.names import BY_NAME, prometheus_label, prometheus_name
 from orchestrator.runtime.app import Runtime
+from orchestrator.tracing.words import low
 from tests.metrics.conftest import CANARY, HEADER, Measured, total
 from tests.metrics.receiver import Receiver, attributes, points
 
@@ -221,3 +223,17 @@ async def test_a_process_with_one_role_says_what_that_role_knows(measured: Measu
     names_found = {name for name, _ in found}
     assert {"saga_loop_ready", "target_info"} <= names_found
     assert not names_found & {"saga_survey_age_seconds", "saga_stuck", "saga_started_total", "saga_records_total"}
+
+
+async def test_steps_have_the_same_name_in_every_figure_and_on_spans(measured: Measured) -> None:
+    """Counted from a record or asked of the database: the step's name, without where it lies and which round it is."""
+    admin = await asyncpg.connect(measured.database.admin_url)
+    await admin.execute(
+        """INSERT INTO tasks (opened_at, due, saga_id, activity, tenant, data)
+           SELECT 1, clock_us() + 3600000000, saga_id, 'branches[2]/on/Refer a/b/lines[3]/check', tenant, '{}'
+           FROM saga_heads WHERE saga_id = $1""",
+        measured.sagas["stuck"],
+    )
+    await admin.close()
+    assert await measured.until("saga_tasks_open", 1, saga_step_name="check") == 1
+    assert low("branches[2]/on/Refer a/b/lines[3]/check") == "check"
