@@ -79,7 +79,10 @@ def _download(api: Api, path: str, wanted: dict[str, Any], file: Any) -> None:
 
 def verify_pack(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The pack, or the folder that it was unpacked to.")],
-    key: Annotated[str, typer.Option("--key", help="The log's key (name+id+key), from a source that you trust.")] = "",
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", help="A key of the log (name+id+key), from a source that you trust; older ones, too."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Checks a pack without the product's database: signatures, chain, proofs; exit code 6 where something is wrong."""
@@ -88,7 +91,7 @@ def verify_pack(
 
     out = Output(as_json)
     try:
-        found = check(read_pack(file), Verifier.of(key) if key else None)
+        found = check(read_pack(file), [Verifier.of(text) for text in key or ()])
     except NoteError as error:
         raise CliError(ExitCode.USAGE, f"--key: {error}", "copy the key whole, as name+id+key") from error
     except FileNotFoundError as error:
@@ -100,7 +103,7 @@ def verify_pack(
         {
             "holds": found.holds, "flaws": [{"file": name, "flaw": flaw} for name, flaw in found.flaws],
             "records": found.records, "files": found.files, "sagas": found.sagas, "about": found.about,
-            "key": found.key.vkey if found.key is not None else None, "keyFromPack": found.own_key,
+            "keys": [each.vkey for each in found.keys], "keyFromPack": found.own_key,
             "checkpoint": {"origin": signed.origin, "number": signed.number, "size": signed.size, "at": signed.time}
             if signed is not None else None,
         }

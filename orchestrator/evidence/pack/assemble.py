@@ -41,7 +41,7 @@ def files_of(material: Material, say: Say = as_sealed) -> dict[str, bytes]:
     """All files but the manifest and its signature."""
     found = {
         layout.CHECKPOINT: material.checkpoint.note.encode(),
-        layout.KEY: f"{material.vkey}\n".encode(),
+        layout.KEY: "".join(f"{vkey}\n" for vkey in material.vkeys).encode(),
         layout.VERIFIER: (resources("orchestrator.evidence") / "verifier.py").read_bytes(),
         layout.README: readme(material, say).encode(),
     }
@@ -87,7 +87,7 @@ Open report.html first: what happened, who decided seeing what, what was undone.
 
 To verify, with Python 3.9 or later and nothing else, in the folder that holds this file:
 
-    python3 -I verify.py pack --key "{material.vkey}" .
+    {material.command}
 
 The key came with the pack (log-key.txt). Before you believe it, compare it with the one that the owner of the log
 {checkpoint.origin} publishes, or that you had from an earlier audit.

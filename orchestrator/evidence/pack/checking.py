@@ -2,7 +2,7 @@
 
 Rules of this file
 - A pack is somebody's file: nothing in it is believed, run or written to disk. Every flaw is named by its file.
-- The key that one trusts comes from outside the pack; the one that lies in it proves only that the pack is whole.
+- The keys that one trusts come from outside the pack; those that lie in it prove only that the pack is whole.
 - Decisions are read from the records again: who signed a pack cannot put words into somebody's mouth.
 """
 
@@ -43,7 +43,7 @@ class Checked:
     about: Mapping[str, Any] = field(default_factory=dict[str, Any])
     flaws: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     checkpoint: SignedCheckpoint | None = None
-    key: Verifier | None = None
+    keys: tuple[Verifier, ...] = ()
     own_key: bool = False
     files: int = 0
     records: int = 0
@@ -63,17 +63,18 @@ def read_pack(path: Path) -> dict[str, bytes]:
     return found
 
 
-def check(files: Mapping[str, bytes], key: Verifier | None = None) -> Checked:
-    """Everything that can be checked without the log. `key`: the one that is trusted; else the pack's own."""
-    found = Checked(files=len(files), own_key=key is None)
+def check(files: Mapping[str, bytes], keys: Sequence[Verifier] = ()) -> Checked:
+    """Everything that can be checked without the log. `keys`: those that are trusted; else the pack's own."""
+    found = Checked(files=len(files), own_key=not keys)
     try:
-        found.key = key or Verifier.of(files.get(layout.KEY, b"").decode())
+        own = files.get(layout.KEY, b"").decode().splitlines()
+        found.keys = tuple(keys or [Verifier.of(line) for line in own])
     except (NoteError, UnicodeDecodeError) as error:
         found.flaws.append((layout.KEY, str(error)))
         return found
-    _manifest(files, found, found.key)
+    _manifest(files, found)
     try:
-        found.checkpoint = open_checkpoint(_text(files, layout.CHECKPOINT), [found.key])
+        found.checkpoint = open_checkpoint(_text(files, layout.CHECKPOINT), found.keys)
     except NoteError as error:
         found.flaws.append((layout.CHECKPOINT, str(error)))
         return found
@@ -83,10 +84,10 @@ def check(files: Mapping[str, bytes], key: Verifier | None = None) -> Checked:
     return found
 
 
-def _manifest(files: Mapping[str, bytes], found: Checked, key: Verifier) -> None:
+def _manifest(files: Mapping[str, bytes], found: Checked) -> None:
     """The signature, and that every file is there and as it was signed, and no other one."""
     manifest = files[layout.MANIFEST]
-    flaw = layout.manifest_flaw(manifest, _text(files, layout.NOTE), key)
+    flaw = layout.manifest_flaw(manifest, _text(files, layout.NOTE), found.keys)
     if flaw:
         found.flaws.append((layout.NOTE, flaw))
     try:

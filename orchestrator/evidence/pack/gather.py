@@ -64,7 +64,8 @@ class Gathering:
         signed = await self._checkpoint(strands, last, checkpoint)
         proven = [await self._proven(strand, signed) for strand in strands]
         relatives = tuple(sorted(proven[1:], key=lambda strand: strand.saga_id))
-        return Material(proven[0], signed, zone, relatives)
+        signing = [self._keys.signer.verifier.vkey] if self._keys.signer is not None else []
+        return Material(proven[0], signed, tuple(dict.fromkeys([*signing, signed.by.vkey])), zone, relatives)
 
     async def _strand(self, tenant: str, saga_id: str) -> Strand | None:
         row = await self._queries.saga(tenant, saga_id)

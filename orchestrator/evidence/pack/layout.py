@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -56,13 +56,13 @@ def note_text(origin: str, manifest: bytes) -> str:
     return f"{origin}/evidence\n{hashlib.sha256(manifest).hexdigest()}\n"
 
 
-def manifest_flaw(manifest: bytes, note: str, key: Verifier) -> str:
-    """Why this signature is not one over this manifest by this key; "" where it is."""
+def manifest_flaw(manifest: bytes, note: str, keys: Sequence[Verifier]) -> str:
+    """Why this signature is not one over this manifest by one of these keys; "" where it is."""
     try:
-        opened = open_note(note, [key])
+        opened = open_note(note, keys)
     except NoteError as error:
         return str(error)
-    return "" if opened.text == note_text(key.name, manifest) else "the note was signed over another manifest"
+    return "" if opened.text == note_text(opened.by.name, manifest) else "the note was signed over another manifest"
 
 
 def archive(files: Mapping[str, bytes]) -> Iterator[bytes]:

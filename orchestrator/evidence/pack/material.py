@@ -67,17 +67,22 @@ class Relative:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Everything. `vkey`: the key that signed the checkpoint; `relatives`: whole sagas that go along."""
+    """Everything. `vkeys`: the key that signs the pack, and that which signed its checkpoint where it is an older one.
+
+    `relatives`: whole sagas that go along.
+    """
 
     strand: Strand
     checkpoint: SignedCheckpoint
+    vkeys: tuple[str, ...]
     zone: str = DEFAULT_ZONE
     relatives: tuple[Strand, ...] = ()
 
     @property
-    def vkey(self) -> str:
-        """The key of the log, as people copy it."""
-        return self.checkpoint.by.vkey
+    def command(self) -> str:
+        """What verifies the pack, typed in its folder."""
+        keys = " ".join(f'--key "{vkey}"' for vkey in self.vkeys)
+        return f"python3 -I verify.py pack {keys} ."
 
 
 def relatives_of(strand: Strand) -> list[Relative]:

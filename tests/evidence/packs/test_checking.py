@@ -15,11 +15,11 @@ from orchestrator.evidence.notes import Signer, Verifier
 from orchestrator.evidence.pack.checking import PackFileError, check, read_pack
 from orchestrator.evidence.pack.layout import archive, sealed
 from orchestrator.messages.canonical import canonical_bytes
-from tests.evidence.packs.logs import SIGNER, SignedOffice, changed_ways, unpacked
+from tests.evidence.packs.logs import SIGNER, VKEY, SignedOffice, changed_ways, unpacked
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-KEY = SIGNER.verifier
+KEY = [SIGNER.verifier]
 OTHER = Signer("bank.example/log", bytes(range(1, 33)))
 
 
@@ -56,11 +56,11 @@ async def test_whoever_signs_with_another_key_is_found_out(office: SignedOffice)
     """A pack that is whole in itself, of a log that nobody trusts; the pack's own key does not help."""
     files = resealed(await office.pack("completed"), OTHER)
     assert [name for name, _ in check(files, KEY).flaws] == ["manifest.note"]
-    theirs = check(files, OTHER.verifier)
+    theirs = check(files, [OTHER.verifier])
     assert [name for name, _ in theirs.flaws] == ["checkpoint.txt"]
-    assert check(await office.pack("completed"), OTHER.verifier).flaws[0][0] == "manifest.note"
+    assert check(await office.pack("completed"), [OTHER.verifier]).flaws[0][0] == "manifest.note"
     own = check(await office.pack("completed"))
-    assert (own.flaws, own.own_key, own.key) == ([], True, Verifier.of(KEY.vkey))
+    assert (own.flaws, own.own_key, own.keys) == ([], True, (Verifier.of(VKEY),))
 
 
 async def test_whoever_has_the_key_cannot_lie_about_what_was_signed_before(office: SignedOffice) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.evidence import tree
-from orchestrator.evidence.notes import open_checkpoint, open_note
+from orchestrator.evidence.keys import KeyRing
+from orchestrator.evidence.notes import Signer, open_checkpoint, open_note
 from orchestrator.evidence.pack.checking import check, read_pack
 from orchestrator.evidence.pack.gather import PackError
 from orchestrator.evidence.pack.layout import archive
+from orchestrator.evidence.pack.serving import Packs
 from orchestrator.store.queries import ReadQueries
 from tests.databases import Database
 from tests.evidence.packs.logs import SIGNER, ZONE, SignedOffice, seal_all, signed_trip
@@ -98,11 +102,29 @@ async def test_a_log_that_grows_changes_no_byte_of_a_pack(office: SignedOffice) 
     assert latest is not None
     later = await office.pack("undo", checkpoint=latest.number)
     assert later["checkpoint.txt"].decode() == latest.note != before["checkpoint.txt"].decode()
-    assert check(later, SIGNER.verifier).flaws == []
+    assert check(later, [SIGNER.verifier]).flaws == []
     with pytest.raises(PackError, match="There is no checkpoint 999"):
         await office.pack("undo", checkpoint=999)
     with pytest.raises(PackError, match="Checkpoint 1 covers"):
         await office.packs.make("main", younger, checkpoint=1)
+
+
+async def test_a_new_key_signs_the_pack_and_the_older_one_still_counts_for_its_checkpoint(office: SignedOffice) -> None:
+    """After a rotation both are needed and both are named, the newer one first; neither alone is enough."""
+    newer = Signer(SIGNER.name, bytes(range(2, 34)))
+    ring = KeyRing((newer.verifier, SIGNER.verifier), newer)
+    files = await Packs(office.product.runtime.store.pools, lambda: ring, ZONE).make("main", office.sagas["undo"])
+    assert files["log-key.txt"].decode().splitlines() == ring.vkeys
+    for keys, flawed in (
+        (ring.verifiers, []),
+        ((), []),
+        ([newer.verifier], ["checkpoint.txt"]),
+        ([SIGNER.verifier], ["manifest.note"]),
+    ):
+        assert [name for name, _ in check(files, keys).flaws] == flawed
+    command = re.search(r"python3 -I verify\.py[^\n]*", files["README.txt"].decode())
+    assert command is not None
+    assert [part for part in shlex.split(command[0]) if "+" in part] == ring.vkeys
 
 
 AGAIN = """
@@ -156,7 +178,7 @@ async def test_what_is_not_signed_yet_is_no_evidence(office: SignedOffice, monke
         await office.pack("fresh")
     assert refused.value.code == "not_sealed"
     await seal_all(office.sealer)
-    assert check(await office.pack("fresh"), SIGNER.verifier).flaws == []
+    assert check(await office.pack("fresh"), [SIGNER.verifier]).flaws == []
     with pytest.raises(PackError, match="There is no saga"):
         await office.packs.make("other", office.sagas["fresh"])
     with pytest.raises(PackError, match="no time zone"):
@@ -178,6 +200,6 @@ async def test_parent_and_child_go_along_or_are_named(database: Database, tmp_pa
             assert f'href="related/{other}/report.html"'.encode() in files["report.html"]
             assert b'href="../../report.html"' in files[f"related/{other}/report.html"]
             (tmp_path / f"{saga}.zip").write_bytes(b"".join(archive(files)))
-            found = check(read_pack(tmp_path / f"{saga}.zip"), SIGNER.verifier)
+            found = check(read_pack(tmp_path / f"{saga}.zip"), [SIGNER.verifier])
             assert (found.flaws, found.sagas) == ([], 2)
             assert found.records == len([name for name in files if "records/" in name])

@@ -103,7 +103,7 @@ async def test_a_pack_is_sealed_where_it_is_asked_for(office: SignedOffice) -> N
 
     packs = Packs(office.product.runtime.store.pools, lambda: KEYS, "UTC", Never(KEY))
     saga = office.sagas["compensated"]
-    assert check(await packs.make("main", saga, sealed=True), SIGNER.verifier).flaws == []
+    assert check(await packs.make("main", saga, sealed=True), [SIGNER.verifier]).flaws == []
     assert await packs.make("main", saga, sealed=True) == await packs.make("main", saga)
 
 
@@ -141,7 +141,7 @@ async def taken(product: Care, case: str, folder: Path, *, sealed: bool = False)
     assert answer.status_code == 200, answer.text
     (folder / "pack.zip").write_bytes(answer.content)
     files = read_pack(folder / "pack.zip")
-    assert check(files, SIGNER.verifier).flaws == []
+    assert check(files, [SIGNER.verifier]).flaws == []
     return files
 
 

@@ -61,7 +61,7 @@ async def test_an_auditor_takes_a_pack_over_http_and_that_is_written_down(office
     assert 'filename="evidence-wire-compensated-1.zip"' in answers[0].headers["content-disposition"]
     file = tmp_path / "x.zip"
     file.write_bytes(answers[0].content)
-    assert check(read_pack(file), SIGNER.verifier).flaws == []
+    assert check(read_pack(file), [SIGNER.verifier]).flaws == []
     log = (await office.product.get("/v1/security-log?who=vera&action=audit.export", "vera", "auditor")).json()["items"]
     assert [(entry["outcome"], entry["status"]) for entry in log[:3]] == [("allowed", 200)] * 3
     assert office.sagas["compensated"] in log[0]["object"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -12,10 +13,13 @@ from typing import Any
 import pytest
 
 from orchestrator.evidence import verifier
+from orchestrator.evidence.keys import KeyRing
+from orchestrator.evidence.notes import Signer
 from orchestrator.evidence.pack.layout import archive
+from orchestrator.evidence.pack.serving import Packs
 from orchestrator.messages.canonical import canonical_bytes
 from tests.databases import Database
-from tests.evidence.packs.logs import VKEY, SignedOffice, changed_ways, signed_trip, unpacked
+from tests.evidence.packs.logs import SIGNER, VKEY, SignedOffice, changed_ways, signed_trip, unpacked
 from tests.evidence.packs.test_checking import OTHER, resealed
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -104,3 +108,16 @@ async def test_related_sagas_are_verified_too(database: Database, tmp_path: Path
     forged = resealed({**files, theirs: canonical_bytes({**body, "actor": "person:mallory"})})
     code, said = verified(unpacked(b"".join(archive(forged)), tmp_path / "forged"), "--key", VKEY, ".")
     assert (code, f"{theirs} is not in the tree" in said) == (6, True), said
+
+
+async def test_after_a_new_key_both_are_given_the_newer_one_first(office: SignedOffice, tmp_path: Path) -> None:
+    """As the pack's own README says it."""
+    newer = Signer(SIGNER.name, bytes(range(2, 34)))
+    ring = KeyRing((newer.verifier, SIGNER.verifier), newer)
+    packs = Packs(office.product.runtime.store.pools, lambda: ring, "UTC")
+    folder = unpacked(b"".join(archive(await packs.make("main", office.sagas["undo"]))), tmp_path)
+    line = next(line for line in (folder / "README.txt").read_text().splitlines() if "verify.py pack" in line)
+    arguments = shlex.split(line)[shlex.split(line).index("pack") + 1 :]
+    assert arguments[::2] == ["--key", "--key", "."]
+    assert verified(folder, *arguments)[0] == 0
+    assert verified(folder, "--key", VKEY, ".")[0] == 6
