@@ -6,9 +6,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from orchestrator.api.engine import EngineOf, may
+from orchestrator.api.engine import Acting, EngineOf, may
 from orchestrator.api.problems import ProblemError
 from orchestrator.api.shapes import respond
+from orchestrator.api.views import RefusedError
 
 router = APIRouter(tags=["health"])
 
@@ -36,7 +37,9 @@ async def readyz(request: Request, engine: EngineOf) -> Response:
 
 
 @router.get("/metrics", dependencies=[may("metrics.read")])
-async def metrics(request: Request) -> Response:
-    """The figures of this process, as Prometheus reads them."""
+async def metrics(request: Request, engine: EngineOf, actor: Acting) -> Response:
+    """The figures of this process, as Prometheus reads them. They are of all tenants together: for the house alone."""
+    if actor.tenant != engine.home:
+        raise RefusedError("not_allowed", "Figures of all tenants together are read by people of this house alone.")
     body, content_type = request.app.state.metrics.text(request.headers.get("accept", ""))
     return Response(body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
