@@ -137,7 +137,7 @@ class Sealer:
 
     def _personal(self, text: str) -> bool:
         person = self.person
-        if text in person.exact or text.startswith(PREFIX):
+        if text in person.exact or PREFIX in text:
             return True
         if len(text) < CONTAINED_MIN:
             return False

@@ -3,6 +3,7 @@
 Rules of this file
 - Who may see an answer was decided before it was made; everything in it that is sealed is part of what they may see.
 - Files that people take away (CSV, JSON lines, packs) stay sealed: a copy that left could never be erased.
+- A request that holds something sealed is refused: its text could come back in the answer, and be opened there.
 - A value is written as the answer's kind needs it (JSON, HTML, a stream of events), so that none can break out of its
   place. One that cannot be opened stays as it is: that is ugly, and tells nobody anything.
 - What is kept of answers (idempotent ones) is kept before it comes here.
@@ -10,14 +11,19 @@ Rules of this file
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 import re
 from collections.abc import Callable
+from urllib.parse import unquote_to_bytes
 
+import orjson
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestrator.messages.personal import PREFIX, TOKEN, key_ids
+from orchestrator.api.problems import ProblemError, answer
+from orchestrator.messages.personal import PREFIX, TOKEN, broken, key_ids
 from orchestrator.vault.keys import Erased
 from orchestrator.vault.tokens import DataKey, SealedError
 from orchestrator.vault.vault import Vault
@@ -70,7 +76,7 @@ def opened(token: str, key: DataKey | Erased | None) -> str | None:
     if isinstance(key, Erased):
         return key.text()
     try:
-        return key.open(token) if key is not None else None
+        return broken(key.open(token)) if key is not None else None
     except SealedError:
         return None
 
@@ -86,7 +92,33 @@ class Showing:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        await self.app(scope, receive, _Answer(self._vault, send))
+        first = await receive()  # the whole body: whoever stands before us has read and bounded it
+        if looks_sealed(scope, first.get("body", b"")):
+            refusal = ProblemError("bad_request", "The request holds something that looks like a sealed value.")
+            await answer(Request(scope), refusal)(scope, receive, send)
+            return
+        given = False
+
+        async def replay() -> Message:
+            nonlocal given
+            if given:
+                return await receive()
+            given = True
+            return first
+
+        await self.app(scope, replay, _Answer(self._vault, send))
+
+
+def looks_sealed(scope: Scope, body: bytes) -> bool:
+    """Does a request hold a sealed value, in whatever writing? What somebody typed could be opened in an answer."""
+    texts = [scope["path"].encode(), unquote_to_bytes(scope["query_string"].replace(b"+", b" ")), body]
+    texts += [value for _, value in scope["headers"]]
+    if b"%" in body:
+        texts.append(unquote_to_bytes(body))
+    if b"\\" in body:
+        with contextlib.suppress(orjson.JSONDecodeError):
+            texts.append(orjson.dumps(orjson.loads(body)))
+    return any(_PREFIX in text for text in texts)
 
 
 class _Answer:

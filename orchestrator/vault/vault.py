@@ -22,7 +22,7 @@ from orchestrator.kernel.graph import StepNode, node_path
 from orchestrator.kernel.inputs import Answer, Arrived, Input, Start
 from orchestrator.messages.canonical import canonical_bytes
 from orchestrator.messages.contract import Event
-from orchestrator.messages.personal import PREFIX, TOKEN, ErasedText, key_ids, sealing
+from orchestrator.messages.personal import PREFIX, TOKEN, ErasedText, broken, key_ids, sealing
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.work import DomainEvent, Item, Opened, SagaBegin
 from orchestrator.store.contract import DeadLetter, EarlyEvent, StoredRecord
@@ -292,7 +292,7 @@ class Vault:
             return form
         await self.learn([token.encode()])
         try:
-            opened_form: dict[str, Any] = orjson.loads(self.open(token))
+            opened_form: dict[str, Any] = orjson.loads(broken(self.open(token)))
         except SealedError:
             return {}
         return opened_form
@@ -347,7 +347,7 @@ class Vault:
         if isinstance(key, Erased):
             return ErasedText(key.text())
         try:
-            return self.open(token)
+            return broken(self.open(token))  # opened once: a sealed value in it is what somebody has typed
         except SealedError:
             return token
 
@@ -381,7 +381,7 @@ def harmless(value: Any) -> Any:
 
 def _broken(value: Any) -> Any:
     if isinstance(value, str):
-        return value.replace(PREFIX, "personal:v-:")
+        return broken(value)
     if isinstance(value, Mapping):
         return {name: _broken(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
