@@ -21,9 +21,10 @@ from orchestrator.store.sql import load_queries
 
 SQL = load_queries("orchestrator.store", "finding.sql")
 
-BATCHES_MAX = 200  # of the coordinator, in one pass
+BATCHES_MAX = 50  # of the coordinator, in one pass: some hundred thousand records at most, well below time limits
+ADDED_SAGAS = 500  # in one statement; between two of them others have their turn
 FOUND_MAX = 100
-PASSES_MAX = 20  # before a search: what is further behind is said to be
+PASSES_MAX = 40  # before a search: what is further behind is said to be
 
 TraceOf = Callable[[str, str], str]  # (traceparent, saga id) to trace id
 
@@ -46,7 +47,9 @@ class Finding:
                     until = rows[0]["until"]
                     more = until is not None
                     if more:
-                        await self._add(connection, [(row[0], row[1], row[2]) for row in rows[1:]])
+                        begun = [(row[0], row[1], row[2]) for row in rows[1:]]
+                        for first in range(0, len(begun), ADDED_SAGAS):
+                            await self._add(connection, begun[first : first + ADDED_SAGAS])
                         await connection.execute(SQL["move"], until)
             except BaseException:
                 await connection.roll_back()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from orchestrator.runtime.identity import trace_id_of
@@ -48,6 +49,21 @@ async def test_a_saga_is_found_by_its_trace_and_by_what_began_it(store: Postgres
     for nothing in ("later-message", "/api/ada/1", ""):
         assert await finding.by_message("main", nothing) == []
     assert await finding.by_trace("main", "f" * 32) == []
+
+
+async def test_more_than_one_statement_takes_are_all_added(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Limits of a pass and of a statement lose nothing."""
+    monkeypatch.setattr("orchestrator.store.finding.ADDED_SAGAS", 2)
+    monkeypatch.setattr("orchestrator.store.finding.BATCHES_MAX", 3)
+    finding = Finding(store.pools, trace_id_of)
+    first = NewRecord("saga.started", "", {}, "system", "one-for-all", "")
+    sagas = [start(f"k-{n}") for n in range(7)]
+    await written(store, *(append(saga, 0, records=[first]) for saga in sagas))
+    alone = [await begin(store, f"a-{n}", cause="one-for-all") for n in range(5)]
+    assert await finding.catch_up()
+    assert await finding.by_message("main", "one-for-all") == sorted([*(saga.saga_id for saga in sagas), *alone])
 
 
 async def test_nobody_finds_another_tenants_saga(store: PostgresStore) -> None:
