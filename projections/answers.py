@@ -259,7 +259,10 @@ class Journey:
 
 @dataclass(frozen=True, slots=True)
 class Bottleneck:
-    """A node where sagas stand. `usual_seconds`, `slow_seconds`: half and 95 of 100 were through by then."""
+    """A node where sagas stand. `usual_seconds`, `slow_seconds`: half and 95 of 100 were through by then.
+
+    `exact` False: at least `waiting` stand there, nobody counted on.
+    """
 
     name: str
     node: str
@@ -269,6 +272,7 @@ class Bottleneck:
     oldest_since: datetime | None
     usual_seconds: float | None
     slow_seconds: float | None
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)

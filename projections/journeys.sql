@@ -76,13 +76,39 @@ ORDER BY due, saga_id
 LIMIT $4
 
 -- name: crowds
--- Where sagas stand, by node. Counted up to a limit: so many places are crowded enough.
-SELECT name, place, min(place_kind) AS kind, count(*) AS waiting, count(*) FILTER (WHERE due <= clock.now) AS overdue,
-       min(place_since) AS oldest
-FROM (SELECT * FROM journeys_{slot} WHERE tenant = $1 AND place <> '' AND ($2::text IS NULL OR name = $2) LIMIT $3) AS standing,
-     (SELECT clock_us() AS now) AS clock
-GROUP BY name, place
-ORDER BY waiting DESC, name, place
+-- Where sagas stand, by node. The nodes are found by jumping from each to the next in the index, and their sagas counted
+-- there, up to a limit ($3). Those that began first are looked at ($4): the longest stay and what is overdue is among them.
+WITH RECURSIVE places AS (
+    (SELECT name, place FROM journeys_{slot}
+     WHERE tenant = $1 AND place <> '' AND ($2::text IS NULL OR name = $2) ORDER BY name, place LIMIT 1)
+    UNION ALL
+    SELECT n.name, n.place
+    FROM places p CROSS JOIN LATERAL (
+        SELECT j.name, j.place FROM journeys_{slot} j
+        WHERE j.tenant = $1 AND j.place <> '' AND ($2::text IS NULL OR j.name = $2) AND (j.name, j.place) > (p.name, p.place)
+        ORDER BY j.name, j.place
+        LIMIT 1
+    ) AS n
+)
+SELECT p.name, p.place, f.kind, c.waiting, f.overdue, f.oldest
+FROM places p CROSS JOIN LATERAL (
+    SELECT count(*) AS waiting
+    FROM (
+        SELECT FROM journeys_{slot} j
+        WHERE j.tenant = $1 AND j.name = p.name AND j.place = p.place AND j.place <> ''
+        LIMIT $3
+    ) AS counted
+) AS c CROSS JOIN LATERAL (
+    SELECT min(s.place_kind) AS kind, min(s.place_since) AS oldest,
+           count(*) FILTER (WHERE s.due <= (SELECT clock_us())) AS overdue
+    FROM (
+        SELECT j.place_kind, j.place_since, j.due FROM journeys_{slot} j
+        WHERE j.tenant = $1 AND j.name = p.name AND j.place = p.place AND j.place <> ''
+        ORDER BY j.started_at, j.saga_id
+        LIMIT $4
+    ) AS s
+) AS f
+ORDER BY c.waiting DESC, p.name, p.place
 LIMIT 100
 
 -- name: counts

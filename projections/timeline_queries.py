@@ -19,7 +19,7 @@ from projections.reading import Asked, Reader, cursor_of, ended, instant, micros
 
 SAMPLE_SPANS = 300  # how many stays tell how long a node takes
 PASSED_ROWS_MAX = 1_000
-CROWD_ROWS_MAX = 200_000
+CROWD_COUNTED_MAX, CROWD_LOOKED_AT_MAX = 10_000, 1_000  # at each node
 _LAST = 2**63 - 1
 
 
@@ -91,10 +91,13 @@ class TimelineQueries:
         return await self._reader.ask(tenant, "journeys", question)
 
     async def bottlenecks(self, tenant: str, *, name: str | None = None) -> Answer[Bottleneck]:
-        """Where sagas stand, the most crowded node first; counted up to CROWD_ROWS_MAX sagas."""
+        """Where sagas stand, the most crowded node first; at most CROWD_COUNTED_MAX are counted at each.
+
+        Since when the longest stands, and how many are overdue, is said of the CROWD_LOOKED_AT_MAX that began first.
+        """
 
         async def question(asked: Asked) -> Answer[Bottleneck]:
-            rows = await asked.fetch(SQL["crowds"], tenant, name, CROWD_ROWS_MAX)
+            rows = await asked.fetch(SQL["crowds"], tenant, name, CROWD_COUNTED_MAX, CROWD_LOOKED_AT_MAX)
             usual: dict[tuple[str, str], Usual] = {}
             for saga in {row["name"] for row in rows}:
                 places = [row["place"] for row in rows if row["name"] == saga]
@@ -115,7 +118,15 @@ def _bottleneck(row: Any, usual: Mapping[tuple[str, str], Usual]) -> Bottleneck:
     known = usual.get((row["name"], row["place"]), Usual()) if is_usual else Usual()
     oldest = instant(row["oldest"]) if row["oldest"] else None
     return Bottleneck(
-        row["name"], row["place"], row["kind"], row["waiting"], row["overdue"], oldest, known.usual, known.slow
+        row["name"],
+        row["place"],
+        row["kind"],
+        row["waiting"],
+        row["overdue"],
+        oldest,
+        known.usual,
+        known.slow,
+        exact=row["waiting"] < CROWD_COUNTED_MAX,
     )
 
 

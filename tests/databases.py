@@ -87,12 +87,16 @@ class DatabaseServer:
 
 
 @asynccontextmanager
-async def running_server() -> AsyncIterator[DatabaseServer]:
-    """Starts the run's server in a temporary directory; stops it and removes the directory whatever happens."""
+async def running_server(*, on_disk: bool = False) -> AsyncIterator[DatabaseServer]:
+    """Starts the run's server in a temporary directory; stops it and removes the directory whatever happens.
+
+    `on_disk`: not in memory, and with the product's own settings, for what is very large or is to be measured.
+    """
     _remove_leftovers()
-    directory = Path(tempfile.mkdtemp(prefix=_DIRECTORY_PREFIX, dir=fast_directory()))
+    place = Path(tempfile.gettempdir()) if on_disk else fast_directory()
+    directory = Path(tempfile.mkdtemp(prefix=_DIRECTORY_PREFIX, dir=place))
     try:
-        async with EmbeddedPostgres(directory, durable=False) as postgres:
+        async with EmbeddedPostgres(directory, durable=on_disk) as postgres:
             yield DatabaseServer(postgres)
     finally:
         shutil.rmtree(directory, ignore_errors=True)

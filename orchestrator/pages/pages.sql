@@ -28,17 +28,22 @@ RETURNING id
 DELETE FROM page_views WHERE tenant = $1 AND owner = $2 AND id = $3
 
 -- name: count_for
--- How many open tasks these candidates may decide, counted up to $4.
+-- How many open tasks these candidates may decide, counted up to $4: each candidate's first ones are one index range.
 SELECT count(*) AS tasks FROM (
-    SELECT DISTINCT saga_id, activity FROM task_candidates
-    WHERE tenant = $1 AND candidate = ANY ($3::text[]) AND NOT $2 = ANY (barred)
+    SELECT DISTINCT found.saga_id, found.activity
+    FROM unnest($3::text[]) AS wanted (candidate)
+    CROSS JOIN LATERAL (
+        SELECT c.saga_id, c.activity FROM task_candidates c
+        WHERE c.tenant = $1 AND c.candidate = wanted.candidate AND NOT $2 = ANY (c.barred)
+        ORDER BY c.due, c.saga_id, c.activity
+        LIMIT $4
+    ) AS found
     LIMIT $4
 ) AS counted
 
 -- name: waiting_for_others
 -- Open tasks that this person may not decide because they asked for them or have voted: others have to. Due first.
-SELECT c.saga_id, c.activity, c.due
-FROM (SELECT DISTINCT due, saga_id, activity FROM task_candidates WHERE tenant = $1 AND $2 = ANY (barred)) AS c
-WHERE (c.due, c.saga_id, c.activity) > ($3, $4, $5)
-ORDER BY c.due, c.saga_id, c.activity
+SELECT saga_id, activity, due FROM task_candidates
+WHERE tenant = $1 AND candidate = 'barred:' || $2::text AND (due, saga_id, activity) > ($3, $4, $5)
+ORDER BY due, saga_id, activity
 LIMIT $6

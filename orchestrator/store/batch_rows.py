@@ -258,9 +258,9 @@ class Rows:
                 ),
             )
             people = [
-                (task.due, (tenant, candidate, *key, barred(task.data)))
+                (task.due, (tenant, candidate, *key, out))
                 for key, tenant, task in rows
-                for candidate in candidates(task.data)
+                for candidate, out in _places(task.data)
             ]
             if people:
                 yield "add_candidates", ([due for due, _ in people], *_text_columns([keys for _, keys in people]))
@@ -319,6 +319,13 @@ def candidates(task: Mapping[str, Any]) -> list[str]:
     ]
     found += [f"person:{one['to']}" for one in task.get("delegations") or () if isinstance(one, Mapping)]
     return sorted(set(found))
+
+
+def _places(task: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The lists that a task stands in, each with whom it is hidden from: theirs who decide, and theirs who may not."""
+    out = barred(task)
+    yield from ((candidate, out) for candidate in candidates(task))
+    yield from ((f"barred:{person}", "") for person in out.split("\n") if person)
 
 
 def barred(task: Mapping[str, Any]) -> str:

@@ -184,9 +184,10 @@ class ReadQueries:
         self, tenant: str, wanted: SagaFilter | None = None, *, limit: int = 50, cursor: str = ""
     ) -> Page[SagaRow]:
         """Sagas, newest first. Raises BadCursorError."""
-        after = _cursor(cursor, (int, str)) or (_LAST, "")
         chosen = wanted or SagaFilter()
-        filters = [getattr(chosen, name) for name in SagaFilter.__slots__]
+        first = _LAST if chosen.started_before is None else chosen.started_before
+        after = _cursor(cursor, (int, str)) or (first, "")
+        filters = [getattr(chosen, name) for name in SagaFilter.__slots__ if name != "started_before"]
         rows = await self._fetch(tenant, "sagas", tenant, *after, _rows(limit), *filters)
         items = [SagaRow(*row) for row in rows]
         return _page(items, limit, lambda last: (last.started_at, last.saga_id))

@@ -4,7 +4,8 @@
 SELECT set_config('orchestrator.tenant', $1, true)
 
 -- name: sagas
--- Newest first. A filter that is null does not count.
+-- Newest first. A filter that is null does not count. The list begins before an instant ($2, $3): as a condition of its own
+-- beside the row comparison, the index would be read from its end all the way to there.
 SELECT saga_id, tenant, name, definition_version, business_key, version, phase, outcome, stuck, waiting_for, ended, parent,
        started_at, recorded_at
 FROM saga_heads
@@ -18,7 +19,6 @@ WHERE tenant = $1 AND version > 0 AND (started_at, saga_id) < ($2::bigint, $3::t
   AND ($11::text IS NULL OR parent = $11)
   AND ($12::bool IS NULL OR (stuck > 0) = $12)
   AND ($13::bool IS NULL OR ended = $13)
-  AND ($14::bigint IS NULL OR started_at < $14)
 ORDER BY started_at DESC, saga_id DESC
 LIMIT $4
 

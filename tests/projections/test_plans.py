@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.store.queries import SQL as STORE
+from orchestrator.store.sql import load_queries
+from projections import timeline_queries
 from projections.approval_queries import REACHES, begun_after
 from projections.approvals import SQL as APPROVALS
 from projections.audit_queries import SQL as AUDIT
@@ -20,6 +23,7 @@ from tests.projections.conftest import Told
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LAST = 2**63 - 1
+PAGES = load_queries("orchestrator.pages", "pages.sql")
 PAGE = ("main", LAST, LAST, 51, 10**9, 0)
 NONE6: tuple[Any, ...] = (None,) * 6
 JOURNEY: tuple[Any, ...] = ("main", LAST, "", 51)
@@ -41,6 +45,13 @@ def journeys(place: int = -1, value: Any = None) -> tuple[Any, ...]:
     return (*JOURNEY, *filters)
 
 
+def sagas(place: int, value: Any) -> tuple[Any, ...]:
+    """The arguments of a search with one filter, among the heads of the streams."""
+    filters: list[Any] = [None] * 9
+    filters[place] = value
+    return (*JOURNEY, *filters)
+
+
 LISTS: dict[str, tuple[str, tuple[Any, ...], str]] = {
     "audit, newest": (AUDIT["search"], audit(), "tenant_recorded_at_position"),
     "audit of a saga": (AUDIT["search"], audit(0, "x"), "saga_id"),
@@ -59,6 +70,10 @@ LISTS: dict[str, tuple[str, tuple[Any, ...], str]] = {
     "journeys that are stuck": (JOURNEYS["search"], journeys(7, True), "journeys_a_stuck"),
     "journeys, risky": (JOURNEYS["risky"], ("main", -1, "", 51), "journeys_a_due"),
     "approvals, pending": (APPROVALS["now"], ("main", -1, "", "", 51, None, None), "approvals_a_now"),
+    "sagas in a rare phase": (STORE["sagas"], sagas(3, "compensating"), "saga_heads_rare"),
+    "sagas by name": (STORE["sagas"], sagas(0, "x"), "saga_heads_by_name"),
+    "sagas that are stuck": (STORE["sagas"], sagas(7, True), "saga_heads_stuck"),
+    "tasks, waiting for others": (PAGES["waiting_for_others"], ("main", "m", -1, "", "", 51), "task_candidates_due"),
     "approvals, decided by": (APPROVALS["decided_by"], ("main", "m", LAST, LAST, 51, 0), "votes_a_by_person"),
 }  # fmt: skip
 
@@ -99,3 +114,22 @@ async def test_the_past_is_found_by_short_ranges(told: Told) -> None:
     assert "reach" in condition, plan
     assert condition.count("valid_from") == 2, plan
     assert "Seq Scan" not in plan, plan
+
+
+async def test_where_sagas_stand_is_counted_in_short_ranges(told: Told) -> None:
+    """Jumping from node to node, and at each no further than the limit: however many stand there."""
+    plan = await planned(told, JOURNEYS["crowds"], ("main", None, 10_000, 1_000), sort=True)
+    assert plan.count("journeys_a_by_place") >= 4, plan
+    assert "Seq Scan" not in plan, plan
+
+
+async def test_what_is_counted_no_further_says_so(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exact below the limit; at the limit, at least so many."""
+    every = {one.node: one for one in (await told.models.timelines.bottlenecks("main")).items}
+    assert all(one.exact for one in every.values())
+    assert every["approve"].waiting >= 1
+    monkeypatch.setattr(timeline_queries, "CROWD_COUNTED_MAX", 1)
+    assert {one.exact for one in (await told.models.timelines.bottlenecks("main")).items} == {False}
+    named = (await told.models.timelines.bottlenecks("main", name="payout")).items
+    assert {one.node for one in named} == set(every)
+    assert not (await told.models.timelines.bottlenecks("main", name="nothing")).items
