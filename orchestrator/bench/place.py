@@ -28,6 +28,8 @@ from orchestrator.cli.local import saga_modules
 from orchestrator.cli.output import CliError, ExitCode
 from orchestrator.cli.serving import migrate_schema, own_schemas
 from orchestrator.config import Settings, load_settings
+from orchestrator.evidence.keys import own_ring
+from orchestrator.evidence.settings import beside_database
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.store.connections import ConnectionLimits, Pools
 from orchestrator.store.embedded import EmbeddedPostgres
@@ -127,6 +129,7 @@ class Place:
             "ORCHESTRATOR_BROKER_URL": self.settings.broker_url,
             "ORCHESTRATOR_SAGAS": self.settings.sagas,
             "ORCHESTRATOR_LOG_LEVEL": "warning",
+            **sealing(self.directory),
             **(variables or {}),
         }
         if api:
@@ -143,6 +146,19 @@ class Place:
         for process in reversed(self.processes):
             process.stop()
         self.processes.clear()
+
+
+def sealing(directory: Path) -> dict[str, str]:
+    """Settings that sign and publish checkpoints, where ORCHESTRATOR_EVIDENCE_SEAL_MS says how often; else none."""
+    often = os.environ.get("ORCHESTRATOR_EVIDENCE_SEAL_MS", "0")
+    if often == "0":
+        return {}
+    beside = beside_database(directory)
+    own_ring(Path(beside["evidence_key_file"]), "bench/log")
+    return {
+        "ORCHESTRATOR_EVIDENCE_SEAL_MS": often,
+        **{f"ORCHESTRATOR_{name.upper()}": value for name, value in beside.items()},
+    }
 
 
 def _spawn(roles: str, log: Path, environment: dict[str, str]) -> subprocess.Popen[str]:

@@ -94,10 +94,18 @@ class Sealer:
             broken,
         )
         note = self._signer.sign(checkpoint.text)
-        await _store_tiles(connection, tiles)
-        await connection.execute(
-            SQL["add_checkpoint"], number, checkpoint.size, checkpoint.signed_at, checkpoint.root, note
-        )
+        try:
+            await _store_tiles(connection, tiles)
+            await connection.execute(
+                SQL["add_checkpoint"], number, checkpoint.size, checkpoint.signed_at, checkpoint.root, note
+            )
+        except StoreError as error:
+            if error.retriable:
+                raise
+            raise LogContradictsError(
+                f"behind checkpoint {number - 1} there are tiles or checkpoints already ({error}): checkpoints were "
+                "removed. Nothing is signed. Do: orchestrator audit verify"
+            ) from error
         return StoredCheckpoint(number, checkpoint.size, checkpoint.root, checkpoint.signed_at, note), after
 
     async def _current(self, connection: Guarded) -> Growing:

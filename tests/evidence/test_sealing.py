@@ -81,6 +81,7 @@ async def test_whoever_comes_second_does_nothing(database: Database) -> None:
         (f"UPDATE records_stored SET body = body || ' ' WHERE {LAST}", "signed the root"),
         (f"DELETE FROM records_stored WHERE {LAST}", "positions 257 to 300 only 43"),
         ("UPDATE log_checkpoints SET size = 299", "row was changed"),
+        ("DELETE FROM log_checkpoints", "checkpoints were removed"),
         ("UPDATE log_checkpoints SET note = replace(note, '300', '301')", "was changed"),
     ],
 )

@@ -2,7 +2,7 @@
 
 Run: `python -m tests.perf.evidence_speed [records]`. Ratios within one run count; times on a busy machine do not. For
 the throughput of the whole product with and without sealing: `orchestrator bench steps`, once as it is and once with
-ORCHESTRATOR_EVIDENCE_SEAL_MS=0, interleaved.
+ORCHESTRATOR_EVIDENCE_SEAL_MS=2000 in its environment, interleaved.
 """
 
 from __future__ import annotations
