@@ -10,7 +10,9 @@ Rules of this file
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -83,7 +85,7 @@ class Export:
         """Collects and sends once; a failure is counted and told once, until it is over."""
         data = metrics_data(self._collect(), self._resource, self._began_ns, time.time_ns())
         try:
-            taken = await asyncio.to_thread(self._exporter.export, data)
+            taken = await self._exported(data)
             error = "" if taken is export.MetricExportResult.SUCCESS else "the collector did not take them"
         except Exception as failure:
             error = f"{type(failure).__name__}: {failure}"[:300]
@@ -94,6 +96,31 @@ class Export:
         if self._failing and not error:
             log.info("metrics are sent again")
         self._failing = bool(error)
+
+    async def _exported(self, data: export.MetricsData) -> export.MetricExportResult:
+        """Exports in a thread that nobody waits for when the process ends: a collector may hang for long."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[export.MetricExportResult] = loop.create_future()
+
+        def tell(outcome: export.MetricExportResult | Exception) -> None:
+            if done.done():
+                return
+            if isinstance(outcome, Exception):
+                done.set_exception(outcome)
+            else:
+                done.set_result(outcome)
+
+        def work() -> None:
+            outcome: export.MetricExportResult | Exception
+            try:
+                outcome = self._exporter.export(data)
+            except Exception as error:
+                outcome = error
+            with contextlib.suppress(RuntimeError):  # the process has ended meanwhile
+                loop.call_soon_threadsafe(tell, outcome)
+
+        threading.Thread(target=work, daemon=True, name="metrics-export").start()
+        return await done
 
 
 def metrics_data(families: Sequence[Family], resource: Resource, began_ns: int, now_ns: int) -> export.MetricsData:

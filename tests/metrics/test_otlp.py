@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -46,6 +47,41 @@ async def test_a_collector_that_is_away_costs_figures_only() -> None:
     stopping.ask()
     await running
     assert exporting.failures == 2
+
+
+async def test_a_collector_that_hangs_does_not_hold_up_the_end_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last export is given a moment, and then nobody waits for it any more: not the loop, not the interpreter."""
+    monkeypatch.setattr(otlp, "LAST_SECONDS_MAX", 0.05)
+    released, hanging = threading.Event(), threading.Event()
+
+    class Exporter(OTLPMetricExporter):
+        """Hangs."""
+
+        def export(
+            self, metrics_data: object, timeout_millis: float | None = 0, **kwargs: object
+        ) -> MetricExportResult:
+            hanging.set()
+            released.wait(30)
+            return MetricExportResult.SUCCESS
+
+    def process() -> None:
+        async def life() -> None:
+            stopping = Stopping()
+            stopping.ask()
+            exporter = Exporter("http://127.0.0.1:1")
+            await otlp.Export(Figures().collect, Resource({}), interval_ms=10, exporter=exporter).run(stopping)
+
+        asyncio.run(life())  # ends when everything that it waits for has ended
+
+    living = threading.Thread(target=process)
+    living.start()
+    try:
+        await asyncio.to_thread(living.join, 10)
+        assert hanging.is_set()
+        assert not living.is_alive()
+    finally:
+        released.set()
+        living.join()
 
 
 @pytest.mark.parametrize(
