@@ -32,7 +32,7 @@ from tests.crash.cut import CutWire, wire_to
 from tests.crash.payouts import WORLD_VARIABLE
 from tests.crash.processes import Process, serve
 
-MODULES = ("sagas.orders", "sagas.transfers", "tests.crash.payouts")
+MODULES = ("sagas.orders", "sagas.transfers", "sagas.payments", "tests.crash.payouts")
 PARTITIONS = 4
 THRESHOLD = 100  # transfers from this amount on are approved by a person
 RICH = 20  # accounts with plenty of money

@@ -15,6 +15,7 @@ from typing import Any
 
 import asyncpg
 
+from orchestrator.api.views import task_id_of
 from orchestrator.broker.contract import Broker
 from orchestrator.store.chain import opened, verify
 from orchestrator.store.contract import StoredRecord
@@ -24,7 +25,14 @@ from tests.crash.load import Promises
 
 SQL = load_queries("tests", "ledgers.sql") | load_queries("tests.crash", "history.sql")
 SAGAS_AT_ONCE = 1_000
-LOGS = ("inventory.commands", "payments.commands", "shipping.commands", "accounts.commands", "teller.commands")
+LOGS = (
+    "inventory.commands",
+    "payments.commands",
+    "shipping.commands",
+    "accounts.commands",
+    "clearing.commands",
+    "teller.commands",
+)
 WHOLE = {"held": 1, "paid": 12, "handed_over": 1, "standing": 1}
 NOTHING = {"held": 0, "paid": 0, "handed_over": 0, "standing": 0}
 
@@ -67,11 +75,12 @@ class History:
             flaws.append(f"a dead letter: {dict(row)}")
         for row in await self._connection.fetch(SQL["left_over"]):
             flaws.append(f"saga {row['saga_id']}: a {row['what']} is left over")
-        for name in ("prove_inventory", "prove_payments", "prove_shipping", "prove_bank"):
+        for name in ("prove_inventory", "prove_payments", "prove_shipping", "prove_bank", "prove_clearing"):
             rows = await self._connection.fetch(SQL[name])
             flaws += [f"{name}: {dict(row)}" for row in rows]
         flaws += await self._orders(seen)
         flaws += await self._transfers(promises, seen)
+        flaws += await self._payments(seen)
         flaws += _reminders(seen, world)
         flaws += await self._log(broker)
         return flaws, seen
@@ -131,6 +140,19 @@ class History:
                 flaws.append(f"transfer {key} is {seen.phases[name, key]}, but its hold is {became}")
         return [*flaws, *(f"money moved or held without a saga: {what}" for what in [*moved, *holds])]
 
+    async def _payments(self, seen: Seen) -> list[str]:
+        """What each payment held was released once where two people agreed, and is free again everywhere else."""
+        became: dict[str, list[str]] = {}
+        for row in await self._connection.fetch(SQL["per_payment"]):
+            became.setdefault(row["payment_id"], []).append(row["became"])
+        flaws = []
+        for (name, key), phase in seen.phases.items():
+            if name == "payment-approval":
+                found = became.pop(key, [])
+                if found != (["released"] if phase == "completed" else ["cancelled"] if found else []):
+                    flaws.append(f"payment {key} is {phase}, but what was held is {found}")
+        return [*flaws, *(f"clearing held for a payment without a saga: {key}" for key in became)]
+
     async def _log(self, broker: Broker) -> list[str]:
         """Every command on the log was decided before, duplicates are the same bytes, order is kept (V4, V7, V8)."""
         async with Witness(broker, LOGS, "nemesis-witness") as witness:
@@ -167,7 +189,7 @@ def _story(head: Any, stream: Sequence[StoredRecord], promises: Promises) -> lis
     if len(votes) != len(opened_tasks):
         flaws.append(f"{key}: {len(opened_tasks)} tasks, {len(votes)} decisions")
     for vote in votes:
-        answered = promises.votes.get(head["saga_id"])
+        answered = promises.votes.get(task_id_of(head["saga_id"], vote.activity))
         if answered != vote.data.get("outcome"):
             flaws.append(f"{key}: decided {vote.data.get('outcome')}, answered {answered}")
     return flaws

@@ -25,6 +25,7 @@ UNION ALL SELECT topic, reason, detail FROM inventory.dead_letters
 UNION ALL SELECT topic, reason, detail FROM payments.dead_letters
 UNION ALL SELECT topic, reason, detail FROM shipping.dead_letters
 UNION ALL SELECT topic, reason, detail FROM accounts.dead_letters
+UNION ALL SELECT topic, reason, detail FROM clearing.dead_letters
 UNION ALL SELECT topic, reason, detail FROM teller.dead_letters;
 
 -- name: left_over
@@ -46,6 +47,16 @@ SELECT a.account AS what, a.balance - a.opened - coalesce(sum(p.amount), 0) AS o
 HAVING a.balance <> a.opened + coalesce(sum(p.amount), 0)
 UNION ALL
 SELECT reference, sum(amount) FROM bank.postings GROUP BY reference HAVING sum(amount) <> 0 OR count(*) <> 2;
+
+-- name: prove_clearing
+SELECT a.account AS what FROM clearing.accounts a LEFT JOIN clearing.postings p USING (account)
+ GROUP BY a.account, a.balance, a.opened HAVING a.balance <> a.opened + coalesce(sum(p.amount), 0)
+UNION ALL
+SELECT reference FROM clearing.postings GROUP BY reference HAVING sum(amount) <> 0 OR count(*) <> 2;
+
+-- name: per_payment
+SELECT h.payment_id, coalesce(c.kind, 'held') AS became
+  FROM clearing.holds h LEFT JOIN clearing.closings c USING (hold_id) ORDER BY h.payment_id, h.hold_id;
 
 -- name: moved
 -- The transfers that the bank has made, by the saga in their idempotency key, with what came to the receiver.

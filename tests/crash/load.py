@@ -3,7 +3,8 @@
 Rules of this file
 - A start counts as acknowledged when the broker has the message, or the API has answered 2xx. What was not answered is
   asked again with the same Idempotency-Key until it is; what is refused although nothing is wrong with it is noted.
-- Orders and reminders come as events and over HTTP, transfers over HTTP; a manager looks for tasks and decides them.
+- Orders and reminders come as events and over HTTP, transfers and payments over HTTP. A manager looks for tasks; each
+  is decided by a person who may: payments by two, one after the other.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import httpx2
 
 from events.orders import OrderCancelled, OrderLine, OrderPlaced
+from orchestrator.api.views import task_of
 from orchestrator.broker.contract import Broker, BrokerError, OutgoingMessage, Producer
 from orchestrator.messages import Event
 from orchestrator.messages.envelope import Envelope, schema_urn
@@ -31,6 +33,8 @@ REQUEST_SECONDS_MAX = 10.0
 REQUESTS_AT_ONCE = 40
 REJECTED_EVERY = 7
 PAGE = 200
+MANAGER = ("maria", "manager")
+VOTERS = {"first_approval": ("pia", "payments-approver"), "second_approval": ("sol", "payments-senior")}
 
 
 def order(key: str, number: int) -> OrderPlaced:
@@ -61,7 +65,8 @@ class Promises:
     orders: list[str] = field(default_factory=list)
     reminders: list[str] = field(default_factory=list)
     transfers: dict[str, int] = field(default_factory=dict)  # key to amount
-    votes: dict[str, str] = field(default_factory=dict)  # saga id to outcome
+    payments: list[str] = field(default_factory=list)
+    votes: dict[str, str] = field(default_factory=dict)  # task id to outcome
     unknown: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     told_to_wait: int = 0
@@ -69,7 +74,7 @@ class Promises:
     @property
     def acknowledged(self) -> list[str]:
         """The keys of all starts that were acknowledged."""
-        return [*self.orders, *self.reminders, *self.transfers]
+        return [*self.orders, *self.reminders, *self.transfers, *self.payments]
 
 
 class Load:
@@ -151,8 +156,14 @@ class Load:
                 self._spawn(self._cancel(key))
         elif drawn < 0.55:
             events.append(("reminder", key, message(ReminderWanted(reminder_id=key), "lines.events")))
-        elif drawn < 0.75:
+        elif drawn < 0.7:
             self._spawn(self._start("order", key, "order-fulfilment", order(key, number).plain(), 0))
+        elif drawn < 0.82:
+            body = {
+                "payment_id": key, "requested_by": "ravi", "debtor_account": "acme-operating", "beneficiary": "Nordic",
+                "beneficiary_account": "nordic-steel", "amount": "1000.00", "currency": "EUR",
+            }  # fmt: skip
+            self._spawn(self._start("payment", key, "payment-approval", body, 0))
         else:
             amount = self._chance.choice((THRESHOLD - 1, THRESHOLD, THRESHOLD + 1))
             body = {
@@ -191,13 +202,15 @@ class Load:
             self.promises.refused.append(f"start of {saga} {key}: {answer.status_code} {answer.text[:300]}")
         elif kind == "order":
             self.promises.orders.append(key)
+        elif kind == "payment":
+            self.promises.payments.append(key)
         else:
             self.promises.transfers[key] = amount
 
     async def _approve(self) -> None:
         """Looks for open tasks and decides each once, as often as that has to be asked."""
         seen: set[str] = set()
-        headers = {"X-Actor": "maria", "X-Actor-Roles": "manager"}
+        headers = {"X-Actor": "maria", "X-Actor-Roles": "manager,viewer"}
         while True:
             page = await self._until_answered("GET", f"/v1/tasks?limit={PAGE}", None, headers)
             for task in page.json()["items"] if page.is_success else ():
@@ -208,13 +221,14 @@ class Load:
 
     async def _vote(self, task: str, number: int) -> None:
         self.promises.offered["vote"] += 1
-        headers = {"X-Actor": "maria", "X-Actor-Roles": "manager", "Idempotency-Key": f"vote-{task}"}
+        who, group = VOTERS.get(task_of(task)[1].rpartition("/")[2], MANAGER)
+        headers = {"X-Actor": who, "X-Actor-Roles": f"{group},approver", "Idempotency-Key": f"vote-{task}"}
         shown = await self._until_answered("GET", f"/v1/tasks/{task}", None, headers)
         outcome = "approve" if number % REJECTED_EVERY else "reject"
         body = {"outcome": outcome, "subjectHash": shown.json().get("subjectHash", "")}
         answer = await self._until_answered("POST", f"/v1/tasks/{task}/decide", body, headers)
         if answer.is_success and answer.json()["decided"]:
-            self.promises.votes[task.partition(":")[0]] = outcome
+            self.promises.votes[task] = outcome
         else:
             self.promises.refused.append(f"vote on {task}: {answer.status_code} {answer.text[:300]}")
 

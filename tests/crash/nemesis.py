@@ -2,10 +2,11 @@
 
     python -m tests.crash.nemesis --broker kafka --kills 500 --minutes 5 --seed 1
 
-Orders, transfers with approvals and reminders are offered while processes are killed and frozen, the database crashes,
-the broker is killed, sessions and COMMITs are cut, coordinators join and leave, and the disk of the write-ahead log
-fills up. Prints one JSON line with every fault counted, and ends with 1 where something was lost, doubled or undone in
-another order, or where the run is void: a planned fault did not happen, or less than half of what was offered succeeded
+Orders, transfers with approvals, payments that two people approve and reminders are offered while processes are killed
+and frozen, the database crashes, the broker is killed, sessions and COMMITs are cut, coordinators join and leave, and
+the disk of the write-ahead log fills up. Prints one JSON line with every fault counted, and ends with 1 where something
+was lost, doubled or undone in another order, or where the run is void: a planned fault did not happen, or less than
+half of what was offered succeeded
 """
 
 from __future__ import annotations
