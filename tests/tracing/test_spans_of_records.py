@@ -156,3 +156,15 @@ def test_the_bytes_are_otlp_and_always_the_same() -> None:
     assert {"key": "x", "value": {"boolValue": True}} in span["attributes"]
     assert {"key": "n", "value": {"intValue": "1"}} in span["attributes"]
     assert "parentSpanId" not in span
+
+
+def test_a_planted_flaw_in_a_tree_is_found() -> None:
+    """The check itself: a page that was never sent, a span sent before its parent, one that ends before it begins."""
+    pages = spans_of(SAGA, life())
+    assert flaws(pages) == []
+    assert "was not sent before" in flaws([*pages[:5], *pages[6:]])[0]
+    assert "was not sent before" in flaws([pages[0], pages[4], *pages[1:4], *pages[5:]])[0]
+    pages[6][0].end_ns = pages[6][0].start_ns - 1
+    assert flaws(pages) == ["saga.task.voted boss has no length"]
+    pages[6][0].end_ns, pages[6][0].parent_id = pages[6][0].start_ns + 1, ""
+    assert "2 roots" in flaws(pages)
