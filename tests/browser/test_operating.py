@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 STATES = ("waiting", "event", "stuck", "unknown", "undo", "completed", "compensated")
 PLACES = (
     "/office/sagas", "/office/operations", "/office/operations?tab=letters", "/office/operations?tab=early",
-    "/office/operations/bulk", "/office/audit", "/office/audit/pending", "/office/levels",
+    "/office/operations/bulk", "/office/audit", "/office/audit/pending", "/office/audit/verify", "/office/levels",
     "/office/levels/success", "/office/definitions", "/office/definitions/wire/1",
     "/office/definitions/wire/preflight?from=1&to=1", "/office/definitions/wire/diff?from=1&to=1",
     "/office/system",
