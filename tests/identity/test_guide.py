@@ -42,6 +42,7 @@ def test_what_it_sets_is_fit_for_production_but_for_database_and_evidence() -> N
     given = {name.removeprefix(PREFIX).lower(): value for name, _, value in (line.partition("=") for line in lines)}
     assert [line.split()[0] for line in flaws(load_settings(**given), {})] == [
         "ORCHESTRATOR_DATABASE_URL",
+        "ORCHESTRATOR_VAULT_KEY_FILE",  # docs/guides/erase-a-person.md
         "ORCHESTRATOR_EVIDENCE_KEY_FILE",  # docs/guides/verify-the-audit.md
         "ORCHESTRATOR_EVIDENCE_FILE",
     ]

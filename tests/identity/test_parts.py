@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 
 from orchestrator.config import load_settings
 from orchestrator.identity import security_log
@@ -318,6 +319,11 @@ async def test_a_name_that_is_not_ours_is_refused_but_for_probes(path: str, host
     settings = load_settings(allowed_hosts="api.bank.internal", public_url="https://bank.example")
     pools = Pools("postgresql://nowhere", ConnectionLimits(), "test")  # nothing here asks the database
     identity = Identity(settings, pools, tenant="main", tenants=frozenset({"main"}))
-    transport = httpx2.ASGITransport(app=Watch(application, identity, {}))
+    watch = Watch(application, identity, {})
+
+    async def served(scope: Any, receive: Any, send: Any) -> None:
+        await watch({**scope, "app": FastAPI()}, receive, send)
+
+    transport = httpx2.ASGITransport(app=served)
     async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         assert (await client.get(path, headers={"Host": host})).status_code == status
