@@ -11,7 +11,7 @@ Rules of this file
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
@@ -330,8 +330,7 @@ class _Changes:
         position, since = before
         row = self.rows.get((saga_id, activity, position))
         if row is not None:
-            self.rows[saga_id, activity, position] = ended = replace(row)
-            ended.end(at)
+            row.end(at)
         else:
             until = max(at, since)
             self.ends.append((saga_id, activity, position, until, (until - since).bit_length()))
@@ -362,10 +361,10 @@ def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
 
 def _texts(row: tuple[Any, ...]) -> tuple[Any, ...]:
     """JSON as text, and texts without what PostgreSQL cannot hold, within a length."""
-    return tuple(_text(value) if isinstance(value, str | bytes) else value for value in row)
+    return tuple(
+        _text(value) if type(value) is str else value.decode() if type(value) is bytes else value for value in row
+    )
 
 
-def _text(value: str | bytes) -> str:
-    if isinstance(value, bytes):
-        return value.decode()
+def _text(value: str) -> str:
     return value.replace("\0", "�")[:TEXT_CHARACTERS_MAX]

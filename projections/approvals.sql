@@ -61,16 +61,28 @@ ORDER BY due, saga_id, activity
 LIMIT $5
 
 -- name: then
--- What was pending at $8: for each reach ($9), what began after an instant ($10: 2^reach microseconds earlier) and had not
--- ended. Each range holds at most twice as many rows as are wanted. What still stands has reach 63. OFFSET 0 keeps the inner
--- query as it is: one range of the index for each reach.
+-- What was pending at $8. What still stands comes in the order of the list; of what has ended, for each reach ($9), what began
+-- after an instant ($10: 2^reach microseconds earlier) and had not ended then. Each of those ranges holds at most twice as many
+-- rows as are wanted. OFFSET 0 keeps the inner query as it is: one range of the index for each reach.
 SELECT f.*
-FROM unnest($9::smallint[], $10::bigint[]) AS r (reach, after)
-CROSS JOIN LATERAL (
-    SELECT * FROM approvals_{slot} a
-    WHERE a.tenant = $1 AND a.state = 'open' AND a.reach = r.reach AND a.valid_from <= $8 AND a.valid_from > r.after
-      AND a.valid_to > $8
-    OFFSET 0
+FROM (
+    (SELECT * FROM approvals_{slot}
+     WHERE tenant = $1 AND state = 'open' AND valid_to = 9223372036854775807 AND valid_from <= $8
+       AND (due, saga_id, activity) > ($2, $3, $4)
+       AND ($6::text[] IS NULL OR candidates && $6 OR claimed_by = ANY ($6) OR delegated_to = ANY ($6))
+       AND ($7::text IS NULL OR name = $7)
+     ORDER BY due, saga_id, activity
+     LIMIT $5)
+    UNION ALL
+    (SELECT ended.*
+     FROM unnest($9::smallint[], $10::bigint[]) AS r (reach, after)
+     CROSS JOIN LATERAL (
+         SELECT * FROM approvals_{slot} a
+         WHERE a.tenant = $1 AND a.state = 'open' AND a.reach = r.reach AND a.valid_from <= $8 AND a.valid_from > r.after
+           AND a.valid_to > $8
+         OFFSET 0
+     ) AS ended
+     WHERE r.reach < 63)
 ) AS f
 WHERE (f.due, f.saga_id, f.activity) > ($2, $3, $4)
   AND ($6::text[] IS NULL OR f.candidates && $6 OR f.claimed_by = ANY ($6) OR f.delegated_to = ANY ($6))
