@@ -235,12 +235,16 @@ def spans_of(
         },
         error,
     )
-    answers = replies_topic(participant)
-    send = Span(
+    return [process, *found.inside, _answer_span(participant, found, about, reply_id, ended_ns)]
+
+
+def _answer_span(participant: str, found: Handling, about: dict[str, Value], reply_id: str, ended_ns: int) -> Span:
+    topic = replies_topic(participant)
+    return Span(
         found.trace_id,
         span_id_of(reply_id),
         found.span_id,
-        names.operation_name(names.SEND, answers),
+        names.operation_name(names.SEND, topic),
         names.SEND[2],
         ended_ns - 1_000,
         ended_ns,
@@ -248,8 +252,7 @@ def spans_of(
             **about,
             names.MESSAGING_OPERATION_NAME: names.SEND[0],
             names.MESSAGING_OPERATION_TYPE: names.SEND[1],
-            names.MESSAGING_DESTINATION: answers,
+            names.MESSAGING_DESTINATION: topic,
             names.MESSAGING_MESSAGE_ID: reply_id,
         },
     )
-    return [process, *found.inside, send]

@@ -15,8 +15,8 @@ from orchestrator.messages.envelope import read
 from orchestrator.messages.protocol import CommandHeader, replies_topic, reply_envelope
 from orchestrator.participants import answers
 from orchestrator.participants.delivery import Delivery, read_delivery
-from orchestrator.participants.tracing import reply_traceparent
 from orchestrator.participants.testing import command_message, incoming
+from orchestrator.participants.tracing import reply_traceparent
 from tests.participants.tills import Put, PutIn
 
 NAMES = [name for name, _ in command_message(PutIn(amount=5)).headers]
