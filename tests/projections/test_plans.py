@@ -123,6 +123,12 @@ async def test_where_sagas_stand_is_counted_in_short_ranges(told: Told) -> None:
     assert "Seq Scan" not in plan, plan
 
 
+async def test_overdue_tasks_are_counted_from_the_index_alone(told: Told) -> None:
+    """A hundred thousand may be: their rows are not read."""
+    plan = await planned(told, APPROVALS["overdue"], ("main", "", 1_800_000_000_000_000), sort=True)
+    assert "Index Only Scan using approvals_a_now" in plan, plan
+
+
 async def test_what_is_counted_no_further_says_so(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exact below the limit; at the limit, at least so many."""
     every = {one.node: one for one in (await told.models.timelines.bottlenecks("main")).items}
