@@ -24,7 +24,8 @@ def traceparent_of(request: Request) -> str:
     known: str | None = getattr(request.state, "traceparent", None)
     if known is None:
         given = request.headers.get("traceparent", "")
-        sampler: Sampler = getattr(request.app.state, "sampler", PARENT_ALONE)
+        app = request.scope.get("app")  # none where a middleware is served alone
+        sampler: Sampler = getattr(app.state, "sampler", PARENT_ALONE) if app is not None else PARENT_ALONE
         known = given if _TRACEPARENT.fullmatch(given) else begun_here(secrets.token_hex(16), sampler)
         request.state.traceparent = known
     return known
