@@ -72,14 +72,13 @@ class Erasing:
         """
         if not saga and subject.casefold() in f"{request} {reason}".casefold():
             raise ErasureRefusedError("invalid", "request and reason are kept for ever: leave the person's id out")
+        keys = await self._keys_of(tenant, subject, saga=saga)
         known = await self._asked(tenant, request)
         if known is not None:
-            if known.erased_at is None:
-                return await self.confirm(tenant, request, by)
-            return await self._finish(tenant, request)
-        keys = await self._keys_of(tenant, subject, saga=saga)
+            await self._check_same(tenant, request, keys, done=known.erased_at is not None)
+            return await self.confirm(tenant, request, by)
         if not keys:
-            raise ErasureRefusedError("not_found", "Nothing is sealed under a key of this person.")
+            raise _nothing()
         async with self._pools.connection("vault") as connection:
             await self._check(connection, keys)
             await connection.execute(SQL["ask"], tenant, request, keys, reason, by)
@@ -111,13 +110,29 @@ class Erasing:
 
     async def _keys_of(self, tenant: str, subject: str, *, saga: bool) -> list[str]:
         """Their own key, and those of events and sagas that had no other name for them."""
-        names = [f"saga:{subject}"] if saga else [subject]
-        keys = set(await self._vault.keys.known_ids(tenant, names))
+        own = await self._vault.keys.known_ids(tenant, [f"saga:{subject}"] if saga else [subject])
         async with self._pools.connection("vault") as connection:
-            rows = await connection.fetch(SQL["sagas_of"], sorted(keys), FRESH_SECONDS)
-        more = [f"saga:{row['saga_id']}" for row in rows]
-        more += [f"key:{row['business_key']}" for row in rows if row["business_key"]]
-        return sorted(keys | set(await self._vault.keys.known_ids(tenant, more)) if more else keys)
+            return await self._with_others(connection, tenant, own)
+
+    async def _with_others(self, connection: Any, tenant: str, keys: Sequence[str]) -> list[str]:
+        """Keys of somebody, and those that their sagas, what these called, and their events have by now."""
+        rows = await connection.fetch(SQL["family"], keys)
+        names = [f"saga:{row['saga_id']}" for row in rows]
+        names += [f"key:{row['business_key']}" for row in rows if row["business_key"]]
+        masked = [self._vault.keys.wrapping.subject(tenant, name) for name in names]
+        found = await connection.fetch(SQL["known"], tenant, masked) if masked else []
+        return sorted({*keys, *(row["key_id"] for row in found)})
+
+    async def _check_same(self, tenant: str, request: str, keys: Sequence[str], *, done: bool) -> None:
+        """A request stands for one person: its number again for another would erase, or seem to erase, the wrong one."""
+        async with self._pools.connection("vault") as connection:
+            row = await connection.fetchrow(SQL["asked"], tenant, request)
+            theirs = await self._with_others(connection, tenant, row["key_ids"])
+        if not keys and not done:
+            raise _nothing()
+        if not set(keys) <= set(theirs):
+            text = f"Request {request} stands for somebody else, or is done: give this one a number of its own."
+            raise ErasureRefusedError("invalid", text)
 
     async def _check(self, connection: Any, keys: Sequence[str]) -> None:
         held = [row["held_for"] for row in await connection.fetch(SQL["held"], keys)]
@@ -138,11 +153,11 @@ class Erasing:
             await connection.begin()
             try:
                 row = await connection.fetchrow(SQL["asked"], tenant, request)
-                keys = list(row["key_ids"])
+                keys = await self._with_others(connection, tenant, row["key_ids"])
                 await connection.fetch(SQL["lock"], keys)
                 await self._check(connection, keys)
                 await connection.execute(SQL["erase"], keys, request)
-                await connection.execute(SQL["erased"], tenant, request, by)
+                await connection.execute(SQL["erased"], tenant, request, by, keys)
             except BaseException:
                 await connection.roll_back()
                 raise
@@ -175,6 +190,10 @@ def erasing_of(runtime: Any, recorded: Recorded) -> Erasing | None:
         return None
     two_people = "erase" in runtime.settings.acts_of_two_people
     return Erasing(runtime.vault, runtime.store.pools, runtime.submit, recorded, two_people=two_people)
+
+
+def _nothing() -> ErasureRefusedError:
+    return ErasureRefusedError("not_found", "Nothing is sealed under a key of this person.")
 
 
 def _noted(records: Iterable[Any], request: str) -> bool:

@@ -49,6 +49,17 @@ WHERE s.key_id = ANY ($1::text[])
 GROUP BY s.saga_id, s.seen_at, h.name, h.business_key, h.ended, h.version
 ORDER BY s.saga_id
 
+-- name: family
+-- The sagas of some keys and all that these have called, and their business keys; '' where none of that id is there.
+WITH RECURSIVE f AS (
+    SELECT s.saga_id, coalesce(h.business_key, '') AS business_key
+    FROM vault_sagas s LEFT JOIN saga_heads h ON h.saga_id = s.saga_id AND h.version > 0
+    WHERE s.key_id = ANY ($1::text[])
+    UNION
+    SELECT h.saga_id, h.business_key FROM f JOIN saga_heads h ON h.parent = f.saga_id AND h.parent <> ''
+)
+SELECT saga_id, business_key FROM f ORDER BY saga_id
+
 -- name: stale
 -- Keys that an older key wraps.
 SELECT key_id, tenant, wrapped, wrapped_by FROM vault_keys
@@ -84,7 +95,7 @@ SELECT tenant, request, key_ids, reason, asked_by, asked_at, confirmed_by, erase
 FROM vault_erasures WHERE tenant = $1 ORDER BY asked_at DESC, request LIMIT $2
 
 -- name: erased
-UPDATE vault_erasures SET confirmed_by = $3, erased_at = clock_timestamp()
+UPDATE vault_erasures SET confirmed_by = $3, erased_at = clock_timestamp(), key_ids = $4
 WHERE tenant = $1 AND request = $2 AND erased_at IS NULL
 
 -- name: end_of_letters
