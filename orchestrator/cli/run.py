@@ -97,6 +97,7 @@ def as_cli_error(error: BaseException) -> CliError | None:
     from orchestrator.store.contract import StoreError
     from orchestrator.store.embedded import EmbeddedPostgresError
     from orchestrator.store.migrate import MigrationError
+    from orchestrator.vault.keyfile import KeyFileError as VaultKeyFileError
 
     if isinstance(error, CliError):
         return error
@@ -104,7 +105,7 @@ def as_cli_error(error: BaseException) -> CliError | None:
         return CliError(ExitCode.FOUND_SOMETHING, str(error).strip(), "orchestrator check")
     if isinstance(error, EvidenceError):
         return CliError(ExitCode.FOUND_SOMETHING, str(error))
-    if isinstance(error, (SettingsError, ServerError, KeyFileError)):
+    if isinstance(error, (SettingsError, ServerError, KeyFileError, VaultKeyFileError)):
         return CliError(ExitCode.USAGE, str(error))
     if isinstance(error, (BrokerError, StoreError, MigrationError, EmbeddedPostgresError, PlaceAwayError, OSError)):
         return CliError(ExitCode.UNREACHABLE, str(error))

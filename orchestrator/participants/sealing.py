@@ -35,8 +35,11 @@ class Opening(Protocol):
     async def learn(self, values: Iterable[bytes | None], ids: Iterable[str] = ()) -> None:
         """Asks for the keys of what is sealed in these messages, and for these keys."""
 
-    def open_message(self, value: bytes) -> tuple[bytes, Any]:
-        """The data of a message with everything opened, and what that was. Raises ValueError."""
+    def open_message(self, value: bytes, tenant: str) -> tuple[bytes, Any]:
+        """The data of a tenant's message with everything opened, and what that was. Raises ValueError."""
+
+    def is_of(self, about: Any, saga_id: str) -> bool:
+        """Was everything that was opened in a message sealed for this saga?"""
 
     def sealer_of(self, key_id: str, saga_id: str) -> Sealer | None:
         """What seals for a saga under a key that was learned; None where that key is no more."""
@@ -45,8 +48,9 @@ class Opening(Protocol):
 class Envelope:
     """How one command was sealed."""
 
-    def __init__(self, opening: Opening, key_id: str, saga_id: str) -> None:
+    def __init__(self, opening: Opening, key_id: str, saga_id: str, tenant: str) -> None:
         self._opening = opening
+        self._saga_id, self._tenant = saga_id, tenant
         self.sealer = opening.sealer_of(key_id, saga_id) if key_id else None
 
     def opened(self, body: bytes) -> bytes:
@@ -54,9 +58,11 @@ class Envelope:
         if _BYTES not in body:
             return body
         try:
-            plain, about = self._opening.open_message(body)
+            plain, about = self._opening.open_message(body, self._tenant)
         except ValueError as error:
             raise ContractError(f"a personal value cannot be read: {error}") from None
+        if not self._opening.is_of(about, self._saga_id):
+            raise ContractError("it holds personal values of another saga")
         if self.sealer is not None:
             for text in about.texts:
                 self.sealer.note(text)

@@ -172,7 +172,7 @@ class Worker:
         for message in messages:
             found = read_delivery(message, self.participant.handlers)
             if self._opening is not None and isinstance(found, Delivery):
-                found.envelope = Envelope(self._opening, key_of(message), found.header.saga_id)
+                found.envelope = Envelope(self._opening, key_of(message), found.header.saga_id, found.header.tenant)
             if isinstance(found, Unreadable):
                 unreadable.append(found)
                 continue

@@ -145,6 +145,8 @@ class Runtime:
             opening.push_async_callback(self.store.close)
             opening.push_async_callback(self.broker.close)
             await self._check_schema()
+            if self.vault is not None:
+                await self.vault.keys.check()
             opening.push_async_callback(self.evidence.close)
             if self.roles & DECIDING:
                 await self.evidence.check_start()

@@ -184,7 +184,7 @@ class Router:
     def _open(self, value: bytes, cause: Cause, vault: Vault) -> bytes:
         """The data with everything that is sealed in it opened. Raises Flaw where that cannot be."""
         try:
-            value, cause.opened = vault.open_message(value)
+            value, cause.opened = vault.open_message(value, cause.tenant)
         except SealedError as error:
             raise Flaw("invalid", f"a personal value cannot be read: {error}") from None
         return value

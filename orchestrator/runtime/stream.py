@@ -23,8 +23,8 @@ from orchestrator.runtime.summary import waiting_for
 from orchestrator.runtime.work import Cause
 from orchestrator.store.contract import Append, EarlyEvent, EventKey, Head, NewRecord, OutboxRow, Waiting
 from orchestrator.tracing.sampling import PARENT_ALONE, Sampler
-from orchestrator.vault.sealer import Sealer
-from orchestrator.vault.vault import Prepared, Vault, harmless
+from orchestrator.vault.sealer import Sealer, harmless
+from orchestrator.vault.vault import Prepared, Vault
 
 
 class PoisonError(Exception):

@@ -124,7 +124,7 @@ class Erasing:
         return sorted({*keys, *(row["key_id"] for row in found)})
 
     async def _check_same(self, tenant: str, request: str, keys: Sequence[str], *, done: bool) -> None:
-        """A request stands for one person: its number again for another would erase, or seem to erase, the wrong one."""
+        """A request stands for one person: its number typed for another would erase, or seem to, the wrong one."""
         async with self._pools.connection("vault") as connection:
             row = await connection.fetchrow(SQL["asked"], tenant, request)
             theirs = await self._with_others(connection, tenant, row["key_ids"])

@@ -17,7 +17,7 @@ from typing import Any
 
 from orchestrator.store.connections import Pools
 from orchestrator.store.sql import load_queries
-from orchestrator.vault.keyfile import Wrapping
+from orchestrator.vault.keyfile import KeyFileError, Wrapping
 from orchestrator.vault.tokens import KEY_BYTES, DataKey
 
 SQL = load_queries("orchestrator.vault", "vault.sql")
@@ -25,6 +25,7 @@ SQL = load_queries("orchestrator.vault", "vault.sql")
 SECONDS_MAX = 60.0
 KEYS_MAX = 50_000
 REWRAPPED_AT_ONCE = 500
+MARK = "the-key-file-is-"  # the id of the key by which a database knows its key file
 
 Subject = tuple[str, str]  # tenant, and the id by which the business knows them
 
@@ -51,6 +52,22 @@ class Keys:
         self.wrapping = wrapping
         self._clock = clock
         self._known: dict[str, tuple[float, DataKey | Erased]] = {}
+
+    async def check(self) -> None:
+        """Is this the key file of this database? Under another one people would get second keys, and an erasure would
+        find the second only. Raises KeyFileError, StoreError.
+        """
+        mark = DataKey(MARK, "", secrets.token_bytes(KEY_BYTES))
+        place = self.wrapping.subject("", MARK)
+        async with self._pools.connection("vault") as connection:
+            rows = await connection.fetch(SQL["newest"])
+            for row in rows:
+                self._unwrapped(row)
+            await connection.execute(SQL["mark"], MARK, place, self.wrapping.wrap(mark), self.wrapping.active)
+            (row,) = await connection.fetch(SQL["marked"], MARK)
+        self._unwrapped(row)
+        if bytes(row["subject"]) != place:
+            raise KeyFileError("the vault's key file is not this database's: its line index differs; put the right one")
 
     async def of_subjects(self, wanted: Mapping[Subject, Iterable[str]]) -> dict[Subject, DataKey]:
         """The keys of subjects, made where there are none, and noted as those of their sagas (by id).

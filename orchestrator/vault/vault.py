@@ -77,14 +77,14 @@ class Vault:
         """What tells two bodies of one message apart, and tells nobody else anything about them."""
         return hmac.digest(self.keys.wrapping.index, value, "sha256")
 
-    def open_message(self, value: bytes) -> tuple[bytes, Opened]:
-        """The data of a message with everything opened. Raises SealedError where that cannot be."""
+    def open_message(self, value: bytes, tenant: str) -> tuple[bytes, Opened]:
+        """The data of a tenant's message with everything opened. Raises SealedError where that cannot be."""
         found: list[str] = []
         tokens: list[str] = []
 
         def one(token: str) -> str:
             tokens.append(token)
-            found.append(self.open(token))
+            found.append(self.open(token, tenant=tenant))
             return found[-1]
 
         try:
@@ -100,19 +100,25 @@ class Vault:
         )
         return orjson.dumps(plain), about
 
+    def is_of(self, about: Opened, saga_id: str) -> bool:
+        """Was everything that was opened in a message sealed for this saga?"""
+        return about.scopes <= {saga_scope(saga_id)}
+
     def sealer_of(self, key_id: str, saga_id: str) -> Sealer | None:
         """What seals for a saga under a key that was learned; None where that key is no more."""
         key = self.keys.at_hand(key_id)
         return Sealer(Person(key_id), key, saga_scope(saga_id)) if isinstance(key, DataKey) else None
 
-    def open(self, token: str, scope: str = "") -> str:
-        """One sealed value, by a key that was learned. Raises SealedError."""
+    def open(self, token: str, scope: str = "", *, tenant: str = "") -> str:
+        """One sealed value, by a key that was learned. `tenant`: whose it must be. Raises SealedError."""
         match = TOKEN.fullmatch(token)
         key = self.keys.at_hand(match[1]) if match is not None else None
         if isinstance(key, Erased):
             raise SealedError(f"it was erased under request {key.request}")
         if key is None:
             raise SealedError("it is sealed under a key that is not known here")
+        if tenant and key.tenant != tenant:
+            raise SealedError("it belongs to another tenant")
         return key.open(token, scope)
 
     # --- around a batch -----------------------------------------------------------------------------------------------
@@ -185,7 +191,7 @@ class Vault:
             wanted.setdefault(subject, set()).add(saga_id)
         for subject, _ in early.values():
             wanted.setdefault(subject, set())
-        tenants_here = {item.cause.tenant for item in items}
+        tenants_here = {item.cause.tenant for item in items} | {head.tenant for head in tenants.values()}
         letters = [(tenant, f"{LETTERS}:{_month()}") for tenant in tenants_here if not self._letters_at_hand(tenant)]
         found = await self.keys.of_subjects({**wanted, **{subject: set() for subject in letters}})
         for subject in letters:
@@ -315,16 +321,17 @@ class Vault:
     def seal_letter(self, letter: DeadLetter) -> DeadLetter:
         """A dead letter as it is kept: bytes that nobody could read may hold anything. Its key lives a few months."""
         key = self._letters.get(letter.tenant)
-        if key is None or letter.value is None or letter.topic == INTERNAL:
+        if key is None:
+            return letter
+        if letter.reason == "poison":  # the end of a traceback may hold values, also that of a timer
+            letter = replace(letter, detail=key.seal(letter.detail, LETTER_SCOPE, "detail"))
+        if letter.value is None or letter.topic == INTERNAL:
             return letter
         try:
             text, name = letter.value.decode(), "text"
         except UnicodeDecodeError:
             text, name = letter.value.decode("latin-1"), "bytes"
-        detail = letter.detail
-        if letter.reason == "poison":  # the end of a traceback may hold values
-            detail = key.seal(detail, LETTER_SCOPE, "detail")
-        return replace(letter, value=key.seal(text, LETTER_SCOPE, name).encode(), detail=detail)
+        return replace(letter, value=key.seal(text, LETTER_SCOPE, name).encode())
 
     async def letter_bytes(self, value: bytes | None) -> bytes | None:
         """The bytes of a dead letter as they came. Raises SealedError where its key has ended."""
@@ -372,21 +379,6 @@ class _Reader:
         text = self._vault.open(token, self._scope)
         self.person.note(text)
         return text
-
-
-def harmless(value: Any) -> Any:
-    """A JSON value in which nothing looks sealed."""
-    return _broken(value) if _BYTES in orjson.dumps(value) else value
-
-
-def _broken(value: Any) -> Any:
-    if isinstance(value, str):
-        return broken(value)
-    if isinstance(value, Mapping):
-        return {name: _broken(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_broken(item) for item in value]
-    return value
 
 
 def _month() -> str:

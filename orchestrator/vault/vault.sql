@@ -17,6 +17,18 @@ WITH k AS (
 )
 SELECT tenant, subject, key_id, wrapped, wrapped_by FROM k
 
+-- name: newest
+-- The youngest keys that are there: whether a key file opens them is seen before anything is done with it.
+SELECT key_id, tenant, wrapped, wrapped_by FROM vault_keys WHERE wrapped IS NOT NULL ORDER BY made_at DESC LIMIT 1
+
+-- name: mark
+-- The first key file that this database sees is its own from then on.
+INSERT INTO vault_keys (key_id, tenant, subject, wrapped, wrapped_by) VALUES ($1, '', $2, $3, $4)
+ON CONFLICT DO NOTHING
+
+-- name: marked
+SELECT key_id, tenant, subject, wrapped, wrapped_by FROM vault_keys WHERE key_id = $1
+
 -- name: known
 -- The key of a subject, where there is one.
 SELECT key_id FROM vault_keys WHERE tenant = $1 AND subject = ANY ($2::bytea[])

@@ -1,4 +1,4 @@
-"""Which keys an erasure destroys, and that it is this person's and nobody else's (ADR 61)."""
+"""Which keys an erasure destroys, and what opens and is sealed where: this person's, and nobody else's (ADR 60, 61)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,22 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import orjson
 import pytest
 import pytest_asyncio
 
+from orchestrator.kernel.inputs import TimerDue
+from orchestrator.messages import ContractError
+from orchestrator.messages.personal import is_sealed
+from orchestrator.participants.sealing import Envelope
 from orchestrator.runtime.catalog import Catalog
-from orchestrator.runtime.work import Outcome, SagaInput
+from orchestrator.runtime.letters import letter_of
+from orchestrator.runtime.work import Cause, Outcome, SagaInput
 from orchestrator.store.connections import ConnectionLimits, Pools
 from orchestrator.vault import keyfile
-from orchestrator.vault.erasing import ErasureRefusedError, Erasing
+from orchestrator.vault.erasing import Erasing, ErasureRefusedError
 from orchestrator.vault.keys import Erased, Keys
+from orchestrator.vault.tokens import SealedError, event_scope, saga_scope
 from orchestrator.vault.vault import Vault
 from tests.databases import Database
 
@@ -24,6 +31,7 @@ class Act:
     """Erasing over a real database, without a running product."""
 
     erasing: Erasing
+    vault: Vault
     keys: Keys
     pools: Pools
     submitted: list[str] = field(default_factory=list)
@@ -66,7 +74,7 @@ async def act(database: Database, tmp_path: Path) -> AsyncIterator[Act]:
         return []
 
     vault = Vault(keys, Catalog.of([], []), lambda _name, _data: "")
-    yield Act(Erasing(vault, pools, submit, recorded, two_people=True), keys, pools, submitted)
+    yield Act(Erasing(vault, pools, submit, recorded, two_people=True), vault, keys, pools, submitted)
     await pools.close()
 
 
@@ -104,7 +112,7 @@ async def test_what_came_between_asking_and_confirming_goes_too(act: Act) -> Non
 
 
 async def test_a_child_that_was_told_no_name_goes_with_its_parent(act: Act) -> None:
-    """Its start held nothing of the customer, so it has a key of its own; what it learned later is theirs all the same."""
+    """Its start held nothing of the customer, so it has a key of its own; what it learned later is theirs too."""
     anna = await act.sealed("CUST-ANNA", "s-1")
     await act.saga("s-1", "a-1")
     await act.saga("s-2", "a-1/child", parent="s-1", ended=False)
@@ -119,3 +127,37 @@ async def test_a_child_that_was_told_no_name_goes_with_its_parent(act: Act) -> N
     done = await act.erasing.confirm("main", "ER-7", "omar")
     assert done.sagas == 3
     assert await act.gone(anna, child, grandchild, other) == [True, True, True, False]
+
+
+async def test_a_message_of_one_tenant_opens_nothing_of_another(act: Act) -> None:
+    """What one tenant's event holds under a type and key must not be read by sending it in as another tenant's."""
+    found = await act.keys.of_subjects({("main", "CUST-ANNA"): ()})
+    token = found["main", "CUST-ANNA"].seal("Anna Bell", event_scope("care.Requested", "a-1"), "name")
+    body = orjson.dumps({"name": token})
+    vault = act.vault
+    assert vault.open_message(body, "main")[0] == b'{"name":"Anna Bell"}'
+    with pytest.raises(SealedError, match="another tenant"):
+        vault.open_message(body, "other")
+
+
+async def test_a_command_that_holds_values_of_another_saga_is_invalid(act: Act) -> None:
+    """A participant would otherwise open for one saga what belongs to another."""
+    found = await act.keys.of_subjects({("main", "CUST-ANNA"): ()})
+    key = found["main", "CUST-ANNA"]
+    body = orjson.dumps({"name": key.seal("Anna Bell", saga_scope("s-1"), "name")})
+    vault = act.vault
+    assert Envelope(vault, key.key_id, "s-1", "main").opened(body) == b'{"name":"Anna Bell"}'
+    with pytest.raises(ContractError, match="another saga"):
+        Envelope(vault, key.key_id, "s-2", "main").opened(body)
+
+
+async def test_what_a_timer_choked_on_is_sealed_too(act: Act) -> None:
+    """The end of a traceback may hold values, wherever the input came from; what drives the timer again may not."""
+    vault = act.vault
+    given = SagaInput("s-1", TimerDue("step", 1), Cause("main"))
+    await vault.prepare([given], {}, {})
+    letter = letter_of(given.cause, "poison", "ValueError: Anna Bell has no letter", given)
+    kept = vault.seal_letter(letter)
+    assert "Anna" not in kept.detail
+    assert is_sealed(kept.detail)
+    assert kept.value == letter.value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import stat
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,20 @@ async def test_a_key_of_another_file_or_row_does_not_unwrap(pools: Pools, path: 
         await Keys(pools, keyfile.read(path)).by_id(
             await Keys(pools, keyfile.read(path)).known_ids("main", ["CUST-ANNA", "CUST-BO"])
         )
+
+
+async def test_a_database_knows_its_key_file(pools: Pools, path: Path, tmp_path: Path) -> None:
+    """Under another one everybody would get a second key beside the first, and only the second would be erased."""
+    await Keys(pools, keyfile.read(path)).of_subjects({ANNA: ()})
+    other = keyfile.create(tmp_path / "other.keys")
+    with pytest.raises(KeyFileError, match="another key file"):
+        await Keys(pools, other).check()
+    for _ in range(2):
+        await Keys(pools, keyfile.read(path)).check()
+    for strange in (other, replace(keyfile.read(path), index=other.index)):
+        with pytest.raises(KeyFileError):
+            await Keys(pools, strange).check()
+    rotated = Keys(pools, keyfile.add(path))
+    await rotated.check()
+    assert await rotated.rewrap() == 2
+    await Keys(pools, replace(rotated.wrapping, keys={"k2": rotated.wrapping.keys["k2"]})).check()

@@ -11,9 +11,8 @@ from pydantic import BaseModel
 from orchestrator.messages import Event, Key, Personal
 from orchestrator.messages.personal import PREFIX, ErasedText, note_personal, sealing, written_form
 from orchestrator.vault.marks import is_marked
-from orchestrator.vault.sealer import Person, Sealer, opened
+from orchestrator.vault.sealer import Person, Sealer, harmless, opened
 from orchestrator.vault.tokens import DataKey, saga_scope
-from orchestrator.vault.vault import harmless
 
 KEY = DataKey("AAAAAAAAAAAAAAAA", "main", bytes(range(32)))
 
