@@ -2,19 +2,21 @@
 
 Rules of this file
 - A place is worth something where the database's owner cannot write. Nothing here believes what a place holds: the last
-  checkpoint in it is the last one that a trusted key signed.
+  checkpoint in it is the last one that a trusted key signed, however much of something else lies behind it.
 - Publishing twice does no harm. Publishing fails as a whole (PlaceAwayError) and is then done again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
+import threading
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import httpx2
 
@@ -31,11 +33,14 @@ from orchestrator.evidence.notes import NoteError, SignedCheckpoint, Verifier, n
 
 TAIL_BYTES = 256 * 1024
 TAIL_MESSAGES = 50
+WIDER = 8  # how much more is looked at where the end of a place holds nothing that a trusted key signed
 NOTE_BYTES_MAX = 64 * 1024
 FETCH_MS = 500
 TRIES = 60
 FOR_EVER_MS = 3_153_600_000_000  # a hundred years
 CONTENT_TYPE = "text/plain; charset=utf-8"
+
+Result = TypeVar("Result")
 
 
 class Place(Protocol):
@@ -67,31 +72,75 @@ def latest(notes: Iterable[str], keys: Sequence[Verifier]) -> SignedCheckpoint |
 
 
 class FilePlace:
-    """A file that grows: every checkpoint behind the last one, an empty line between them."""
+    """A file that grows: every checkpoint behind the last one, an empty line between them.
+
+    Its disk may be a network's and hang: at most one thread of its own waits for it, and nobody waits for that thread.
+    Those of the event loop look up names for everybody else, and would soon all hang as well.
+    """
 
     def __init__(self, path: Path) -> None:
         self.name = "file"
         self.path = path
+        self._busy = threading.Lock()
 
     async def last(self, keys: Sequence[Verifier]) -> SignedCheckpoint | None:
-        """See `Place`. Reads only the end of the file."""
-        return latest(notes_in(await asyncio.to_thread(self._tail)), keys)
+        """See `Place`. Reads only the end of the file where a checkpoint is there."""
+        return await self._apart(lambda: self._last(keys))
 
     async def publish(self, notes: Sequence[str]) -> None:
         """See `Place`. Several processes may write the same file."""
-        await asyncio.to_thread(self._append, notes)
+        await self._apart(lambda: self._append(notes))
 
     async def close(self) -> None:
         """See `Place`."""
 
-    def _tail(self) -> str:
+    async def _apart(self, work: Callable[[], Result]) -> Result:
+        """Works in a thread that the end of the process does not wait for."""
+        if not self._busy.acquire(blocking=False):
+            raise PlaceAwayError(f"{self.path}: an earlier attempt hangs still")
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Result] = loop.create_future()
+
+        def tell(outcome: Result | Exception) -> None:
+            if done.done():
+                return
+            if isinstance(outcome, Exception):
+                done.set_exception(outcome)
+            else:
+                done.set_result(outcome)
+
+        def run() -> None:
+            outcome: Result | Exception
+            try:
+                outcome = work()
+            except Exception as error:
+                outcome = error
+            finally:
+                self._busy.release()
+            with contextlib.suppress(RuntimeError):  # the process has ended meanwhile
+                loop.call_soon_threadsafe(tell, outcome)
+
+        threading.Thread(target=run, daemon=True, name="checkpoint-file").start()
+        return await done
+
+    def _last(self, keys: Sequence[Verifier]) -> SignedCheckpoint | None:
+        looked_at = TAIL_BYTES
+        while True:
+            tail, is_all = self._tail(looked_at)
+            found = latest(notes_in(tail), keys)
+            if found is not None or is_all:
+                return found
+            looked_at *= WIDER
+
+    def _tail(self, most: int = TAIL_BYTES) -> tuple[str, bool]:
+        """The end of the file, and whether that is all of it."""
         try:
             with self.path.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - TAIL_BYTES))
-                return file.read().decode("utf-8", "replace")
+                file.seek(max(0, size - most))
+                return file.read().decode("utf-8", "replace"), size <= most
         except FileNotFoundError:
-            return ""
+            return "", True
         except OSError as error:
             raise PlaceAwayError(f"{self.path}: {error}") from error
 
@@ -99,8 +148,8 @@ class FilePlace:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                end = self._tail()
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # whoever has it may be frozen: later again
+                end, _ = self._tail()
                 # Behind a line that a crash cut off begins a new one; what is there is never changed.
                 start = "" if not end or end.endswith("\n\n") else "\n\n"
                 file.write((start + "".join(f"{note}\n" for note in notes if note not in end)).encode())
@@ -125,9 +174,13 @@ class TopicPlace:
         try:
             await self._broker.ensure_topics([self._spec()])
             first, end = await self._ends()
-            if end <= first:
-                return None
-            return latest(await self._read(max(first, end - TAIL_MESSAGES), end), keys)
+            looked_at = TAIL_MESSAGES
+            while end > first:
+                found = latest(await self._read(max(first, end - looked_at), end), keys)
+                if found is not None or end - looked_at <= first:
+                    return found
+                looked_at *= WIDER
+            return None
         except BrokerError as error:
             raise PlaceAwayError(f"topic {self.topic}: {error}") from error
 

@@ -61,12 +61,19 @@ class LocalSpans:
         try:
             while not stopping:
                 await stopping.sleep(pause_ms)
-                taken = await self.flush()
+                taken = await self._flushed()
                 pulse.beat()
                 pause_ms = FLUSH_MS if taken else min(pause_ms * 2, PAUSE_MS_MAX)
-            await self.flush()
+            await self._flushed()
         finally:
             self._sender.close()
+
+    async def _flushed(self) -> bool:
+        try:
+            return await self.flush()
+        except Exception as error:  # spans never end the process that money runs through
+            log.error("spans cannot be made", reason=repr(error)[:500])
+            return False
 
     async def flush(self) -> bool:
         """Posts what is there. False where the collector does not take it now; it is kept then."""

@@ -29,7 +29,7 @@ from orchestrator.store.contract import StoreError
 from orchestrator.tracing.fold import Fields, SagaSpans, TopicOf
 from orchestrator.tracing.makers import saga_spans
 from orchestrator.tracing.sender import Sender
-from orchestrator.tracing.span import Span, encoded
+from orchestrator.tracing.span import Span, encoded, encoded_span
 from orchestrator.tracing.store import Due, Row, TraceStore
 
 BATCHES_MAX = 200
@@ -83,8 +83,9 @@ class TraceLoop:
             while not stopping:
                 pause: float = self._poll_ms
                 try:
-                    if await self._hold() and await self.step(stopping, pulse):
-                        pause = 0
+                    if await self._hold():
+                        await self._limit_backlog()  # a collector that is only slow is overtaken as well
+                        pause = 0 if await self.step(stopping, pulse) else pause
                 except StoreError as error:
                     if not error.retriable:
                         log.error("spans cannot be read", reason=str(error)[:500])
@@ -169,7 +170,7 @@ class TraceLoop:
         return fold
 
     async def _deliver(self, spans: Sequence[Span], stopping: Stopping, pulse: Pulse) -> bool:
-        body, pause_ms = encoded([(self._resource, spans)]), PAUSE_MS
+        body, pause_ms = self._body(spans), PAUSE_MS
         while True:
             posted = await self._sender.post(body)
             if posted.fate == "taken":
@@ -190,6 +191,22 @@ class TraceLoop:
             if not await self._hold():
                 return False
             await self._limit_backlog()
+
+    def _body(self, spans: Sequence[Span]) -> bytes:
+        """The request for these spans; without those that cannot be written down, which else held up all others."""
+        try:
+            return encoded([(self._resource, spans)])
+        except Exception:
+            good = []
+            for span in spans:
+                try:
+                    encoded_span(span)
+                except Exception as error:
+                    log.error("a span cannot be written down", span=span.name[:100], reason=repr(error)[:300])
+                    self.refused_spans += 1
+                else:
+                    good.append(span)
+            return encoded([(self._resource, good)])
 
     async def _hold(self) -> bool:
         now = time.monotonic()

@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from orchestrator import telemetry as names
 from orchestrator.runtime.identity import begun_here, context_of, is_sampled, span_id_of, trace_of
 from orchestrator.telemetry import SERVER
@@ -24,6 +26,9 @@ from orchestrator.tracing.sampling import Sampler
 from orchestrator.tracing.span import Span, Value
 
 WAITING_MAX = 10_000
+
+log = structlog.get_logger("orchestrator.traces")
+
 Before = Callable[[Mapping[str, int]], Awaitable[Mapping[str, Sequence[Fields]]]]
 
 
@@ -63,8 +68,16 @@ class Requests:
         streams = await self._before(versions) if versions else {}
         for _ in waiting:
             self._waiting.popleft()
-        found = [self._span(served, streams) for served in waiting]
+        found = [self._made(served, streams) for served in waiting]
         return [span for span in found if span is not None]
+
+    def _made(self, served: Served, streams: Mapping[str, Sequence[Fields]]) -> Span | None:
+        """The span of a request. One about a record that cannot be read costs that span alone."""
+        try:
+            return self._span(served, streams)
+        except Exception as error:
+            log.error("a request makes no span", route=served.route, reason=repr(error)[:300])
+            return None
 
     def _span(self, served: Served, streams: Mapping[str, Sequence[Fields]]) -> Span | None:
         given = context_of(served.traceparent)

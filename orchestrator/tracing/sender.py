@@ -75,11 +75,19 @@ class Sender:
             self._hang_up()
             if not kept or isinstance(error, TimeoutError):
                 return Posted("later", f"{type(error).__name__}: {error}"[:200])
+        except Exception as error:
+            return self._unsent(error)
         try:  # the collector has closed the connection that was kept: once more, over a new one
             return self._request(body, headers)
         except (OSError, http.client.HTTPException) as error:
             self._hang_up()
             return Posted("later", f"{type(error).__name__}: {error}"[:200])
+        except Exception as error:  # what this client cannot even send: never the end of a process
+            return self._unsent(error)
+
+    def _unsent(self, error: Exception) -> Posted:
+        self._hang_up()
+        return Posted("later", type(error).__name__)  # its text may hold a header
 
     def _request(self, body: bytes, headers: dict[str, str]) -> Posted:
         connection = self._connection or self._connect()
@@ -117,7 +125,7 @@ def _rejected(text: bytes) -> str:
         partial = orjson.loads(text or b"{}").get("partialSuccess") or {}
         count = int(partial.get("rejectedSpans") or 0)
         return f"{count} spans rejected: {partial.get('errorMessage') or ''}"[:200] if count else ""
-    except (orjson.JSONDecodeError, ValueError, AttributeError):
+    except (TypeError, ValueError, AttributeError):
         return ""
 
 

@@ -75,4 +75,12 @@ class TraceStore:
 
 
 def _parsed(rows: Iterable[Any]) -> list[Row]:
-    return [(row[0], Fields.of(orjson.loads(row[2]))) for row in rows]
+    return [(row[0], _fields(row[1], row[2])) for row in rows]
+
+
+def _fields(version: int, body: bytes) -> Fields:
+    """What a record says; nothing of one that is damaged, which costs its own span and holds up nobody else's."""
+    try:
+        return Fields.of(orjson.loads(body))
+    except (ValueError, LookupError, TypeError):
+        return Fields(version, "", "", {}, "", "", "", 0)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -207,6 +211,62 @@ async def test_a_file_that_a_crash_cut_off_is_gone_on_with(tmp_path: Path, datab
             assert await publisher(store, place).publish() == 1
             assert await numbers(place) == 2
             assert list(notes_in(file.read_text()))[-1].startswith("bank.example/log\n20\n")
+
+
+async def test_a_file_that_another_process_holds_keeps_no_thread_waiting(tmp_path: Path, database: Database) -> None:
+    """A frozen process with the file's lock costs a try, and the next one after it is gone goes through."""
+    file = tmp_path / "checkpoints.txt"
+    async with PostgresStore(database.url) as store:
+        await sealed(store, Sealer(store, ring(), records_max=10_000), 10)
+        place = FilePlace(file)
+        with file.open("ab") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            for _ in range(3):
+                with pytest.raises(PlaceAwayError, match="Resource temporarily unavailable"):
+                    await publisher(store, place).publish()
+        assert await publisher(store, place).publish() == 1
+
+
+async def test_a_file_whose_disk_hangs_costs_one_thread_and_not_those_of_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names are looked up in the event loop's threads: as many hanging attempts as it has would end all calls."""
+    answers, began = threading.Event(), threading.active_count()
+    place = FilePlace(tmp_path / "checkpoints.txt")
+
+    def hang(_: object) -> None:
+        answers.wait(60)
+
+    monkeypatch.setattr(place, "_append", hang)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=2))
+    try:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(place.publish(["x"]), 0.05)
+        for _ in range(3):
+            with pytest.raises(PlaceAwayError, match="hangs still"):
+                await asyncio.wait_for(place.publish(["x"]), 5)
+        assert threading.active_count() <= began + 1
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 30) == "free"
+    finally:
+        answers.set()
+
+
+async def test_a_flood_behind_the_last_checkpoint_does_not_hide_it(tmp_path: Path, database: Database) -> None:
+    """Else whoever may write there could make a place look new, and an older database would start."""
+    file = tmp_path / "checkpoints.txt"
+    broker = open_broker(database.url)
+    async with PostgresStore(database.url) as store:
+        await sealed(store, Sealer(store, ring(), records_max=10_000), 10)
+        topic = TopicPlace(broker, "log.flooded")
+        for place in (FilePlace(file), topic):
+            await publisher(store, place).publish()
+        with file.open("a") as more:
+            more.write("nothing\n\n" * 100_000)
+        await topic.publish(["nothing"] * 120)
+        assert await numbers(FilePlace(file)) == 1
+        assert await numbers(topic) == 1
+        await topic.close()
+    await broker.close()
 
 
 async def test_what_others_write_into_a_place_is_not_believed(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,16 @@ def test_another_key_or_no_file_ends_with_its_exit_code(tmp_path: Path, capsys: 
     assert ALONE.main(["log", "--key", key, str(tmp_path / "log")]) == 6
     assert ALONE.main(["log", "--key", key[:-3], str(tmp_path / "log")]) == 6
     assert capsys.readouterr().out.count("NOT as it was written") == 3
+    pack = tmp_path / "pack.zip"
+    with zipfile.ZipFile(pack, "w") as made:
+        made.writestr("manifest.note", "x")
+    locked = bytearray(pack.read_bytes())
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        locked[locked.index(mark) + flags] |= 1  # says that it is encrypted
+    pack.write_bytes(locked)
+    assert ALONE.main(["pack", "--key", key, str(pack)]) == 6
+    (tmp_path / "log").write_text("[" * 100_000 + "\n")
+    assert ALONE.main(["log", "--key", key, str(tmp_path / "log")]) == 6
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,17 @@ async def test_a_log_as_it_was_written_is_confirmed(database: Database, tmp_path
         code, told = await alone(store, notes, tmp_path)
         assert (code, told) == (0, told)
         assert told.startswith("527 records of")
-        assert told.endswith("3 checkpoints: as it was written\n")
+        assert told.endswith("3 checkpoints, 7 records younger than the last: as it was written\n")
+
+
+async def test_a_log_without_checkpoints_is_nobodys_word(database: Database, tmp_path: Path) -> None:
+    """A chain that fits itself can be made up by anybody who can hash: the verifier that stands alone refuses it."""
+    async with PostgresStore(database.url) as store:
+        await grown(store, 20)
+        code, told = await alone(store, [], tmp_path)
+        assert (code, "no checkpoint that a trusted key signed covers any" in told) == (6, True)
+        code, told = await alone(store, ["bank.example/log\n20\nAAAA\n"], tmp_path)  # cut off before its signature
+        assert (code, "no checkpoint that a trusted key signed covers any" in told) == (6, True)
 
 
 async def test_a_part_of_the_log_is_verified_from_the_tiles_on(database: Database) -> None:

@@ -22,7 +22,7 @@ class Collector:
     """What came in. `status`: what it answers; `slow_seconds`: how long it takes for it."""
 
     def __init__(self) -> None:
-        self.status, self.slow_seconds = 200, 0.0
+        self.status, self.slow_seconds, self.answer = 200, 0.0, b"{}"
         self.bodies: list[bytes] = []
         self.headers: list[dict[str, str]] = []
         self.refused = 0
@@ -80,9 +80,9 @@ def collecting() -> Iterator[Collector]:
             else:
                 collector.refused += 1
             self.send_response(collector.status)
-            self.send_header("content-length", "2")
+            self.send_header("content-length", str(len(collector.answer)))
             self.end_headers()
-            self.wfile.write(b"{}")
+            self.wfile.write(collector.answer)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

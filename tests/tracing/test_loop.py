@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
@@ -14,11 +14,14 @@ from orchestrator.store import small
 from orchestrator.store.contract import NewRecord
 from orchestrator.store.postgres import PostgresStore
 from orchestrator.tracing.again import Again, CollectorError, Emitted
+from orchestrator.tracing.fold import Fields, SagaSpans
 from orchestrator.tracing.loop import TraceLoop
 from orchestrator.tracing.sender import Sender
+from orchestrator.tracing.span import Span
 from orchestrator.tracing.store import TraceStore
 from tests.contracts.stores import append, start, written
 from tests.databases import Database
+from tests.evidence.logs import as_superuser
 from tests.tracing.collector import Collector, collecting
 from tests.tracing.trees import UPSTREAM
 
@@ -222,6 +225,28 @@ async def test_a_record_that_cannot_be_read_costs_its_own_span_alone(
     await written(store, append(start("strange"), 0, traced=True, records=[began(), strange, opened(3)]))
     await drained(loop())
     assert [span["tags"]["saga.record.version"] for span in collector.spans()] == ["1", "3"]
+
+
+async def test_a_body_that_is_no_record_and_a_span_that_is_no_text_hold_up_nobody(
+    store: PostgresStore, collector: Collector, loop: Loops, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Damaged by somebody who may write anything; and an attribute of a kind that nobody thought of."""
+    await written(store, append(start("torn"), 0, traced=True, records=[began(), opened(2), opened(3)]))
+    await as_superuser(database, "UPDATE records SET body = '[]' WHERE version = 2")
+    real = SagaSpans.take
+
+    def take(self: SagaSpans, record: Fields) -> list[Span]:
+        made = real(self, record)
+        for span in made if record.version == 3 else ():
+            span.attributes = {**span.attributes, "odd": cast("str", [object()])}
+        return made
+
+    monkeypatch.setattr(SagaSpans, "take", take)
+    await written(store, append(start("next"), 0, traced=True, records=[began()]))
+    running = loop()
+    await drained(running)
+    assert [span["tags"]["saga.record.version"] for span in collector.spans()] == ["1", "1"]
+    assert (await rows(store), running.refused_spans) == (0, 1)
 
 
 async def test_a_saga_is_sent_again_from_the_store(store: PostgresStore, collector: Collector, loop: Loops) -> None:

@@ -1,0 +1,69 @@
+"""Spans that a process measures itself: whatever goes wrong with them costs spans, and never the process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from orchestrator.runtime.supervisor import Pulse, Stopping
+from orchestrator.tracing.acting import Moved
+from orchestrator.tracing.fold import Fields
+from orchestrator.tracing.local import LocalSpans
+from orchestrator.tracing.requests import Requests, Served
+from orchestrator.tracing.sender import Sender
+from orchestrator.tracing.span import Span
+from tests.tracing.collector import ALL, Collector, collecting
+from tests.tracing.trees import UPSTREAM
+
+RESOURCE = {"service.name": "saga-orchestrator"}
+STARTED = Fields(1, "saga.started", "", {"name": "order", "version": 1}, "system", "m-1", UPSTREAM, 1)
+STRANGE = Fields(2, "step.requested", "pay", {"command": "no command"}, "system", "", UPSTREAM, 2)
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """A collector for one test."""
+    with collecting() as made:
+        yield made
+
+
+def served(saga_id: str) -> Served:
+    """A request that moved a saga."""
+    return Served("POST", "/api/tasks", "http", 200, 1_000, 2_000, UPSTREAM, (Moved(saga_id, 3, "pay"),))
+
+
+async def test_a_request_about_a_record_that_cannot_be_read_costs_its_own_span_alone() -> None:
+    """A record of a later release, or a damaged one, under a process that serves HTTP: the others are made."""
+
+    async def before(_: object) -> dict[str, list[Fields]]:
+        return {"strange": [STARTED, STRANGE], "good": [STARTED]}
+
+    requests = Requests(before, ALL)
+    requests.add(served("strange"))
+    requests.add(served("good"))
+    assert [span.attributes["saga.id"] for span in await requests.spans()] == ["good"]
+
+
+async def test_no_answer_of_a_collector_ends_the_loop(collector: Collector) -> None:
+    """One that talks nonsense is one that took the spans, or will later."""
+    collector.answer = b'{"partialSuccess":{"rejectedSpans":[1],"errorMessage":{}}}'
+    local, stopping = LocalSpans(Sender(collector.settings()), RESOURCE, spans_max=10), Stopping()
+    local.add("", Span("1" * 32, "2" * 16, "", "GET /", 2, 1, 2, {}))
+    running = asyncio.create_task(local.run(stopping, Pulse("spans", 60_000)))
+    await asyncio.to_thread(collector.wait, 1)
+    stopping.ask()
+    await running
+    assert local.sent_spans == 1
+
+
+async def test_what_cannot_be_sent_at_all_does_not_end_the_loop(collector: Collector) -> None:
+    """A header with a line break is refused by the client itself, again and again."""
+    sender = Sender(collector.settings(headers={"authorization": "Bearer a\nb"}))
+    local, stopping = LocalSpans(sender, RESOURCE, spans_max=10), Stopping()
+    local.add("", Span("1" * 32, "2" * 16, "", "GET /", 2, 1, 2, {}))
+    assert not await local.flush()
+    stopping.ask()
+    await local.run(stopping, Pulse("spans", 60_000))
+    assert local.facts() == {"local_spans_waiting": 1, "local_spans_sent": 0, "local_spans_lost": 0}
