@@ -18,11 +18,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-import holidays
 
 SEARCH_DAYS_MAX = 3_653  # ten years: no decision of a person may take longer
 _DAY = timedelta(days=1)
@@ -143,6 +141,8 @@ class BusinessCalendar:
     def _public_holidays(self, year: int) -> frozenset[date]:
         if not self.country:
             return frozenset()
+        import holidays  # a fifth of a second, which only those pay who ask for a country's
+
         try:
             return frozenset(
                 holidays.country_holidays(
@@ -257,36 +257,45 @@ def second_and_fourth_saturdays(year: int) -> Iterable[date]:
 
 def federal_reserve_days(year: int) -> Iterable[date]:
     """Federal holidays as the Federal Reserve keeps them: Sunday's on Monday, but Saturday's not on Friday."""
+    import holidays
+
     for day in holidays.country_holidays("US", years=year, observed=False):
         yield day + _DAY if day.weekday() == 6 else day
 
 
-_BUNDLED = (
-    BusinessCalendar("always", "UTC", {"mon-sun": "00:00-24:00"}),
-    BusinessCalendar("GB-London", "Europe/London", {"mon-fri": "09:00-17:00"}, country="GB", subdivision="ENG"),
-    BusinessCalendar("US-NewYork", "America/New_York", {"mon-fri": "09:00-17:00"}, days_off=federal_reserve_days),
-    BusinessCalendar(
-        "AU-Sydney",
-        "Australia/Sydney",
-        {"mon-fri": "09:00-17:00"},
-        country="AU",
-        subdivision="NSW",
-        categories=("public", "bank"),
-    ),
-    BusinessCalendar(
-        "IN-Mumbai",
-        "Asia/Kolkata",
-        {"mon-sat": "10:00-17:00"},
-        country="IN",
-        subdivision="MH",
-        days_off=second_and_fourth_saturdays,
-    ),
-)
-_known: dict[str, BusinessCalendar] = {found.name: found for found in _BUNDLED}
+_known: dict[str, BusinessCalendar] = {}
+
+
+@cache
+def _bundled() -> None:
+    """Makes those of ours known, when the first one is asked for: a process without working time needs none."""
+    for made in (
+        BusinessCalendar("always", "UTC", {"mon-sun": "00:00-24:00"}),
+        BusinessCalendar("GB-London", "Europe/London", {"mon-fri": "09:00-17:00"}, country="GB", subdivision="ENG"),
+        BusinessCalendar("US-NewYork", "America/New_York", {"mon-fri": "09:00-17:00"}, days_off=federal_reserve_days),
+        BusinessCalendar(
+            "AU-Sydney",
+            "Australia/Sydney",
+            {"mon-fri": "09:00-17:00"},
+            country="AU",
+            subdivision="NSW",
+            categories=("public", "bank"),
+        ),
+        BusinessCalendar(
+            "IN-Mumbai",
+            "Asia/Kolkata",
+            {"mon-sat": "10:00-17:00"},
+            country="IN",
+            subdivision="MH",
+            days_off=second_and_fourth_saturdays,
+        ),
+    ):
+        _known[made.name] = made
 
 
 def register(made: BusinessCalendar) -> BusinessCalendar:
     """Makes a calendar known by its name; gives it back. Raises CalendarError where the name is another one's."""
+    _bundled()
     if _known.setdefault(made.name, made) is not made:
         raise CalendarError(f"there is a calendar {made.name} already; give yours another name")
     return made
@@ -294,6 +303,7 @@ def register(made: BusinessCalendar) -> BusinessCalendar:
 
 def calendar(name: str) -> BusinessCalendar:
     """The calendar of this name. Raises CalendarError with the names that are known."""
+    _bundled()
     found = _known.get(name)
     if found is None:
         raise CalendarError(f"there is no calendar {name!r}; known are {', '.join(calendar_names())}")
@@ -302,4 +312,5 @@ def calendar(name: str) -> BusinessCalendar:
 
 def calendar_names() -> tuple[str, ...]:
     """The names of all known calendars, in order."""
+    _bundled()
     return tuple(sorted(_known))

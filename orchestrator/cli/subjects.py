@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
@@ -12,10 +13,9 @@ import typer
 from orchestrator.cli.client import Api
 from orchestrator.cli.options import DryRun, Json, Reason, Yes, agreed, require_reason
 from orchestrator.cli.output import EXIT_CODES, CliError, ExitCode, Output
-from orchestrator.config import load_settings
-from orchestrator.store.connections import ConnectionLimits, Pools
-from orchestrator.vault import keyfile
-from orchestrator.vault.keys import Keys
+
+if TYPE_CHECKING:
+    from orchestrator.vault.keyfile import Wrapping
 
 app = typer.Typer(no_args_is_help=True, epilog=EXIT_CODES, help="Persons: erase, confirm, hold, release, list.")
 vault = typer.Typer(no_args_is_help=True, epilog=EXIT_CODES, help="The vault's key file: init, rotate.")
@@ -96,8 +96,10 @@ def list_requests(as_json: Json = False) -> None:
 @vault.command()
 def init(file: KeyFile = None, as_json: Json = False) -> None:
     """Makes a key file. Keep it, and keep it apart from the database and its backups."""
+    from orchestrator.vault import keyfile
+
     out, path = Output(as_json), _path(file)
-    _keys(lambda: keyfile.create(path))
+    _keys(keyfile.create, path)
     out.object({"file": str(path)})
     out.line(f"made {path}; set ORCHESTRATOR_VAULT_KEY_FILE to it in every process")
 
@@ -105,11 +107,16 @@ def init(file: KeyFile = None, as_json: Json = False) -> None:
 @vault.command()
 def rotate(file: KeyFile = None, as_json: Json = False) -> None:
     """Adds a wrapping key, and wraps every person's key with it. Restart the processes, then drop the older lines."""
+    from orchestrator.config import load_settings
+    from orchestrator.store.connections import ConnectionLimits, Pools
+    from orchestrator.vault import keyfile
+    from orchestrator.vault.keys import Keys
+
     out, path = Output(as_json), _path(file)
     settings = load_settings()
     if not settings.database_url:
         raise CliError(ExitCode.USAGE, "no database is named", "set ORCHESTRATOR_DATABASE_URL")
-    wrapping = _keys(lambda: keyfile.add(path))
+    wrapping = _keys(keyfile.add, path)
 
     async def rewrap() -> int:
         pools = Pools(settings.database_url, ConnectionLimits(), "orchestrator vault")
@@ -133,6 +140,8 @@ def _said(out: Output, answer: dict[str, object]) -> None:
 
 
 def _path(file: Path | None) -> Path:
+    from orchestrator.config import load_settings
+
     if file is not None:
         return file
     named = load_settings().vault_key_file
@@ -141,11 +150,10 @@ def _path(file: Path | None) -> Path:
     return Path(named)
 
 
-def _keys(make: object) -> keyfile.Wrapping:
+def _keys(make: Callable[[Path], Wrapping], path: Path) -> Wrapping:
+    from orchestrator.vault.keyfile import KeyFileError
+
     try:
-        assert callable(make)
-        found = make()
-        assert isinstance(found, keyfile.Wrapping)
-        return found
-    except keyfile.KeyFileError as error:
+        return make(path)
+    except KeyFileError as error:
         raise CliError(ExitCode.USAGE, str(error), "") from error
