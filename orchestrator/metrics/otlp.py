@@ -29,6 +29,7 @@ from orchestrator.runtime.supervisor import Stopping
 from orchestrator.telemetry import SCHEMA_URL, SCOPE
 
 INTERVAL_MS = 60_000
+PROTOCOL = "http/protobuf"
 LAST_SECONDS_MAX = 3.0  # for the last export when the process stops
 
 log = structlog.get_logger("orchestrator.metrics")
@@ -43,6 +44,13 @@ def is_wanted(environment: Mapping[str, str] = os.environ) -> bool:
         return "otlp" in exporters
     names = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
     return any(environment.get(name) for name in names)
+
+
+def other_protocol(environment: Mapping[str, str] = os.environ) -> str:
+    """The protocol that the environment asks for, where that is not the one in which figures are sent; else ""."""
+    own = environment.get("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "")
+    asked = own or environment.get("OTEL_EXPORTER_OTLP_PROTOCOL", "")
+    return asked if asked not in ("", PROTOCOL) else ""
 
 
 def interval_ms(environment: Mapping[str, str] = os.environ) -> int:

@@ -124,6 +124,8 @@ class Metrics:
         """What sends to a collector; its `run` is a loop. None where the environment names no collector."""
         if not otlp.is_wanted():
             return None
+        if asked := otlp.other_protocol():
+            otlp.log.warning("metrics are sent over HTTP as protobuf", asked=asked[:40])
         made = otlp.Export(self.figures.collect, self._resource, interval_ms=otlp.interval_ms())
         self.figures.watch(lambda: [(names.EXPORT_FAILURES, (), made.failures)])
         return made

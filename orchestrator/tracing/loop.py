@@ -236,4 +236,35 @@ class TraceLoop:
         self.trouble = reason
 
 
+class BacklogLimit:
+    """For a process that notes batches and does not send: should nobody send, what waits keeps its limit as well."""
+
+    def __init__(self, store: TraceStore, backlog_batches_max: int) -> None:
+        self._store, self._max = store, backlog_batches_max
+        self.given_up_batches = 0
+
+    def facts(self) -> dict[str, int]:
+        """Sizes and counts by name."""
+        return {"trace_batches_given_up": self.given_up_batches}
+
+    async def run(self, stopping: Stopping, pulse: Pulse) -> None:
+        """Looks now and then."""
+        look_at = 0.0
+        while not stopping:
+            if time.monotonic() >= look_at:
+                look_at = time.monotonic() + GIVE_UP_EVERY_SECONDS
+                try:
+                    await self.look()
+                except Exception as error:  # the store is away, or will not: spans never end a process
+                    log.info("what waits to become spans cannot be looked at", reason=str(error)[:200])
+            pulse.beat()
+            await stopping.sleep(PAUSE_MS)
+
+    async def look(self) -> None:
+        """Gives up what is beyond the limit. Raises StoreError."""
+        if gone := await self._store.give_up(self._max):
+            self.given_up_batches += gone
+            log.error("spans given up: is there no process with the role traces?", batches=gone)
+
+
 _ENDS = frozenset({"saga.completed", "saga.compensated", "saga.tombstoned"})

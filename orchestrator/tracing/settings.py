@@ -20,6 +20,7 @@ from orchestrator.tracing.sampling import PARENT_ALONE, Sampler, sampler_of
 
 DEFAULT_ENDPOINT = "http://localhost:4318"
 TIMEOUT_MS = 10_000
+PROTOCOL, PROTOBUF = "http/json", "http/protobuf"  # what is sent; what is said to be JSON then, since it is often set
 
 
 class TelemetrySettingsError(ValueError):
@@ -28,7 +29,10 @@ class TelemetrySettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TelemetrySettings:
-    """`traces_url`: where spans are posted to, "" for nowhere. `headers`: sent with each post; may hold a secret."""
+    """`traces_url`: where spans are posted to, "" for nowhere. `headers`: sent with each post; may hold a secret.
+
+    asked_protocol: what the environment names; `http/json` is what is sent.
+    """
 
     traces_url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -37,6 +41,7 @@ class TelemetrySettings:
     certificate: str = ""
     sampler: Sampler = PARENT_ALONE
     resource: Mapping[str, str] = field(default_factory=dict)
+    asked_protocol: str = PROTOCOL
 
     @property
     def service(self) -> str:
@@ -54,9 +59,11 @@ def telemetry_settings(environment: Mapping[str, str] | None = None) -> Telemetr
     compression = _first(given, "COMPRESSION") or "none"
     if compression not in ("none", "gzip"):
         raise TelemetrySettingsError(f"OTEL_EXPORTER_OTLP_COMPRESSION is {compression!r}; it may be none or gzip")
-    protocol = _first(given, "PROTOCOL") or "http/json"
-    if protocol == "grpc":
-        raise TelemetrySettingsError("OTEL_EXPORTER_OTLP_PROTOCOL is 'grpc'; traces are sent over HTTP, port 4318")
+    protocol = _first(given, "PROTOCOL") or PROTOCOL
+    if protocol not in (PROTOCOL, PROTOBUF):
+        raise TelemetrySettingsError(
+            f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol[:40]!r}; traces are sent over HTTP (port 4318), as {PROTOCOL}"
+        )
     try:
         timeout_ms = int(_first(given, "TIMEOUT") or TIMEOUT_MS)
         sampler = sampler_of(given.get("OTEL_TRACES_SAMPLER", ""), given.get("OTEL_TRACES_SAMPLER_ARG", ""))
@@ -70,6 +77,7 @@ def telemetry_settings(environment: Mapping[str, str] | None = None) -> Telemetr
         certificate=_first(given, "CERTIFICATE"),
         sampler=sampler,
         resource=resource,
+        asked_protocol=protocol,
     )
 
 

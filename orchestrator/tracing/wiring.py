@@ -6,18 +6,23 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
 
+import structlog
+
 from orchestrator.store.postgres import PostgresStore
 from orchestrator.tracing.fold import TopicOf
 from orchestrator.tracing.limits import TraceSettings
 from orchestrator.tracing.local import LocalSpans
-from orchestrator.tracing.loop import TraceLoop
+from orchestrator.tracing.loop import BacklogLimit, TraceLoop
 from orchestrator.tracing.requests import Requests, Served
 from orchestrator.tracing.sender import Sender
-from orchestrator.tracing.settings import TelemetrySettings, instance_resource
+from orchestrator.tracing.settings import PROTOCOL, TelemetrySettings, instance_resource
 from orchestrator.tracing.store import TraceStore
 
 MEASURING = frozenset({"participants", "api"})
 ROLE = "traces"
+NOTING = frozenset({"coordinator", "timers", "api", "relay"})  # write records, and note which are to become spans
+
+log = structlog.get_logger("orchestrator.traces")
 
 
 class Traces:
@@ -36,14 +41,21 @@ class Traces:
         who = instance or f"{socket.gethostname()}:{os.getpid()}"
         self.local: LocalSpans | None = None
         self.loop: TraceLoop | None = None
+        self.limit: BacklogLimit | None = None
         self.add_request: Callable[[Served], None] | None = None
         if not telemetry.traces_url:
             return
+        if telemetry.asked_protocol != PROTOCOL:
+            log.warning(
+                "spans are sent as http/json; collectors take it at the same address", asked=telemetry.asked_protocol
+            )
         if roles & MEASURING:
             resource = instance_resource(telemetry.resource, who)
             requests = Requests(TraceStore(store).before, telemetry.sampler) if "api" in roles else None
             self.local = LocalSpans(Sender(telemetry), resource, spans_max=limits.trace_spans_max, requests=requests)
             self.add_request = requests.add if requests is not None else None
+        if ROLE not in roles and roles & NOTING:
+            self.limit = BacklogLimit(TraceStore(store), limits.trace_backlog_batches_max)
         if ROLE in roles:
             self.loop = TraceLoop(
                 TraceStore(store),
@@ -57,12 +69,14 @@ class Traces:
                 backlog_batches_max=limits.trace_backlog_batches_max,
             )
 
-    def loops(self) -> Iterator[tuple[str, LocalSpans | TraceLoop]]:
+    def loops(self) -> Iterator[tuple[str, LocalSpans | TraceLoop | BacklogLimit]]:
         """Names and loops."""
         if self.local is not None:
             yield "spans", self.local
         if self.loop is not None:
             yield "traces", self.loop
+        if self.limit is not None:
+            yield "traces-limit", self.limit
 
     def facts(self) -> dict[str, int]:
         """Sizes and counts by name."""

@@ -101,6 +101,14 @@ async def test_nothing_is_sent_unless_somebody_names_a_collector(environment: di
     assert otlp.is_wanted(environment) is wanted
 
 
+async def test_another_protocol_than_the_one_that_is_sent_is_noticed() -> None:
+    """Said in a warning at the start, never silently something else."""
+    assert otlp.other_protocol({}) == otlp.other_protocol({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}) == ""
+    assert otlp.other_protocol({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}) == "grpc"
+    both = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "http/json"}
+    assert otlp.other_protocol(both) == "http/json"
+
+
 async def test_the_interval_is_the_standards_own() -> None:
     """A minute, unless the variable says otherwise; nonsense is a minute too."""
     assert otlp.interval_ms({}) == 60_000

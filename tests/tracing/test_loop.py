@@ -9,16 +9,19 @@ from typing import Any, cast
 import pytest
 import pytest_asyncio
 
+from orchestrator.config import Settings
 from orchestrator.runtime.supervisor import Pulse, Stopping
 from orchestrator.store import small
 from orchestrator.store.contract import NewRecord
 from orchestrator.store.postgres import PostgresStore
 from orchestrator.tracing.again import Again, CollectorError, Emitted
 from orchestrator.tracing.fold import Fields, SagaSpans
-from orchestrator.tracing.loop import TraceLoop
+from orchestrator.tracing.loop import BacklogLimit, TraceLoop
 from orchestrator.tracing.sender import Sender
+from orchestrator.tracing.settings import telemetry_settings
 from orchestrator.tracing.span import Span
 from orchestrator.tracing.store import TraceStore
+from orchestrator.tracing.wiring import Traces
 from tests.contracts.stores import append, start, written
 from tests.databases import Database
 from tests.evidence.logs import as_superuser
@@ -205,6 +208,22 @@ async def test_the_backlog_has_a_limit(store: PostgresStore) -> None:
     assert await kept.give_up(4) == 2
     assert await kept.give_up(4) == 0
     assert await rows(store) == 4
+
+
+async def test_the_backlog_has_a_limit_where_nobody_sends(store: PostgresStore) -> None:
+    """An installation that forgot the role `traces`, and a collector that is slow but never refuses."""
+    for number in range(6):
+        await written(store, append(start(f"old-{number}"), 0, traced=True, records=[began()]))
+    limit = BacklogLimit(TraceStore(store), 4)
+    await limit.look()
+    assert await rows(store) == 4
+    assert limit.facts() == {"trace_batches_given_up": 2}
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}
+    for roles, names in (({"coordinator"}, ["traces-limit"]), ({"coordinator", "traces"}, ["traces"])):
+        made = Traces(
+            Settings(), telemetry_settings(environment), store, lambda _: "", roles=frozenset(roles), instance="one"
+        )
+        assert [name for name, _ in made.loops()] == names
 
 
 async def test_one_process_sends_at_a_time(store: PostgresStore) -> None:

@@ -6,9 +6,13 @@ import hashlib
 
 import pytest
 from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
+from structlog.testing import capture_logs
 
+from orchestrator.config import Settings
+from orchestrator.store.postgres import PostgresStore
 from orchestrator.tracing.sampling import Sampler, sampler_of
 from orchestrator.tracing.settings import TelemetrySettingsError, telemetry_settings
+from orchestrator.tracing.wiring import Traces
 
 TRACES = [hashlib.sha256(str(number).encode()).hexdigest()[:32] for number in range(2_000)]
 
@@ -79,6 +83,7 @@ def test_the_standard_variables_are_read() -> None:
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_TRACES_SAMPLER": "traceidratio",
          "OTEL_TRACES_SAMPLER_ARG": "2"},
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/xml"},
         {"OTEL_TRACES_EXPORTER": "zipkin"},
         {"OTEL_RESOURCE_ATTRIBUTES": "nonsense"},
     ],
@@ -87,3 +92,13 @@ def test_a_wrong_variable_stops_the_start(environment: dict[str, str]) -> None:
     """Nothing is guessed: the text names the variable."""
     with pytest.raises(TelemetrySettingsError, match=r"OTEL|OTLP"):
         telemetry_settings(environment)
+
+
+def test_protobuf_is_not_silently_something_else() -> None:
+    """It is the standard's default and often set for all: spans go as JSON, and the settings know that it was asked."""
+    asked = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
+    limits, store, roles = Settings(), PostgresStore("postgresql://127.0.0.1:9/none"), frozenset({"traces"})
+    with capture_logs() as said:
+        made = Traces(limits, telemetry_settings(asked), store, lambda _: "", roles=roles, instance="one")
+        assert made.loop is not None
+    assert [(one["log_level"], one["asked"]) for one in said] == [("warning", "http/protobuf")]
