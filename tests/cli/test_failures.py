@@ -18,7 +18,7 @@ from orchestrator.cli.main import app, run
 
 # One failing command line per verb, and its exit code. `{tmp}` is an empty directory.
 FAILURES: dict[str, tuple[list[str], int]] = {
-    "demo": (["--data-dir", "/proc/nothing", "--once"], 7),
+    "demo": (["--data-dir", "/proc/nothing", "--once"], 2),
     "init": (["Not A Name"], 2),
     "serve": (["--roles", "nonsense"], 2),
     "migrate": ([], 7),
