@@ -69,6 +69,10 @@ class Delivery:
         """A text about this command that may be written anywhere."""
         return text if self.envelope is None else self.envelope.text(text)
 
+    def traceback(self, error: BaseException) -> BaseException | None:
+        """An error whose traceback may be written anywhere, else None."""
+        return error if self.envelope is None else self.envelope.traceback(error)
+
 
 @value
 class Unreadable:

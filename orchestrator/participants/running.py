@@ -164,7 +164,7 @@ async def run_one(transaction: Transaction, handler: Handler, delivery: Delivery
 
 def failed(handler: Handler, delivery: Delivery, error: Exception) -> None:
     """Says in the log that a handler raised; with the traceback where that tells nothing of a person."""
-    trace = error if delivery.told(str(error)) == str(error) else None
+    trace = delivery.traceback(error)
     with delivery.concerning():
         told = delivery.told(logs.said(error))
         logger.warning("handler of %s failed: %s", handler.command.wire_name, told, exc_info=trace)

@@ -8,6 +8,7 @@ Rules of this file
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -83,6 +84,11 @@ class Envelope:
     def text(self, text: str) -> str:
         """What is said of a command in the log."""
         return str(self.sealer.form(text)) if self.sealer is not None else text
+
+    def traceback(self, error: BaseException) -> BaseException | None:
+        """An error whose traceback may be logged; None where it, or what it was raised from, tells of somebody."""
+        text = "".join(traceback.format_exception(error))
+        return error if self.text(text) == text else None
 
 
 def key_of(message: IncomingMessage) -> str:

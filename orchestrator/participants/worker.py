@@ -255,7 +255,7 @@ class Worker:
                 return await self._singles.answer(delivery)
             except Exception as error:
                 said = delivery.told(answers.failure(error))
-                trace = error if said == answers.failure(error) else None
+                trace = delivery.traceback(error)
                 told = delivery.told(logs.said(error))
                 logger.warning("command %s failed: %s", delivery.header.id, told, exc_info=trace)
                 if await self._inbox.answers():

@@ -161,3 +161,16 @@ async def test_what_a_timer_choked_on_is_sealed_too(act: Act) -> None:
     assert "Anna" not in kept.detail
     assert is_sealed(kept.detail)
     assert kept.value == letter.value
+
+
+async def test_a_traceback_in_the_log_tells_nothing_of_whoever_caused_it(act: Act) -> None:
+    """An error that says nothing may have been raised from one that says a name; so may an argument of a line."""
+    found = await act.keys.of_subjects({("main", "CUST-ANNA"): ()})
+    envelope = Envelope(act.vault, found["main", "CUST-ANNA"].key_id, "s-1", "main")
+    assert envelope.sealer is not None
+    envelope.sealer.note("Anna Bellweather")
+    told = RuntimeError("no such account")
+    told.__cause__ = KeyError("Anna Bellweather")
+    assert envelope.traceback(told) is None
+    harmless = RuntimeError("no such account")
+    assert envelope.traceback(harmless) is harmless
