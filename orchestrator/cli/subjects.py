@@ -105,8 +105,13 @@ def init(file: KeyFile = None, as_json: Json = False) -> None:
 
 
 @vault.command()
-def rotate(file: KeyFile = None, as_json: Json = False) -> None:
-    """Adds a wrapping key, and wraps every person's key with it. Restart the processes, then drop the older lines."""
+def rotate(
+    file: KeyFile = None,
+    wrap_only: Annotated[bool, typer.Option("--wrap-only", help="Add no key; wrap what was made meanwhile.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Adds a wrapping key, and wraps every person's key with it. Restart the processes, do it again with --wrap-only,
+    then drop the older lines."""
     from orchestrator.config import load_settings
     from orchestrator.store.connections import ConnectionLimits, Pools
     from orchestrator.vault import keyfile
@@ -116,7 +121,7 @@ def rotate(file: KeyFile = None, as_json: Json = False) -> None:
     settings = load_settings()
     if not settings.database_url:
         raise CliError(ExitCode.USAGE, "no database is named", "set ORCHESTRATOR_DATABASE_URL")
-    wrapping = _keys(keyfile.add, path)
+    wrapping = _keys(keyfile.read if wrap_only else keyfile.add, path)
 
     async def rewrap() -> int:
         pools = Pools(settings.database_url, ConnectionLimits(), "orchestrator vault")

@@ -73,7 +73,8 @@ def vault(settings: Settings, catalog: Catalog, store: PostgresStore) -> Vault |
     """What seals personal values; None where no key file is set. Raises KeyFileError."""
     if not settings.vault_key_file:
         return None
-    return Vault(Keys(store.pools, read(Path(settings.vault_key_file))), catalog, customers(catalog.views))
+    file = Path(settings.vault_key_file)
+    return Vault(Keys(store.pools, read(file), reread=lambda: read(file)), catalog, customers(catalog.views))
 
 
 def router(settings: Settings, catalog: Catalog, vault: Vault | None = None) -> Router:

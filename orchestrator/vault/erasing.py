@@ -15,11 +15,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import structlog
+
 from orchestrator.kernel.inputs import Refusal, SubjectErased
 from orchestrator.runtime.work import Cause, Outcome, SagaInput
 from orchestrator.store.connections import Pools
 from orchestrator.vault.keys import SQL
 from orchestrator.vault.vault import Vault
+
+log = structlog.get_logger("orchestrator.vault")
 
 FRESH_SECONDS = 60.0  # a saga whose key was handed out is either there by then, or will never be
 LISTED_MAX = 20
@@ -172,11 +176,18 @@ class Erasing:
             rows = await connection.fetch(SQL["sagas_of"], row["key_ids"], FRESH_SECONDS)
         sagas = list(dict.fromkeys(each["saga_id"] for each in rows if each["version"]))
         given = SubjectErased(request, tuple(row["key_ids"]), row["reason"], row["asked_by"], row["confirmed_by"])
+        noted = 0
         for saga_id in sagas:
-            if not _noted(await self._recorded(tenant, saga_id), request):
-                cause = Cause(tenant, actor=f"person:{row['confirmed_by']}", causation_id=f"/erasures/{request}")
-                await self._submit(SagaInput(saga_id, given, cause))
-        return _erasure(row, len(sagas))
+            if _noted(await self._recorded(tenant, saga_id), request):
+                noted += 1
+                continue
+            cause = Cause(tenant, actor=f"person:{row['confirmed_by']}", causation_id=f"/erasures/{request}")
+            outcome = await self._submit(SagaInput(saga_id, given, cause))
+            if outcome.fate == "applied":
+                noted += 1
+            else:  # its code may not be installed any more: the keys are gone all the same
+                log.warning("a saga cannot say that its subject was erased", saga=saga_id, fate=outcome.fate)
+        return _erasure(row, noted)
 
     async def _asked(self, tenant: str, request: str) -> Erasure | None:
         async with self._pools.connection("vault") as connection:

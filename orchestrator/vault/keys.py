@@ -45,12 +45,19 @@ class Erased:
 
 
 class Keys:
-    """Keys by subject and by id. `clock`: seconds, monotonic."""
+    """Keys by subject and by id. `clock`: seconds, monotonic. `reread`: the key file as it is now."""
 
-    def __init__(self, pools: Pools, wrapping: Wrapping, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        pools: Pools,
+        wrapping: Wrapping,
+        clock: Callable[[], float] = time.monotonic,
+        reread: Callable[[], Wrapping] | None = None,
+    ) -> None:
         self._pools = pools
         self.wrapping = wrapping
         self._clock = clock
+        self._reread = reread
         self._known: dict[str, tuple[float, DataKey | Erased]] = {}
 
     async def check(self) -> None:
@@ -60,8 +67,7 @@ class Keys:
         mark = DataKey(MARK, "", secrets.token_bytes(KEY_BYTES))
         place = self.wrapping.subject("", MARK)
         async with self._pools.connection("vault") as connection:
-            rows = await connection.fetch(SQL["newest"])
-            for row in rows:
+            for row in await connection.fetch(SQL["strange"], list(self.wrapping.keys)):
                 self._unwrapped(row)
             await connection.execute(SQL["mark"], MARK, place, self.wrapping.wrap(mark), self.wrapping.active)
             (row,) = await connection.fetch(SQL["marked"], MARK)
@@ -171,6 +177,10 @@ class Keys:
         return key
 
     def _unwrapped(self, row: Any) -> DataKey:
+        if self._reread is not None and row["wrapped_by"] not in self.wrapping.keys:
+            fresh = self._reread()
+            if fresh.index == self.wrapping.index:
+                self.wrapping = fresh
         return self.wrapping.unwrap(row["key_id"], row["tenant"], bytes(row["wrapped"]), row["wrapped_by"])
 
     def _kept(self, key: DataKey | Erased) -> DataKey | Erased:

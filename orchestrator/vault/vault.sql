@@ -17,9 +17,10 @@ WITH k AS (
 )
 SELECT tenant, subject, key_id, wrapped, wrapped_by FROM k
 
--- name: newest
--- The youngest keys that are there: whether a key file opens them is seen before anything is done with it.
-SELECT key_id, tenant, wrapped, wrapped_by FROM vault_keys WHERE wrapped IS NOT NULL ORDER BY made_at DESC LIMIT 1
+-- name: strange
+-- A key that none of these wraps, else the youngest one: whether a key file opens it is seen before it is used.
+SELECT key_id, tenant, wrapped, wrapped_by FROM vault_keys WHERE wrapped IS NOT NULL
+ORDER BY wrapped_by <> ALL ($1::text[]) DESC, made_at DESC LIMIT 1
 
 -- name: mark
 -- The first key file that this database sees is its own from then on.

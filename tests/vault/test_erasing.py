@@ -68,7 +68,7 @@ async def act(database: Database, tmp_path: Path) -> AsyncIterator[Act]:
 
     async def submit(item: SagaInput) -> Outcome:
         submitted.append(item.saga_id)
-        return Outcome("applied", item.saga_id)
+        return Outcome("failed" if item.saga_id == "s-retired" else "applied", item.saga_id)
 
     async def recorded(_tenant: str, _saga_id: str) -> list[object]:
         return []
@@ -109,6 +109,17 @@ async def test_what_came_between_asking_and_confirming_goes_too(act: Act) -> Non
     assert (done.keys, done.sagas) == (2, 2)
     assert await act.gone(anna, event) == [True, True]
     assert act.submitted == ["s-1", "s-2"]
+
+
+async def test_a_saga_that_cannot_say_so_is_not_counted_as_if_it_had(act: Act) -> None:
+    """Its code may be gone. Its values are, too; only the record is missing."""
+    anna = await act.sealed("CUST-ANNA", "s-1", "s-retired")
+    await act.saga("s-1", "a-1")
+    await act.saga("s-retired", "a-2")
+    await act.erasing.ask("main", "CUST-ANNA", "ER-7", "a letter", "olga")
+    done = await act.erasing.confirm("main", "ER-7", "omar")
+    assert (done.erased_at is not None, done.sagas) == (True, 1)
+    assert await act.gone(anna) == [True]
 
 
 async def test_a_child_that_was_told_no_name_goes_with_its_parent(act: Act) -> None:

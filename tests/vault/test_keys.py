@@ -149,3 +149,20 @@ async def test_a_database_knows_its_key_file(pools: Pools, path: Path, tmp_path:
     await rotated.check()
     assert await rotated.rewrap() == 2
     await Keys(pools, replace(rotated.wrapping, keys={"k2": rotated.wrapping.keys["k2"]})).check()
+
+
+async def test_a_running_process_takes_a_rotated_key_file(pools: Pools, path: Path) -> None:
+    """It need not be stopped for it; what it has wrapped with the older key meanwhile is wrapped by doing it again."""
+    now = [0.0]
+    running = Keys(pools, keyfile.read(path), lambda: now[0], reread=lambda: keyfile.read(path))
+    anna = (await running.of_subjects({ANNA: ()}))[ANNA]
+    rotated = Keys(pools, keyfile.add(path))
+    assert await rotated.rewrap() == 1
+    bo = (await running.of_subjects({BO: ()}))[BO]
+    only_new = replace(rotated.wrapping, keys={"k2": rotated.wrapping.keys["k2"]})
+    with pytest.raises(KeyFileError, match="no key k1"):
+        await Keys(pools, only_new).check()
+    now[0] = SECONDS_MAX
+    assert await running.by_id([anna.key_id, bo.key_id]) == {anna.key_id: anna, bo.key_id: bo}
+    assert await rotated.rewrap() == 1
+    await Keys(pools, only_new).check()
