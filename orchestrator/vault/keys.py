@@ -100,12 +100,18 @@ class Keys:
             )
         return {masked[row["tenant"], bytes(row["subject"])]: self._remember(row) for row in rows}
 
-    async def note_sagas(self, seen: Iterable[tuple[str, str]]) -> None:
-        """Notes that sagas (id) live under keys (id) which they were given."""
+    async def note_sagas(self, seen: Iterable[tuple[str, str]]) -> set[str]:
+        """Notes that sagas (id) live under keys (id) which they were given. Gives the keys that are no more, whatever
+        memory says: nothing may begin under them."""
         rows = sorted(set(seen))
-        if rows:
-            async with self._pools.connection("vault") as connection:
-                await connection.execute(SQL["sagas_seen"], [key for key, _ in rows], [saga for _, saga in rows])
+        if not rows:
+            return set()
+        keys = [key for key, _ in rows]
+        async with self._pools.connection("vault") as connection:
+            await connection.execute(SQL["sagas_seen"], keys, [saga for _, saga in rows])
+            gone = {row["key_id"] for row in await connection.fetch(SQL["keys"], keys) if row["wrapped"] is None}
+        self.forget(gone)
+        return gone
 
     async def known_ids(self, tenant: str, subjects: Iterable[str]) -> list[str]:
         """The ids of the keys of these subjects, where there are such keys."""

@@ -182,6 +182,8 @@ class Vault:
                 event, tenant = item.event, item.cause.tenant
                 customer = self._customer_of("", event.data)
                 early[event.event_id] = ((tenant, customer or f"key:{event.key}"), customer)
+        new = [(person.key_id, saga_id) for saga_id, person in given.items() if saga_id not in entries]
+        await self.keys.note_sagas(new)  # first: a key that was erased meanwhile is then known as such
         held = await self.keys.by_id(person.key_id for person in given.values())
         for saga_id, person in list(given.items()):
             if not isinstance(held.get(person.key_id), DataKey):  # erased: what comes late has its own key
@@ -197,7 +199,6 @@ class Vault:
         for subject in letters:
             self._letters[subject[0]] = found[subject]
             await self.keys.end(subject[0], [f"{LETTERS}:{month}" for month in _months_over()])
-        await self.keys.note_sagas((person.key_id, saga) for saga, person in given.items() if saga not in entries)
         made = Prepared()
         for saga_id, person in given.items():
             key = held[person.key_id]

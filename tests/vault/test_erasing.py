@@ -10,20 +10,22 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from orchestrator.kernel.inputs import TimerDue
+from orchestrator.kernel.inputs import Start, TimerDue
 from orchestrator.messages import ContractError
 from orchestrator.messages.personal import is_sealed
 from orchestrator.participants.sealing import Envelope
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.letters import letter_of
-from orchestrator.runtime.work import Cause, Outcome, SagaInput
+from orchestrator.runtime.work import Cause, Opened, Outcome, SagaBegin, SagaInput
 from orchestrator.store.connections import ConnectionLimits, Pools
+from orchestrator.store.contract import SagaStart
 from orchestrator.vault import keyfile
 from orchestrator.vault.erasing import Erasing, ErasureRefusedError
 from orchestrator.vault.keys import Erased, Keys
 from orchestrator.vault.tokens import SealedError, event_scope, saga_scope
 from orchestrator.vault.vault import Vault
 from tests.databases import Database
+from tests.vault.care import care, visits
 
 
 @dataclass
@@ -185,3 +187,21 @@ async def test_a_traceback_in_the_log_tells_nothing_of_whoever_caused_it(act: Ac
     assert envelope.traceback(told) is None
     harmless = RuntimeError("no such account")
     assert envelope.traceback(harmless) is harmless
+
+
+async def test_nothing_begins_under_a_key_that_another_process_has_just_erased(act: Act) -> None:
+    """Memory holds an opened key for a minute; a saga that began under it could be read by nobody a minute later."""
+    catalog = Catalog.of([care], [visits])
+    vault = Vault(act.keys, catalog, lambda _name, _data: "")
+    key = await act.sealed("key:a-1")
+    start = Start("s-1", "main", "a-1", "caretest.CareRequested", {"case": "a-1"})
+    cause = Cause("main", opened=Opened((key,)))
+    begin = SagaBegin(SagaStart("s-1", "main", "care", "a-1"), start, cause, 1)
+    assert (await vault.prepare([begin], {}, {})).sagas["s-1"].key.key_id == key
+    async with act.pools.connection("vault") as connection:
+        await connection.execute(
+            "UPDATE vault_keys SET wrapped = NULL, subject = NULL, erased_at = now(), request = 'ER-7'"
+            " WHERE key_id = $1", key
+        )  # fmt: skip
+    assert act.keys.at_hand(key) is not None
+    assert (await vault.prepare([begin], {}, {})).sagas["s-1"].key.key_id != key
