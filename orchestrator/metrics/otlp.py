@@ -91,8 +91,8 @@ class Export:
 
     async def send(self) -> None:
         """Collects and sends once; a failure is counted and told once, until it is over."""
-        data = metrics_data(self._collect(), self._resource, self._began_ns, time.time_ns())
         try:
+            data = metrics_data(self._collect(), self._resource, self._began_ns, time.time_ns())
             taken = await self._exported(data)
             error = "" if taken is export.MetricExportResult.SUCCESS else "the collector did not take them"
         except Exception as failure:

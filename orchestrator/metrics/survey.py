@@ -17,7 +17,6 @@ import structlog
 from orchestrator.metrics import names
 from orchestrator.metrics.figures import Reading
 from orchestrator.runtime.supervisor import Stopping
-from orchestrator.store.contract import StoreError
 from orchestrator.store.figures import Follower, ProductFigures
 
 SHARE = 20
@@ -52,9 +51,9 @@ class Survey:
         while not stopping:
             try:
                 await self.ask()
-            except StoreError as error:
+            except Exception as error:  # figures never end the process that money runs through
                 if not self._failing:
-                    log.warning("the database does not answer for metrics", error=str(error)[:300])
+                    log.warning("the database does not answer for metrics", error=repr(error)[:300])
                 self._failing = True
             else:
                 self._failing = False

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import http.client
+import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -26,6 +27,7 @@ from orchestrator.tracing.settings import TelemetrySettings
 ANSWER_BYTES_MAX = 65_536
 GZIP_LEVEL = 1  # five times smaller already; more costs more than it saves
 PAUSE_SECONDS_MAX = 60.0
+TIMEOUT_SECONDS_MAX = 20.0  # whatever is configured: a loop that is silent for long is taken for dead
 RETRIABLE = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -46,20 +48,36 @@ class Sender:
         self._secure, self._host, self._port = parts.scheme == "https", parts.hostname or "", parts.port
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._headers = {"content-type": "application/json", **settings.headers}
-        self._gzip, self._timeout = settings.gzip, settings.timeout_ms / 1000
+        self._gzip, self._timeout = settings.gzip, min(settings.timeout_ms / 1000, TIMEOUT_SECONDS_MAX)
         self._certificate = settings.certificate
         self._connection: http.client.HTTPConnection | None = None
+        self._is_cut = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spans")
 
     async def post(self, body: bytes) -> Posted:
-        """Sends one body and waits for the answer, beside the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._post, body)
+        """Sends one body and waits for the answer, beside the event loop.
+
+        A socket's own limit is for one piece of an answer: a collector that drips it byte by byte is cut off here.
+        """
+        self._is_cut = False
+        posting = asyncio.get_running_loop().run_in_executor(self._thread, self._post, body)
+        while not (await asyncio.wait({posting}, timeout=2 * self._timeout))[0]:
+            self._cut()
+        # What is cut off in the middle of its head looks like an answer that ends there.
+        return Posted("later", "the answer took too long") if self._is_cut else await posting
 
     def close(self) -> None:
         """Ends the thread; a post under way ends by its own time limit."""
         with suppress(RuntimeError):  # closed already
             self._thread.submit(self._hang_up)
         self._thread.shutdown(wait=False)
+
+    def _cut(self) -> None:
+        """Ends what the thread waits for; it says so as of any connection that broke."""
+        connection, self._is_cut = self._connection, True
+        with suppress(OSError):
+            if connection is not None and connection.sock is not None:
+                connection.sock.shutdown(socket.SHUT_RDWR)
 
     # --- on the thread ------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,9 @@ from opentelemetry.sdk.resources import Resource
 
 from orchestrator.metrics import names, otlp
 from orchestrator.metrics.figures import Figures
+from orchestrator.metrics.survey import Survey
 from orchestrator.runtime.supervisor import Stopping
+from orchestrator.store.figures import ProductFigures
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -114,3 +116,23 @@ async def test_the_interval_is_the_standards_own() -> None:
     assert otlp.interval_ms({}) == 60_000
     assert otlp.interval_ms({"OTEL_METRIC_EXPORT_INTERVAL": "5000"}) == 5_000
     assert otlp.interval_ms({"OTEL_METRIC_EXPORT_INTERVAL": "often"}) == 60_000
+
+
+async def test_figures_that_cannot_be_asked_for_or_written_down_end_no_process() -> None:
+    """Neither an odd answer of the database, nor a number that is none."""
+    stopping, asked = Stopping(), 0
+
+    async def ask() -> ProductFigures:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            stopping.ask()
+        raise KeyError("a column that a later release has renamed")
+
+    await Survey(ask, every_ms=1).run(stopping)
+    assert asked == 2
+    figures = Figures()
+    figures.watch(lambda: [(names.OUTBOX_AGE, (), float("nan"))])
+    exporting = otlp.Export(figures.collect, Resource({}), interval_ms=10, exporter=OTLPMetricExporter())
+    await exporting.send()
+    assert exporting.failures == 1

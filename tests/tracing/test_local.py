@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -67,3 +68,31 @@ async def test_what_cannot_be_sent_at_all_does_not_end_the_loop(collector: Colle
     stopping.ask()
     await local.run(stopping, Pulse("spans", 60_000))
     assert local.facts() == {"local_spans_waiting": 1, "local_spans_sent": 0, "local_spans_lost": 0}
+
+
+async def test_an_answer_that_drips_for_ever_is_cut_off(collector: Collector) -> None:
+    """Each byte comes within the socket's limit: without a limit for the whole the loop would be taken for dead."""
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\n")
+            while not reader.at_eof() and not writer.is_closing():
+                writer.write(b"x-a: b\r\n" if len(heard) < 50 else b"")
+                await writer.drain()
+                heard.append(1)
+                await asyncio.sleep(0.05)
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    heard: list[int] = []
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        sender = Sender(replace(collector.settings(), traces_url=url, timeout_ms=200))
+        posted = await asyncio.wait_for(sender.post(b"{}"), 60)
+        sender.close()
+    assert posted.fate == "later"
+    assert 1 < len(heard) < 50
