@@ -86,7 +86,7 @@ FAILURES: dict[str, tuple[list[str], int]] = {
     "audit pack": (["--saga", "x"], 7),
     "audit verify-pack": (["nothing.zip"], 3),
     "sla report": ([], 7),
-    "traces show": (["nothing"], 3),
+    "traces show": (["nothing"], 7),
     "traces emit": (["--saga", "x"], 2),
     "projection list": ([], 7),
     "projection rebuild": (["nothing", "--yes"], 3),
