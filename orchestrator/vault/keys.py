@@ -23,6 +23,7 @@ from orchestrator.vault.tokens import KEY_BYTES, DataKey
 SQL = load_queries("orchestrator.vault", "vault.sql")
 
 SECONDS_MAX = 60.0
+SECONDS_LEFT_MIN = 20.0  # who has asked for a key finds it at hand for so long, whatever is waited for between
 KEYS_MAX = 50_000
 REWRAPPED_AT_ONCE = 500
 MARK = "the-key-file-is-"  # the id of the key by which a database knows its key file
@@ -124,7 +125,7 @@ class Keys:
         now, found, missing = self._clock(), dict[str, DataKey | Erased](), list[str]()
         for key_id in dict.fromkeys(key_ids):
             known = self._known.get(key_id)
-            if known is not None and now < known[0]:
+            if known is not None and now < known[0] - SECONDS_LEFT_MIN:
                 found[key_id] = known[1]
             else:
                 missing.append(key_id)
@@ -193,7 +194,8 @@ class Keys:
         now = self._clock()
         if len(self._known) >= KEYS_MAX:
             self._known = {key_id: known for key_id, known in self._known.items() if now < known[0]}
-            if len(self._known) >= KEYS_MAX:
-                self._known.clear()
+            for key_id in list(self._known)[: max(0, len(self._known) - KEYS_MAX // 2)]:
+                del self._known[key_id]  # those that were asked for longest ago: somebody is about to use the others
+        self._known.pop(key.key_id, None)
         self._known[key.key_id] = (now + SECONDS_MAX, key)
         return key

@@ -166,3 +166,24 @@ async def test_a_running_process_takes_a_rotated_key_file(pools: Pools, path: Pa
     assert await running.by_id([anna.key_id, bo.key_id]) == {anna.key_id: anna, bo.key_id: bo}
     assert await rotated.rewrap() == 1
     await Keys(pools, only_new).check()
+
+
+async def test_a_key_that_was_asked_for_is_at_hand_for_a_while(pools: Pools, path: Path) -> None:
+    """Between asking and opening others have their turn; a message must not become a dead letter by that."""
+    now = [0.0]
+    keys = Keys(pools, keyfile.read(path), lambda: now[0])
+    key = (await keys.of_subjects({ANNA: ()}))[ANNA]
+    now[0] = SECONDS_MAX - 0.001
+    await keys.by_id([key.key_id])
+    now[0] = SECONDS_MAX + 10
+    assert keys.at_hand(key.key_id) == key
+
+
+async def test_many_keys_push_out_the_oldest_ones_only(
+    pools: Pools, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one batch has asked for stays at hand while others ask for theirs."""
+    monkeypatch.setattr("orchestrator.vault.keys.KEYS_MAX", 4)
+    keys = Keys(pools, keyfile.read(path), lambda: 0.0)
+    made = [(await keys.of_subjects({("main", f"CUST-{n}"): ()}))["main", f"CUST-{n}"] for n in range(5)]
+    assert [keys.at_hand(key.key_id) is not None for key in made] == [False, False, True, True, True]
