@@ -42,7 +42,7 @@ BUGS: tuple[Mutation, ...] = (
     ),
     mutation(
         "dead letters are not kept", TURNS,
-        "            dead_letters=[letter for _, letter in self._letters],\n", "            dead_letters=[],\n",
+        "            dead_letters=letters,\n", "            dead_letters=[],\n",
     ),
     mutation(
         "a cached state of another version counts", STATES,
