@@ -52,7 +52,7 @@ class EvidenceSettings(BaseSettings):
     evidence_topic: str = Field(default="", description="A topic of the broker that checkpoints are sent to.")
     evidence_url: str = Field(default="", description="Where checkpoints are POSTed; GET there gives the last one.")
     evidence_token: str = Field(default="", repr=False, description="Sent to evidence_url as bearer token.")
-    evidence_attempt_ms: Annotated[int, _number(10_000, 100, 120_000, "How long one attempt to publish may take.")]
+    evidence_attempt_ms: Annotated[int, _number(10_000, 100, 50_000, "How long one attempt to publish may take.")]
 
     @model_validator(mode="after")
     def _evidence_fits_together(self) -> EvidenceSettings:  # noqa: N804 - in "after" mode pydantic passes the instance

@@ -48,6 +48,7 @@ from orchestrator.store.queries import ReadQueries
 from orchestrator.store.schemas import ContractSchemas
 from orchestrator.tracing.acting import note_moved
 from orchestrator.tracing.settings import TelemetrySettings, telemetry_settings
+from orchestrator.vault.keys import check_unused
 from projections.runner import Runner
 
 DECIDING = frozenset({"coordinator", "timers", "api", "relay"})  # a relay gives refused messages back to their sagas
@@ -145,8 +146,7 @@ class Runtime:
             opening.push_async_callback(self.store.close)
             opening.push_async_callback(self.broker.close)
             await self._check_schema()
-            if self.vault is not None:
-                await self.vault.keys.check()
+            await (self.vault.keys.check() if self.vault is not None else check_unused(self.store.pools))
             opening.push_async_callback(self.evidence.close)
             if self.roles & DECIDING:
                 await self.evidence.check_start()

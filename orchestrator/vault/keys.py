@@ -45,6 +45,19 @@ class Erased:
         return f"[erased under request {self.request}, {self.at.day} {self.at:%B %Y}]"
 
 
+async def check_unused(pools: Pools) -> None:
+    """Nobody has a key in this database. Raises KeyFileError: without the key file functions would be given sealed text
+    for values, and what comes in would be written in the clear beside it. Raises StoreError.
+    """
+    async with pools.connection("vault") as connection:
+        (row,) = await connection.fetch(SQL["in_use"], MARK)
+    if row["used"]:
+        raise KeyFileError(
+            "this database holds values that are sealed under people's keys, and no key file is named: set "
+            "ORCHESTRATOR_VAULT_KEY_FILE to the one that sealed them"
+        )
+
+
 class Keys:
     """Keys by subject and by id. `clock`: seconds, monotonic. `reread`: the key file as it is now."""
 

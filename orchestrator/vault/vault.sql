@@ -119,3 +119,7 @@ WHERE tenant = $1 AND subject = ANY ($2::bytea[]) AND wrapped IS NOT NULL
 -- name: held
 -- Why some of these keys must not be erased now.
 SELECT held_for FROM vault_keys WHERE key_id = ANY ($1::text[]) AND held_for <> '' ORDER BY key_id
+
+-- name: in_use
+-- Does anybody have a key here that lives? Then there are values that only the key file opens.
+SELECT EXISTS (SELECT FROM vault_keys WHERE key_id <> $1 AND wrapped IS NOT NULL) AS used

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from orchestrator.config import Settings
+from orchestrator.runtime.app import Runtime
+from orchestrator.runtime.catalog import Catalog
 from orchestrator.store.connections import ConnectionLimits, Pools
 from orchestrator.vault import keyfile
 from orchestrator.vault.keyfile import KeyFileError
-from orchestrator.vault.keys import SECONDS_MAX, Keys
+from orchestrator.vault.keys import SECONDS_MAX, Keys, check_unused
 from orchestrator.vault.tokens import DataKey
 from tests.databases import Database
 
@@ -149,6 +152,19 @@ async def test_a_database_knows_its_key_file(pools: Pools, path: Path, tmp_path:
     await rotated.check()
     assert await rotated.rewrap() == 2
     await Keys(pools, replace(rotated.wrapping, keys={"k2": rotated.wrapping.keys["k2"]})).check()
+
+
+async def test_what_is_sealed_is_not_worked_on_without_its_key_file(
+    pools: Pools, path: Path, database: Database
+) -> None:
+    """Functions would be given sealed text for values. A database in which nobody has a key needs none."""
+    keys = Keys(pools, keyfile.read(path))
+    await keys.check()
+    await check_unused(pools)
+    await keys.of_subjects({ANNA: ()})
+    with pytest.raises(KeyFileError, match="ORCHESTRATOR_VAULT_KEY_FILE"):
+        async with Runtime(Settings(database_url=database.url), catalog=Catalog.of([])):
+            pytest.fail("it started")
 
 
 async def test_a_running_process_takes_a_rotated_key_file(pools: Pools, path: Path) -> None:
