@@ -34,7 +34,5 @@ def test_every_word_is_there_and_explains_itself() -> None:
 
 def test_nothing_else_is_public_by_accident() -> None:
     public = {name for name in vars(orchestrator) if not name.startswith("_")}
-    packages = {
-        module.name for module in pkgutil.iter_modules(orchestrator.__path__)
-    }  # once imported
+    packages = {module.name for module in pkgutil.iter_modules(orchestrator.__path__)}  # once imported
     assert public - set(orchestrator.__all__) <= packages

@@ -140,7 +140,9 @@ async def office_product(database: Database, port: int = 0, **settings: Any) -> 
     """The running product, not staged yet."""
     catalog = Catalog.of([wire], [wires_desk])
     await migrate_schema(database.migrate_url, [wires_desk.own_schema])
-    loaded = load_settings(database_url=database.url, sagas="tests.pages.wires_saga", topic_partitions=2, **settings)
+    # Its loops stand still whenever other tests have the thread: that ends no process here.
+    given = {"sagas": "tests.pages.wires_saga", "topic_partitions": 2, "stall_exit_ms": 0, **settings}
+    loaded = load_settings(database_url=database.url, **given)
     runtime = Runtime(loaded, catalog=catalog)
     async with runtime:
         app = create_app(runtime)
