@@ -25,6 +25,7 @@ from orchestrator.evidence.settings import EvidenceSettings
 from orchestrator.identity.settings import IdentitySettings
 from orchestrator.metrics.settings import MetricsSettings
 from orchestrator.notices.settings import NoticeSettings
+from orchestrator.setting import number
 from orchestrator.tracing.limits import TraceSettings
 from orchestrator.tracing.settings import TelemetrySettingsError, telemetry_settings
 
@@ -40,11 +41,6 @@ _SECRET = ("password", "secret", "token")  # in a setting's name: its value is n
 
 class SettingsError(ValueError):
     """A setting is wrong or missing. The text has one line per mistake: variable, value, what it may be."""
-
-
-def _number(default: int, least: int, most: int, text: str) -> Any:
-    """A whole number within least and most, both included."""
-    return Field(default=default, ge=least, le=most, description=f"{text} Range: {least} to {most}.")
 
 
 class Settings(IdentitySettings, EvidenceSettings, PackSettings, NoticeSettings, TraceSettings, MetricsSettings):
@@ -82,7 +78,7 @@ class Settings(IdentitySettings, EvidenceSettings, PackSettings, NoticeSettings,
 
     # --- HTTP ---
     api_host: str = Field(default="127.0.0.1", description="Address of the HTTP API; loopback unless set.")
-    api_port: Annotated[int, _number(8080, 0, 65_535, "Port of the HTTP API; 0 takes a free one.")]
+    api_port: Annotated[int, number(8080, 0, 65_535, "Port of the HTTP API; 0 takes a free one.")]
     trace_url: str = Field(
         default="",
         description="Where people look at a trace; {trace_id} stands for its id: http://localhost:16686/trace/{trace_id}",
@@ -90,41 +86,41 @@ class Settings(IdentitySettings, EvidenceSettings, PackSettings, NoticeSettings,
 
     # --- pages ---
     confirm_amount: Annotated[
-        int, _number(0, 0, 10**15, "Decisions on this amount or more, of any currency, are confirmed. 0: only pivots.")
+        int, number(0, 0, 10**15, "Decisions on this amount or more, of any currency, are confirmed. 0: only pivots.")
     ]
 
     # --- the door for starts over HTTP: beyond these they are refused with 429, until it is less ---
-    admit_requests_max: Annotated[int, _number(100, 0, 10_000, "Starts under way in this process. 0: no limit.")]
+    admit_requests_max: Annotated[int, number(100, 0, 10_000, "Starts under way in this process. 0: no limit.")]
     admit_acts_max: Annotated[
-        int, _number(1_000, 0, 100_000, "Acts that wait for a transaction; people's may still come. 0: no limit.")
+        int, number(1_000, 0, 100_000, "Acts that wait for a transaction; people's may still come. 0: no limit.")
     ]
     admit_unsent_rows_max: Annotated[
-        int, _number(5_000, 0, 1_000_000, "Committed messages that are not on the broker yet. 0: no limit.")
+        int, number(5_000, 0, 1_000_000, "Committed messages that are not on the broker yet. 0: no limit.")
     ]
     admit_commands_max: Annotated[
-        int, _number(10_000, 0, 10_000_000, "Commands that participants have not answered yet. 0: no limit.")
+        int, number(10_000, 0, 10_000_000, "Commands that participants have not answered yet. 0: no limit.")
     ]
     admit_live_sagas_max: Annotated[
-        int, _number(0, 0, 10_000_000, "Sagas that have not ended, those waiting for people too. 0: no limit.")
+        int, number(0, 0, 10_000_000, "Sagas that have not ended, those waiting for people too. 0: no limit.")
     ]
     admit_intake_behind_ms: Annotated[
-        int, _number(5_000, 0, 600_000, "Intake further behind the database's clock than this. 0: no limit.")
+        int, number(5_000, 0, 600_000, "Intake further behind the database's clock than this. 0: no limit.")
     ]
-    admit_sample_ms: Annotated[int, _number(250, 20, 60_000, "How often the load of all processes is looked at.")]
+    admit_sample_ms: Annotated[int, number(250, 20, 60_000, "How often the load of all processes is looked at.")]
 
     # --- intake: from the broker into the store ---
-    intake_batch_messages: Annotated[int, _number(500, 1, 10_000, "Messages in one transaction at most.")]
-    intake_wait_ms: Annotated[int, _number(50, 1, 1_000, "How long a fetch waits for a first message.")]
-    intake_lanes: Annotated[int, _number(2, 1, 16, "Batches that one process has under way side by side.")]
+    intake_batch_messages: Annotated[int, number(500, 1, 10_000, "Messages in one transaction at most.")]
+    intake_wait_ms: Annotated[int, number(50, 1, 1_000, "How long a fetch waits for a first message.")]
+    intake_lanes: Annotated[int, number(2, 1, 16, "Batches that one process has under way side by side.")]
     intake_heartbeat_ms: Annotated[
         int,
-        _number(200, 20, 5_000, "How often idle partitions store how far in time they are read; timers wait for it."),
+        number(200, 20, 5_000, "How often idle partitions store how far in time they are read; timers wait for it."),
     ]
     intake_health_ms: Annotated[
-        int, _number(5_000, 500, 600_000, "Intake further behind than this is reported unhealthy; timers wait.")
+        int, number(5_000, 500, 600_000, "Intake further behind than this is reported unhealthy; timers wait.")
     ]
-    message_bytes_max: Annotated[int, _number(1_048_576, 1_024, 104_857_600, "The largest message, framing included.")]
-    headers_max: Annotated[int, _number(64, 16, 1_024, "Headers of one message; more make it a dead letter.")]
+    message_bytes_max: Annotated[int, number(1_048_576, 1_024, 104_857_600, "The largest message, framing included.")]
+    headers_max: Annotated[int, number(64, 16, 1_024, "Headers of one message; more make it a dead letter.")]
 
     # --- coordinator ---
     four_eyes_acts: str = Field(
@@ -132,63 +128,59 @@ class Settings(IdentitySettings, EvidenceSettings, PackSettings, NoticeSettings,
         description="Acts that one person proposes and another confirms: done, value, skip, erase; with commas. "
         "Empty: one person is enough. An unknown outcome always takes two.",
     )
-    turn_records_max: Annotated[int, _number(200, 10, 10_000, "Records that one input may lead to in one transaction.")]
-    cache_sagas_max: Annotated[int, _number(50_000, 0, 5_000_000, "States kept in memory; others are folded anew.")]
-    conflict_retries_max: Annotated[int, _number(10, 1, 1_000, "How often a batch is decided again after conflicts.")]
+    turn_records_max: Annotated[int, number(200, 10, 10_000, "Records that one input may lead to in one transaction.")]
+    cache_sagas_max: Annotated[int, number(50_000, 0, 5_000_000, "States kept in memory; others are folded anew.")]
+    conflict_retries_max: Annotated[int, number(10, 1, 1_000, "How often a batch is decided again after conflicts.")]
     submit_wait_ms: Annotated[
-        int, _number(1, 0, 100, "How long an HTTP act waits for company while others are committed.")
+        int, number(1, 0, 100, "How long an HTTP act waits for company while others are committed.")
     ]
-    submit_acts_max: Annotated[int, _number(200, 1, 10_000, "HTTP acts in one transaction at most.")]
-    submit_waiting_max: Annotated[int, _number(2_000, 1, 100_000, "HTTP acts that may wait; more are refused (503).")]
+    submit_acts_max: Annotated[int, number(200, 1, 10_000, "HTTP acts in one transaction at most.")]
+    submit_waiting_max: Annotated[int, number(2_000, 1, 100_000, "HTTP acts that may wait; more are refused (503).")]
     saga_batch_inputs_max: Annotated[
-        int, _number(200, 1, 10_000, "Early events that one saga takes in one transaction.")
+        int, number(200, 1, 10_000, "Early events that one saga takes in one transaction.")
     ]
 
     # --- relay: from the outbox to the broker ---
-    outbox_batch_rows: Annotated[int, _number(500, 1, 10_000, "Messages handed to the broker at once.")]
-    outbox_sweep_ms: Annotated[int, _number(1_000, 20, 60_000, "How often rows that nobody sent are looked for.")]
-    outbox_poll_ms: Annotated[int, _number(20, 1, 5_000, "How often a process that only relays looks for rows.")]
-    outbox_mark_ms: Annotated[int, _number(25, 1, 5_000, "How long sent rows wait to be marked together.")]
-    outbox_retry_ms: Annotated[int, _number(200, 1, 60_000, "Pause after the broker refused to take messages for now.")]
+    outbox_batch_rows: Annotated[int, number(500, 1, 10_000, "Messages handed to the broker at once.")]
+    outbox_sweep_ms: Annotated[int, number(1_000, 20, 60_000, "How often rows that nobody sent are looked for.")]
+    outbox_poll_ms: Annotated[int, number(20, 1, 5_000, "How often a process that only relays looks for rows.")]
+    outbox_mark_ms: Annotated[int, number(25, 1, 5_000, "How long sent rows wait to be marked together.")]
+    outbox_retry_ms: Annotated[int, number(200, 1, 60_000, "Pause after the broker refused to take messages for now.")]
     outbox_memory_rows_max: Annotated[
-        int, _number(20_000, 100, 1_000_000, "Committed rows waiting in memory; beyond it they go by way of the table.")
+        int, number(20_000, 100, 1_000_000, "Committed rows waiting in memory; beyond it they go by way of the table.")
     ]
     outbox_backlog_rows_max: Annotated[
-        int, _number(10_000, 100, 1_000_000, "Rows waiting in memory at which intake pauses.")
+        int, number(10_000, 100, 1_000_000, "Rows waiting in memory at which intake pauses.")
     ]
 
     # --- timers and the reconciler ---
-    timer_poll_ms: Annotated[int, _number(100, 10, 200, "How often due timers are looked for.")]
-    timer_batch_rows: Annotated[int, _number(500, 1, 10_000, "Timers in one transaction at most.")]
-    reconcile_poll_ms: Annotated[
-        int, _number(200, 10, 10_000, "How often due resumes and early checks are looked for.")
-    ]
-    reconcile_batch_rows: Annotated[int, _number(500, 1, 10_000, "Resumes or checks in one transaction at most.")]
+    timer_poll_ms: Annotated[int, number(100, 10, 200, "How often due timers are looked for.")]
+    timer_batch_rows: Annotated[int, number(500, 1, 10_000, "Timers in one transaction at most.")]
+    reconcile_poll_ms: Annotated[int, number(200, 10, 10_000, "How often due resumes and early checks are looked for.")]
+    reconcile_batch_rows: Annotated[int, number(500, 1, 10_000, "Resumes or checks in one transaction at most.")]
     reconcile_report_ms: Annotated[
-        int, _number(10_000, 100, 3_600_000, "How often orphans are counted and old rows go.")
+        int, number(10_000, 100, 3_600_000, "How often orphans are counted and old rows go.")
     ]
     early_age_ms: Annotated[
-        int, _number(604_800_000, 1_000, 31_536_000_000, "How long an event that nobody waits for is kept.")
+        int, number(604_800_000, 1_000, 31_536_000_000, "How long an event that nobody waits for is kept.")
     ]
     early_events_max_per_key: Annotated[
-        int, _number(100, 1, 10_000, "Early events kept for one key; more are dead letters.")
+        int, number(100, 1, 10_000, "Early events kept for one key; more are dead letters.")
     ]
-    trim_ms: Annotated[int, _number(5_000, 50, 3_600_000, "Pause between two passes that delete old rows.")]
-    trim_blocks: Annotated[int, _number(2_048, 1, 1_000_000, "Blocks (8 KiB) of each table that one pass looks at.")]
+    trim_ms: Annotated[int, number(5_000, 50, 3_600_000, "Pause between two passes that delete old rows.")]
+    trim_blocks: Annotated[int, number(2_048, 1, 1_000_000, "Blocks (8 KiB) of each table that one pass looks at.")]
     inbox_keep_ms: Annotated[
         int,
-        _number(2_592_000_000, 60_000, 315_360_000_000, "How long messages are known again; not less than topics."),
+        number(2_592_000_000, 60_000, 315_360_000_000, "How long messages are known again; not less than topics."),
     ]
     security_log_keep_ms: Annotated[
         int,
-        _number(
+        number(
             63_072_000_000, 86_400_000, 3_153_600_000_000,
             "How long the security log is kept; never less than the table `retention` of the database says.",
         ),
     ]  # fmt: skip
-    outbox_keep_ms: Annotated[
-        int, _number(604_800_000, 1, 31_536_000_000, "How long sent rows are kept to send again.")
-    ]
+    outbox_keep_ms: Annotated[int, number(604_800_000, 1, 31_536_000_000, "How long sent rows are kept to send again.")]
 
     # --- read models ---
     records_topic: str = Field(
@@ -196,34 +188,34 @@ class Settings(IdentitySettings, EvidenceSettings, PackSettings, NoticeSettings,
         description="Topic that every record goes to, for live figures and whoever follows. It holds all that records "
         "hold. Empty: none.",
     )
-    projection_records_max: Annotated[int, _number(1_000, 1, 20_000, "Records in one transaction of a read model.")]
-    projection_poll_ms: Annotated[int, _number(200, 10, 60_000, "How often an idle read model looks for records.")]
+    projection_records_max: Annotated[int, number(1_000, 1, 20_000, "Records in one transaction of a read model.")]
+    projection_poll_ms: Annotated[int, number(200, 10, 60_000, "How often an idle read model looks for records.")]
     projection_percent_max: Annotated[
         int,
-        _number(20, 1, 100, "How much of its time a read model may work in a process that also decides; lagging."),
+        number(20, 1, 100, "How much of its time a read model may work in a process that also decides; lagging."),
     ]
 
-    relay_shard: Annotated[int, _number(0, 0, 1_023, "Which part of the sagas this process looks for in the outbox.")]
-    relay_shards: Annotated[int, _number(1, 1, 1_024, "In how many parts processes that only relay share the outbox.")]
+    relay_shard: Annotated[int, number(0, 0, 1_023, "Which part of the sagas this process looks for in the outbox.")]
+    relay_shards: Annotated[int, number(1, 1, 1_024, "In how many parts processes that only relay share the outbox.")]
 
     # --- the database's pools ---
-    pool_coordinator_max: Annotated[int, _number(8, 1, 200, "Connections for batches.")]
-    pool_relay_max: Annotated[int, _number(3, 1, 100, "Connections for the relay, timers and the reconciler.")]
-    pool_query_max: Annotated[int, _number(4, 1, 200, "Connections for reading pages and lists.")]
-    pool_participants_max: Annotated[int, _number(6, 1, 200, "Connections for the participants of this process.")]
-    pool_wait_ms: Annotated[int, _number(5_000, 10, 600_000, "How long a connection is waited for.")]
-    statement_timeout_ms: Annotated[int, _number(15_000, 100, 600_000, "How long one statement may take.")]
-    lock_timeout_ms: Annotated[int, _number(5_000, 100, 600_000, "How long one statement may wait for a lock.")]
+    pool_coordinator_max: Annotated[int, number(8, 1, 200, "Connections for batches.")]
+    pool_relay_max: Annotated[int, number(3, 1, 100, "Connections for the relay, timers and the reconciler.")]
+    pool_query_max: Annotated[int, number(4, 1, 200, "Connections for reading pages and lists.")]
+    pool_participants_max: Annotated[int, number(6, 1, 200, "Connections for the participants of this process.")]
+    pool_wait_ms: Annotated[int, number(5_000, 10, 600_000, "How long a connection is waited for.")]
+    statement_timeout_ms: Annotated[int, number(15_000, 100, 600_000, "How long one statement may take.")]
+    lock_timeout_ms: Annotated[int, number(5_000, 100, 600_000, "How long one statement may wait for a lock.")]
     idle_transaction_ms: Annotated[
-        int, _number(5_000, 100, 600_000, "A transaction whose process sleeps longer is ended by the database.")
+        int, number(5_000, 100, 600_000, "A transaction whose process sleeps longer is ended by the database.")
     ]
     prepared_statements: bool = Field(
         default=True, description="False behind a PgBouncer that pools transactions without prepared statements."
     )
 
     # --- topics ---
-    topic_partitions: Annotated[int, _number(8, 1, 1_000, "Partitions of a topic that is made; never change it later.")]
-    topic_retention_ms: Annotated[int, _number(604_800_000, 60_000, 31_536_000_000, "How long topics keep messages.")]
+    topic_partitions: Annotated[int, number(8, 1, 1_000, "Partitions of a topic that is made; never change it later.")]
+    topic_retention_ms: Annotated[int, number(604_800_000, 60_000, 31_536_000_000, "How long topics keep messages.")]
     topic_create: bool = Field(default=True, description="Make missing topics at the start; else only check them.")
     kafka_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_ca_file: str = ""
@@ -236,14 +228,12 @@ class Settings(IdentitySettings, EvidenceSettings, PackSettings, NoticeSettings,
     # --- life of the process ---
     start_wait_ms: Annotated[
         int,
-        _number(60_000, 0, 86_400_000, "How long a process that starts waits for a database or broker that is away."),
+        number(60_000, 0, 86_400_000, "How long a process that starts waits for a database or broker that is away."),
     ]
-    stop_ms_max: Annotated[
-        int, _number(15_000, 100, 600_000, "How long a graceful stop may take before tasks are cut.")
-    ]
-    stall_ms_max: Annotated[int, _number(5_000, 100, 600_000, "A loop without progress for so long is not ready.")]
+    stop_ms_max: Annotated[int, number(15_000, 100, 600_000, "How long a graceful stop may take before tasks are cut.")]
+    stall_ms_max: Annotated[int, number(5_000, 100, 600_000, "A loop without progress for so long is not ready.")]
     stall_exit_ms: Annotated[
-        int, _number(120_000, 0, 3_600_000, "A loop that is not heard of for so long ends the process; 0: never.")
+        int, number(120_000, 0, 3_600_000, "A loop that is not heard of for so long ends the process; 0: never.")
     ]
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

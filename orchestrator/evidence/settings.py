@@ -10,22 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings
 
 from orchestrator.evidence.keys import KeyFileError, KeyRing, read_ring
+from orchestrator.setting import number
 
 DIRECTORY = "evidence"  # below data_dir, where the database lies there too
 KEY_FILE, CHECKPOINT_FILE = "log.key", "checkpoints.txt"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _NAME = re.compile(r"[A-Za-z0-9._/-]{1,200}\Z")
-
-
-def _number(default: int, least: int, most: int, text: str) -> Any:
-    return Field(default=default, ge=least, le=most, description=f"{text} Range: {least} to {most}.")
 
 
 class EvidenceSettings(BaseSettings):
@@ -41,10 +38,10 @@ class EvidenceSettings(BaseSettings):
         default="orchestrator.local/log", description="The log's name, in a key that this process makes for itself."
     )
     evidence_seal_ms: Annotated[
-        int, _number(2_000, 0, 3_600_000, "How often new records are sealed into a signed checkpoint. 0: never.")
+        int, number(2_000, 0, 3_600_000, "How often new records are sealed into a signed checkpoint. 0: never.")
     ]
     evidence_records_max: Annotated[
-        int, _number(20_000, 256, 1_000_000, "Records that one checkpoint adds at most; more follow at once.")
+        int, number(20_000, 256, 1_000_000, "Records that one checkpoint adds at most; more follow at once.")
     ]
     evidence_file: str = Field(
         default="", description="A file that checkpoints are appended to, where the database's owner cannot write."
@@ -52,7 +49,7 @@ class EvidenceSettings(BaseSettings):
     evidence_topic: str = Field(default="", description="A topic of the broker that checkpoints are sent to.")
     evidence_url: str = Field(default="", description="Where checkpoints are POSTed; GET there gives the last one.")
     evidence_token: str = Field(default="", repr=False, description="Sent to evidence_url as bearer token.")
-    evidence_attempt_ms: Annotated[int, _number(10_000, 100, 50_000, "How long one attempt to publish may take.")]
+    evidence_attempt_ms: Annotated[int, number(10_000, 100, 50_000, "How long one attempt to publish may take.")]
 
     @model_validator(mode="after")
     def _evidence_fits_together(self) -> EvidenceSettings:  # noqa: N804 - in "after" mode pydantic passes the instance

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings
 
+from orchestrator.setting import number
+
 TOKEN_CHARACTERS_MIN = 16
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-
-
-def _number(default: int, least: int, most: int, text: str) -> Any:
-    """A whole number within least and most, both included."""
-    return Field(default=default, ge=least, le=most, description=f"{text} Range: {least} to {most}.")
 
 
 class MetricsSettings(BaseSettings):
@@ -28,7 +24,7 @@ class MetricsSettings(BaseSettings):
     metrics_token: str = Field(
         default="", repr=False, description="What whoever reads metrics_listen sends as Authorization: Bearer ..."
     )
-    metrics_survey_ms: int = _number(
+    metrics_survey_ms: int = number(
         15_000, 500, 600_000, "How often the database is asked for what concerns all processes (stuck, outbox, lags)."
     )
 

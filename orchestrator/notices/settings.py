@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, model_validator
@@ -21,13 +21,10 @@ from orchestrator.notices.preferences import PreferenceError, Preferences
 from orchestrator.notices.smtp import MailServer, MailSettingError
 from orchestrator.notices.webhook import SecretError, secrets_of
 from orchestrator.notices.words import AddressError, mail_address
+from orchestrator.setting import number
 
 FILES = "file"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
-
-def _number(default: int, least: int, most: int, text: str) -> Any:
-    return Field(default=default, ge=least, le=most, description=f"{text} Range: {least} to {most}.")
 
 
 class NoticeSettings(BaseSettings):
@@ -71,20 +68,20 @@ class NoticeSettings(BaseSettings):
     notice_language: str = Field(default="en", description="Of who has chosen none, for example en-IN.")
     notice_zone: str = Field(default="UTC", description="Time zone of who has chosen none, for example Asia/Kolkata.")
     notice_templates_dir: str = Field(default="", description="A directory with templates of your own.")
-    notice_poll_ms: Annotated[int, _number(1_000, 20, 60_000, "How often records and due notices are looked for.")]
-    notice_batch_records: Annotated[int, _number(1_000, 10, 10_000, "Records looked at in one go.")]
-    notice_batch_rows: Annotated[int, _number(50, 1, 1_000, "Notices taken in one go.")]
-    notice_attempt_ms: Annotated[int, _number(20_000, 500, 120_000, "How long one attempt to send may take.")]
+    notice_poll_ms: Annotated[int, number(1_000, 20, 60_000, "How often records and due notices are looked for.")]
+    notice_batch_records: Annotated[int, number(1_000, 10, 10_000, "Records looked at in one go.")]
+    notice_batch_rows: Annotated[int, number(50, 1, 1_000, "Notices taken in one go.")]
+    notice_attempt_ms: Annotated[int, number(20_000, 500, 120_000, "How long one attempt to send may take.")]
     notice_lease_ms: Annotated[
-        int, _number(60_000, 1_000, 600_000, "After a crash a notice under way is tried again so much later.")
+        int, number(60_000, 1_000, 600_000, "After a crash a notice under way is tried again so much later.")
     ]
-    notice_attempts_max: Annotated[int, _number(8, 1, 100, "Attempts until a notice is given up.")]
-    notice_retry_ms: Annotated[int, _number(5_000, 50, 600_000, "Pause after a first attempt; doubled each time.")]
+    notice_attempts_max: Annotated[int, number(8, 1, 100, "Attempts until a notice is given up.")]
+    notice_retry_ms: Annotated[int, number(5_000, 50, 600_000, "Pause after a first attempt; doubled each time.")]
     notice_age_ms_max: Annotated[
-        int, _number(259_200_000, 60_000, 2_592_000_000, "A notice that could not be sent for so long is given up.")
+        int, number(259_200_000, 60_000, 2_592_000_000, "A notice that could not be sent for so long is given up.")
     ]
     notice_keep_ms: Annotated[
-        int, _number(2_592_000_000, 60_000, 31_536_000_000, "How long notices that are sent or over are kept.")
+        int, number(2_592_000_000, 60_000, 31_536_000_000, "How long notices that are sent or over are kept.")
     ]
 
     @model_validator(mode="after")

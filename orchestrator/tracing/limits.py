@@ -5,34 +5,27 @@ Where spans go and which are kept is said by the standard `OTEL_*` variables (se
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field
 from pydantic_settings import BaseSettings
 
-
-def _number(default: int, least: int, most: int, text: str) -> Any:
-    return Field(default=default, ge=least, le=most, description=f"{text} Range: {least} to {most}.")
+from orchestrator.setting import number
 
 
 class TraceSettings(BaseSettings):
     """How much is kept and how often is looked."""
 
-    trace_poll_ms: Annotated[
-        int, _number(500, 10, 60_000, "How often records are looked for that are to become spans.")
-    ]
+    trace_poll_ms: Annotated[int, number(500, 10, 60_000, "How often records are looked for that are to become spans.")]
     trace_records_max: Annotated[
-        int, _number(1_000, 1, 20_000, "Records that are made into spans at once, without pause.")
+        int, number(1_000, 1, 20_000, "Records that are made into spans at once, without pause.")
     ]
     trace_sagas_max: Annotated[
-        int, _number(10_000, 0, 1_000_000, "Sagas whose traces are kept in memory; others are read anew.")
+        int, number(10_000, 0, 1_000_000, "Sagas whose traces are kept in memory; others are read anew.")
     ]
     trace_spans_max: Annotated[
-        int, _number(20_000, 100, 1_000_000, "Spans of participants and HTTP that wait in memory; the oldest go.")
+        int, number(20_000, 100, 1_000_000, "Spans of participants and HTTP that wait in memory; the oldest go.")
     ]
     trace_backlog_batches_max: Annotated[
         int,
-        _number(
-            1_000_000, 100, 100_000_000, "Batches that wait for a collector that is away; the oldest are given up."
-        ),
+        number(1_000_000, 100, 100_000_000, "Batches that wait for a collector that is away; the oldest are given up."),
     ]
