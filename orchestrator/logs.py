@@ -22,7 +22,7 @@ from typing import Any
 import structlog
 
 # Chatter of libraries: what matters in it comes as an exception to us.
-_QUIET = {
+QUIET = {
     "aiokafka": logging.WARNING,
     "uvicorn": logging.WARNING,
     "httpx2": logging.WARNING,
@@ -34,7 +34,7 @@ _FRAMES_MAX = 30
 _TRACEPARENT_LENGTH, _TRACE_LENGTH = 55, 32
 
 
-class _Mode:
+class Mode:
     """How this process logs; `configure` says it once."""
 
     production = False
@@ -42,7 +42,7 @@ class _Mode:
 
 def configure(level: str, *, as_json: bool | None = None, production: bool = False) -> None:
     """Sets logging up for this process. `as_json` None: JSON in production, and unless stderr is a terminal."""
-    _Mode.production = production
+    Mode.production = production
     number = logging.getLevelNamesMapping()[level.upper()]
     machine = production or not sys.stderr.isatty() if as_json is None else as_json
     shared: list[structlog.typing.Processor] = [
@@ -75,7 +75,7 @@ def configure(level: str, *, as_json: bool | None = None, production: bool = Fal
         )
     )
     logging.basicConfig(level=number, handlers=[handler], force=True)
-    for name, quiet in _QUIET.items():
+    for name, quiet in QUIET.items():
         logging.getLogger(name).setLevel(max(number, quiet))
 
 
@@ -103,7 +103,7 @@ def said(error: BaseException) -> str:
 
 
 def _may_be_told(error: BaseException) -> bool:
-    return not _Mode.production or type(error).__module__.startswith(_OURS) or isinstance(error, OSError)
+    return not Mode.production or type(error).__module__.startswith(_OURS) or isinstance(error, OSError)
 
 
 def _place(frame: traceback.FrameSummary) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import hypothesis
+import pytest
 import pytest_asyncio
 
 from tests.databases import Database, DatabaseServer, running_server
+from tests.logging_kept import logging_kept
 
 _PLUGINS = ("kafka_server", "jaeger")
 pytest_plugins = [f"tests.{name}" for name in _PLUGINS if (Path(__file__).parent / f"{name}.py").exists()]
@@ -20,6 +22,13 @@ pytest_plugins = [f"tests.{name}" for name in _PLUGINS if (Path(__file__).parent
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("proof", max_examples=1_000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """No test leaves logging of its own to the next."""
+    with logging_kept():
+        yield
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -52,14 +52,9 @@ class Log:
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
-    """Afterwards logging is as it was."""
-    root, known = logging.getLogger(), structlog.get_config()
-    handlers, level = root.handlers[:], root.level
+    """Afterwards logging is as it was, as after every test."""
     yield Log(monkeypatch)
     monkeypatch.undo()
-    logs.configure("info")
-    structlog.configure(**known)
-    root.handlers[:], root.level = handlers, level
 
 
 def raised() -> Exception:

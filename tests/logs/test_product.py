@@ -14,7 +14,6 @@ from typing import Any
 import httpx2
 import pytest
 import pytest_asyncio
-import structlog
 from pydantic import BaseModel
 
 from orchestrator import Command, Event, Key, Reply, Retry, Saga, compute, logs, step
@@ -27,6 +26,7 @@ from orchestrator.participants import Participant, Work
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.catalog import Catalog
 from tests.databases import Database
+from tests.logging_kept import logging_kept
 from tests.logs.test_lines import Stream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -143,16 +143,14 @@ async def _go_wrong(runtime: Runtime, client: httpx2.AsyncClient, written: Writt
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def written(module_database: Database) -> AsyncIterator[Written]:
     """The log of a product in which everything has gone wrong."""
-    root, known = logging.getLogger(), structlog.get_config()
-    handlers, level = root.handlers[:], root.level
     made = Written(Stream())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "stderr", made.stream)
-        logs.configure("info", production=True)
-    await migrate_schema(module_database.migrate_url, [desk.own_schema])
-    settings = load_settings(database_url=module_database.url, sagas="tests.logs", topic_partitions=1)
-    runtime = Runtime(settings, catalog=Catalog.of([asking], [desk]))
-    try:
+    with logging_kept():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stderr", made.stream)
+            logs.configure("info", production=True)
+        await migrate_schema(module_database.migrate_url, [desk.own_schema])
+        settings = load_settings(database_url=module_database.url, sagas="tests.logs", topic_partitions=1)
+        runtime = Runtime(settings, catalog=Catalog.of([asking], [desk]))
         async with runtime, ApiServer(create_app(runtime), "127.0.0.1", 0) as server:
             running = asyncio.create_task(runtime.run())
             async with httpx2.AsyncClient(base_url=server.url, trust_env=False, timeout=20) as client:
@@ -161,10 +159,6 @@ async def written(module_database: Database) -> AsyncIterator[Written]:
             runtime.stop()
             await running
         yield made
-    finally:
-        logs.configure("info")
-        structlog.configure(**known)
-        root.handlers[:], root.level = handlers, level
 
 
 async def test_no_payload_is_in_any_line(written: Written) -> None:
