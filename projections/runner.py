@@ -193,7 +193,18 @@ class Runner:
         )
         return after
 
+    async def prepared(self, records: Sequence[FeedRecord]) -> bool:
+        """What must be done before rows and checkpoint are written, outside of every transaction; here nothing.
+
+        False where that is another process's work now.
+        """
+        return True
+
     async def _take(self, known: Checkpoint, records: Sequence[FeedRecord]) -> int | None:
+        if not await self.prepared(records):
+            self.projection.forget()
+            self._known = None
+            return None
         async with self._store.pools.connection("projection") as connection:
             await connection.begin()
             try:

@@ -47,6 +47,14 @@ WHERE projection = $1 AND slot = $2
 UPDATE projection_slots SET stopped = $3, stopped_position = $4, updated_at = clock_us()
 WHERE projection = $1 AND slot = $2
 
+-- name: lease
+-- For whoever works outside of the transaction: it is $2's turn for $3 microseconds, where it is nobody else's.
+UPDATE projection_slots SET holder = $2, held_until = (SELECT clock_us()) + $3::bigint
+WHERE projection = $1 AND live AND (holder = $2 OR held_until < (SELECT clock_us()))
+
+-- name: let_go
+UPDATE projection_slots SET held_until = 0 WHERE projection = $1 AND holder = $2
+
 -- name: retire
 UPDATE projection_slots SET live = false WHERE projection = $1 AND live
 

@@ -41,7 +41,7 @@ from orchestrator.vault.keyfile import read
 from orchestrator.vault.keys import Keys
 from orchestrator.vault.vault import Vault
 from projections.feed import Feed
-from projections.publishing import RecordFeed
+from projections.publishing import FeedRunner, RecordFeed
 from projections.registry import customers, projections
 from projections.runner import Runner
 
@@ -287,7 +287,7 @@ def read_models(settings: Settings, catalog: Catalog, store: PostgresStore, *, a
 def record_feed(settings: Settings, store: PostgresStore, broker: Broker) -> Runner:
     """What sends every record to a topic."""
     made = RecordFeed(broker.producer("record-feed"), settings.records_topic)
-    return Runner(
+    return FeedRunner(
         store, Feed(store), made, batch_records=settings.projection_records_max, poll_ms=settings.projection_poll_ms
     )
 

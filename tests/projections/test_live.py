@@ -18,13 +18,12 @@ import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from orchestrator.broker.contract import OutgoingMessage, SendError, TopicSpec, open_broker
+from orchestrator.broker.contract import OutgoingMessage, Producer, SendError, TopicSpec, open_broker
 from orchestrator.runtime import parts
 from projections.contract import FeedRecord
 from projections.feed import Feed
 from projections.live_fold import Ended, LiveSagas, added, alerts, marked, outdated, window_of
-from projections.publishing import NotSentError, RecordFeed, message
-from projections.runner import Runner
+from projections.publishing import FeedRunner, NotSentError, RecordFeed, message
 from tests.projections.conftest import Told
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -126,6 +125,11 @@ async def nothing_sent(told: Told) -> None:
         await connection.execute("DELETE FROM projection_slots WHERE projection = 'records'")
 
 
+def sender(told: Told, producer: Producer, topic: str = "records", *, batch: int = 500) -> FeedRunner:
+    """What a process runs."""
+    return FeedRunner(told.store, Feed(told.store), RecordFeed(producer, topic), batch_records=batch, poll_ms=10)
+
+
 class Grumpy:
     """A producer whose broker refuses."""
 
@@ -149,7 +153,7 @@ async def test_the_feed_waits_for_its_broker_and_passes_what_no_topic_can_hold(t
     """Unsent records hold the checkpoint; one that is too large is said and left out."""
     await nothing_sent(told)
     grumpy = Grumpy("unavailable")
-    runner = told.runner(RecordFeed(grumpy, "records"))
+    runner = sender(told, grumpy)
     with pytest.raises(NotSentError, match="waits for the broker"):
         await runner.step()
     async with told.store.pools.connection("read") as connection:
@@ -159,6 +163,97 @@ async def test_the_feed_waits_for_its_broker_and_passes_what_no_topic_can_hold(t
     taken = await runner.step()
     assert taken == len(grumpy.sent) > 0
     assert [dict(one.headers)["ce_id"] for one in grumpy.sent[:1]] == [f"{told.sagas['approved']}/1".encode()]
+
+
+class Silent(Grumpy):
+    """A producer whose broker does not answer for now."""
+
+    def __init__(self) -> None:
+        super().__init__("too_large")
+        self.asked, self.answers = asyncio.Event(), asyncio.Event()
+
+    async def send(self, messages: Sequence[OutgoingMessage]) -> list[SendError | None]:
+        """Waits for the broker."""
+        self.asked.set()
+        await self.answers.wait()
+        self.sent += messages
+        return [None] * len(messages)
+
+
+async def position(told: Told) -> int:
+    """Where the feed's checkpoint stands."""
+    async with told.store.pools.connection("read") as connection:
+        rows = await connection.fetch("SELECT position FROM projection_slots WHERE projection = 'records'")
+    return int(rows[0][0])
+
+
+async def lease_over(told: Told) -> None:
+    """Whoever holds the lease has held it for too long."""
+    async with told.store.pools.connection("projection") as connection:
+        await connection.execute("UPDATE projection_slots SET held_until = 1 WHERE projection = 'records'")
+
+
+async def test_a_broker_that_does_not_answer_holds_no_transaction_open(told: Told) -> None:
+    """Nor any lock on the checkpoint: while it is waited for, the database knows nothing of it."""
+    await nothing_sent(told)
+    silent = Silent()
+    step = asyncio.create_task(sender(told, silent).step())
+    try:
+        await asyncio.wait_for(silent.asked.wait(), APPEAR_SECONDS_MAX)
+        async with told.store.pools.connection("read") as connection:
+            open_ones = await connection.fetch(
+                "SELECT state, query FROM pg_stat_activity WHERE datname = current_database() AND query LIKE "
+                "'%projection_slots%' AND xact_start IS NOT NULL AND pid <> pg_backend_pid()"
+            )
+        assert open_ones == []
+        async with told.store.pools.connection("projection") as connection:
+            free = await connection.fetch(
+                "SELECT 1 FROM projection_slots WHERE projection = 'records' FOR UPDATE SKIP LOCKED"
+            )
+        assert len(free) == 1
+    finally:
+        silent.answers.set()
+        taken = await step
+    assert taken == len(silent.sent) == await position(told) > 0
+
+
+async def test_one_process_sends_while_the_others_stand_by(told: Told) -> None:
+    """A second one sends nothing until the first has stopped, died for the length of the lease, or let go."""
+    await nothing_sent(told)
+    first, second = Grumpy("too_large"), Grumpy("too_large")
+    one, two = sender(told, first, batch=4), sender(told, second, batch=4)
+    assert await one.step() == 4
+    assert await two.step() is None
+    assert await one.step() == 4
+    await lease_over(told)
+    assert await two.step() == 4
+    sent = [dict(message.headers)["ce_id"] for message in (*first.sent, *second.sent)]
+    assert len(set(sent)) == len(sent) == await position(told) == 12
+
+
+async def test_who_lost_the_lease_while_sending_repeats_and_moves_nothing(told: Told) -> None:
+    """Frozen beyond its lease: another goes on meanwhile, and where that stands is not changed by who wakes."""
+    await nothing_sent(told)
+    slow, quick = Silent(), Grumpy("too_large")
+    zombie = sender(told, slow, batch=4)
+    step = asyncio.create_task(zombie.step())
+    await asyncio.wait_for(slow.asked.wait(), APPEAR_SECONDS_MAX)
+    await lease_over(told)
+    successor = sender(told, quick, batch=4)
+    assert [await successor.step(), await successor.step()] == [4, 4]
+    slow.answers.set()
+    assert await step is None
+    assert await position(told) == 8
+    again, ahead = [dict(one.headers)["ce_id"] for one in slow.sent], [dict(one.headers)["ce_id"] for one in quick.sent]
+    assert again == ahead[:4]
+
+
+async def test_a_checkpoint_does_not_pass_what_was_not_sent(told: Told) -> None:
+    """Run by the runner of read models, which sends nothing, the feed stands still and says why."""
+    await nothing_sent(told)
+    with pytest.raises(NotSentError, match="FeedRunner"):
+        await told.runner(RecordFeed(Grumpy("too_large"), "records")).step()
+    assert await position(told) == 0
 
 
 async def test_what_is_old_is_forgotten_in_its_own_partition() -> None:
@@ -224,7 +319,7 @@ async def test_faust_over_kafka_counts_what_postgres_counts_and_raises_the_alarm
             TopicSpec("orchestrator.alerts", partitions=1),
         ])  # fmt: skip
         producer = broker.producer("record-feed")
-        runner = Runner(told.store, Feed(told.store), RecordFeed(producer, topic), batch_records=500, poll_ms=10)
+        runner = sender(told, producer, topic)
         while await runner.step():
             pass
         await consumer.start()
