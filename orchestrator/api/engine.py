@@ -79,7 +79,7 @@ class Engine:
         self._catalog = runtime.catalog
         self.vault = runtime.vault
         self._read = Reading(runtime.store, runtime.vault)
-        self.erasing = erasing_of(runtime, self._read.records)
+        self.erasing = erasing_of(runtime)
         self._publisher = publishing.Publisher(runtime.broker, runtime.catalog, runtime.vault)
         self.answers = Answers(runtime.store.pools)
         self.desk = TaskDesk(runtime, self._read)

@@ -31,6 +31,15 @@ class EraseBody(BaseModel):
     saga: bool = False
 
 
+class ConfirmBody(BaseModel):
+    """Whom the second person means, as in whatever was asked by: refused where the request stands for somebody else."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    subject: Annotated[str, Field(max_length=200)] = ""
+    saga: bool = False
+
+
 class HoldBody(BaseModel):
     """A legal hold; without a reason it ends."""
 
@@ -69,17 +78,39 @@ async def erase(body: EraseBody, request: Request, engine: EngineOf, actor: Acti
     return await once(request, actor, engine.answers, work)
 
 
+@router.get("/erasures/{name}", dependencies=[may("subject.read")])
+async def one_erasure(name: RequestName, engine: EngineOf, actor: Acting) -> Response:
+    """A request, and the sagas that it concerns."""
+    try:
+        found, sagas = await erasing(engine).one(actor.tenant, name)
+    except ErasureRefusedError as error:
+        raise refused(error) from None
+    return respond({"erasure": found, "sagas": sagas})
+
+
 @router.post("/erasures/{name}/confirm", dependencies=[may("subject.erase")])
-async def confirm(name: RequestName, request: Request, engine: EngineOf, actor: Acting) -> Response:
+async def confirm(
+    name: RequestName, request: Request, engine: EngineOf, actor: Acting, body: ConfirmBody | None = None
+) -> Response:
     """A second person confirms a request, and it is done: nothing of it can be taken back."""
+    whom = body or ConfirmBody()
 
     async def work() -> Response:
         try:
-            return respond(await erasing(engine).confirm(actor.tenant, name, actor.id))
+            return respond(
+                await erasing(engine).confirm(actor.tenant, name, actor.id, subject=whom.subject, saga=whom.saga)
+            )
         except ErasureRefusedError as error:
             raise refused(error) from None
 
     return await once(request, actor, engine.answers, work)
+
+
+@router.get("/holds", dependencies=[may("subject.read")])
+async def list_holds(engine: EngineOf, actor: Acting) -> Response:
+    """Legal holds, newest first, with the sagas that each protects."""
+    found = await erasing(engine).holds(actor.tenant)
+    return respond({"items": [{"hold": hold, "sagas": sagas} for hold, sagas in found]})
 
 
 @router.post("/holds", dependencies=[may("subject.erase")])

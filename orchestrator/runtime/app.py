@@ -48,6 +48,7 @@ from orchestrator.store.queries import ReadQueries
 from orchestrator.store.schemas import ContractSchemas
 from orchestrator.tracing.acting import note_moved
 from orchestrator.tracing.settings import TelemetrySettings, telemetry_settings
+from orchestrator.vault.finishing import finishing_of
 from orchestrator.vault.keys import check_unused
 from projections.runner import Runner
 
@@ -284,6 +285,8 @@ class Runtime:
         reconciler = self._reconciler()
         self._beating("resumes", reconciler.resumes)
         self._beating("checks", reconciler.checks)
+        if self.vault is not None:
+            self._beating("erasures", finishing_of(self).run)
         for name, run in self.evidence.loops():
             self._beating(name, run, settings.stall_ms_max + self.evidence.longest_ms)
 

@@ -4,34 +4,33 @@ Rules of this file
 - Refused while one of their sagas runs or has just begun, and while they are under a legal hold: by name, so that
   whoever asked knows what to wait for.
 - First the keys go, in one transaction that holds them against every saga that would take them up; then each saga gets
-  its record. Whoever comes again with the same request, after a crash for example, finishes what is missing.
+  its record (finishing.py). What a crash leaves undone is taken up without anybody asking again.
+- Who confirms may say whom: the request holds no id, so that is how a second person checks it against the letter.
 - Neither request nor reason may hold the person's id: both are kept for ever.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import structlog
 
-from orchestrator.kernel.inputs import Refusal, SubjectErased
-from orchestrator.runtime.work import Cause, Outcome, SagaInput
+from orchestrator.kernel.inputs import Refusal
+from orchestrator.runtime.submit import BusyError
 from orchestrator.store.connections import Pools
+from orchestrator.store.contract import StoreError
+from orchestrator.vault.finishing import FRESH_SECONDS, LEASE_SECONDS, Finishing, finishing_of
 from orchestrator.vault.keys import SQL
 from orchestrator.vault.vault import Vault
 
 log = structlog.get_logger("orchestrator.vault")
 
-FRESH_SECONDS = 60.0  # a saga whose key was handed out is either there by then, or will never be
 LISTED_MAX = 20
 REQUESTS_MAX = 500
-
-Submit = Callable[[SagaInput], Awaitable[Outcome]]
-Recorded = Callable[[str, str], Awaitable[Sequence[Any]]]
-"""The records of a saga (tenant, id), with `type` and `data`."""
+HOLDS_MAX = 100
 
 
 class ErasureRefusedError(Exception):
@@ -44,7 +43,11 @@ class ErasureRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """A request. `erased_at` None: it waits for a second person. `sagas`: how many hold its record, once done."""
+    """A request. `erased_at` None: it waits for a second person. `sagas`: how many hold its record by now.
+
+    `untold`: how many could not be told yet. `finished_at` None after `erased_at`: somebody goes on with it, from
+    `again_at` on.
+    """
 
     request: str
     reason: str
@@ -53,18 +56,40 @@ class Erasure:
     confirmed_by: str
     erased_at: datetime | None
     keys: int
-    sagas: int = 0
+    sagas: int
+    untold: int
+    again_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A legal hold of one person: why, by whom, since when (None: from before that was noted), and their keys."""
+
+    reason: str
+    by: str
+    at: datetime | None
+    key_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Theirs:
+    """A saga of somebody, as it is listed. Its key is no secret: business keys are not personal."""
+
+    saga_id: str
+    name: str
+    business_key: str
+    ended: bool
 
 
 class Erasing:
     """What can be done about a person. `two_people`: one asks, another confirms."""
 
-    def __init__(self, vault: Vault, pools: Pools, submit: Submit, recorded: Recorded, *, two_people: bool) -> None:
+    def __init__(self, vault: Vault, pools: Pools, finishing: Finishing, *, two_people: bool) -> None:
         self._vault = vault
         self._pools = pools
-        self._submit = submit
-        self._recorded = recorded
-        self._two_people = two_people
+        self._finishing = finishing
+        self.two_people = two_people
 
     async def ask(
         self, tenant: str, subject: str, request: str, reason: str, by: str, *, saga: bool = False
@@ -88,16 +113,22 @@ class Erasing:
             await connection.execute(SQL["ask"], tenant, request, keys, reason, by)
         found = await self._asked(tenant, request)
         assert found is not None
-        return found if self._two_people else await self._carry_out(tenant, request, by)
+        return found if self.two_people else await self._carry_out(tenant, request, by)
 
-    async def confirm(self, tenant: str, request: str, by: str) -> Erasure:
-        """A second person agrees, and it is done. Raises ErasureRefusedError: not_found, second_person, in_use."""
+    async def confirm(self, tenant: str, request: str, by: str, *, subject: str = "", saga: bool = False) -> Erasure:
+        """A second person agrees, and it is done. `subject`: whom they mean, "" where they do not say.
+
+        Raises ErasureRefusedError: not_found, invalid (it stands for somebody else), second_person, in_use.
+        """
         found = await self._asked(tenant, request)
         if found is None:
             raise ErasureRefusedError("not_found", f"There is no request {request[:80]!r}.")
         if found.erased_at is not None:
-            return await self._finish(tenant, request)
-        if self._two_people and found.asked_by == by:
+            return found
+        if subject:
+            keys = await self._keys_of(tenant, subject, saga=saga)
+            await self._check_same(tenant, request, keys, done=False)
+        if self.two_people and found.asked_by == by:
             raise ErasureRefusedError("second_person", f"{by} asked for this: somebody else confirms it", by=by)
         return await self._carry_out(tenant, request, by)
 
@@ -107,10 +138,34 @@ class Erasing:
         async with self._pools.connection("vault") as connection:
             return await connection.execute(SQL["hold"], keys, reason, by if reason else "")
 
+    async def let_go(self, tenant: str, key_id: str) -> int:
+        """Ends the hold that covers this key; gives how many keys it concerned."""
+        async with self._pools.connection("vault") as connection:
+            return await connection.execute(SQL["let_go"], tenant, key_id)
+
     async def all(self, tenant: str) -> list[Erasure]:
         """The newest requests."""
         async with self._pools.connection("vault") as connection:
             return [_erasure(row) for row in await connection.fetch(SQL["all_asked"], tenant, REQUESTS_MAX)]
+
+    async def one(self, tenant: str, request: str) -> tuple[Erasure, list[Theirs]]:
+        """A request, and the sagas that it concerns by now. Raises ErasureRefusedError not_found."""
+        async with self._pools.connection("vault") as connection:
+            row = await connection.fetchrow(SQL["asked"], tenant, request)
+            if row is None:
+                raise ErasureRefusedError("not_found", f"There is no request {request[:80]!r}.")
+            keys = row["key_ids"] if row["erased_at"] else await self._with_others(connection, tenant, row["key_ids"])
+            return _erasure(row), await _sagas(connection, keys)
+
+    async def holds(self, tenant: str) -> list[tuple[Hold, list[Theirs]]]:
+        """The newest legal holds, and the sagas that each protects."""
+        async with self._pools.connection("vault") as connection:
+            rows = await connection.fetch(SQL["holds"], tenant, HOLDS_MAX)
+            return [
+                (Hold(row["held_for"], row["held_by"], row["held_at"], row["key_ids"]),
+                 await _sagas(connection, row["key_ids"]))
+                for row in rows
+            ]  # fmt: skip
 
     async def _keys_of(self, tenant: str, subject: str, *, saga: bool) -> list[str]:
         """Their own key, and those of events and sagas that had no other name for them."""
@@ -161,33 +216,19 @@ class Erasing:
                 await connection.fetch(SQL["lock"], keys)
                 await self._check(connection, keys)
                 await connection.execute(SQL["erase"], keys, request)
-                await connection.execute(SQL["erased"], tenant, request, by, keys)
+                await connection.execute(SQL["erased"], tenant, request, by, keys, LEASE_SECONDS)
             except BaseException:
                 await connection.roll_back()
                 raise
             await connection.commit()
         self._vault.keys.forget(keys)
-        return await self._finish(tenant, request)
-
-    async def _finish(self, tenant: str, request: str) -> Erasure:
-        """Every saga that held something of theirs has its record."""
-        async with self._pools.connection("vault") as connection:
-            row = await connection.fetchrow(SQL["asked"], tenant, request)
-            rows = await connection.fetch(SQL["sagas_of"], row["key_ids"], FRESH_SECONDS)
-        sagas = list(dict.fromkeys(each["saga_id"] for each in rows if each["version"]))
-        given = SubjectErased(request, tuple(row["key_ids"]), row["reason"], row["asked_by"], row["confirmed_by"])
-        noted = 0
-        for saga_id in sagas:
-            if _noted(await self._recorded(tenant, saga_id), request):
-                noted += 1
-                continue
-            cause = Cause(tenant, actor=f"person:{row['confirmed_by']}", causation_id=f"/erasures/{request}")
-            outcome = await self._submit(SagaInput(saga_id, given, cause))
-            if outcome.fate == "applied":
-                noted += 1
-            else:  # its code may not be installed any more: the keys are gone all the same
-                log.warning("a saga cannot say that its subject was erased", saga=saga_id, fate=outcome.fate)
-        return _erasure(row, noted)
+        try:
+            await self._finishing.finish(tenant, request)
+        except (BusyError, StoreError) as error:  # it is done; what is left is taken up in a moment
+            log.warning("an erasure is finished later", request=request, reason=str(error))
+        found = await self._asked(tenant, request)
+        assert found is not None
+        return found
 
     async def _asked(self, tenant: str, request: str) -> Erasure | None:
         async with self._pools.connection("vault") as connection:
@@ -195,23 +236,28 @@ class Erasing:
         return _erasure(rows[0]) if rows else None
 
 
-def erasing_of(runtime: Any, recorded: Recorded) -> Erasing | None:
+def erasing_of(runtime: Any) -> Erasing | None:
     """What erases in a running process; None where it has no vault."""
     if runtime.vault is None:
         return None
     two_people = "erase" in runtime.settings.acts_of_two_people
-    return Erasing(runtime.vault, runtime.store.pools, runtime.submit, recorded, two_people=two_people)
+    return Erasing(runtime.vault, runtime.store.pools, finishing_of(runtime), two_people=two_people)
+
+
+async def _sagas(connection: Any, keys: Sequence[str]) -> list[Theirs]:
+    rows = await connection.fetch(SQL["sagas_of"], keys, FRESH_SECONDS)
+    return list(
+        dict.fromkeys(
+            Theirs(row["saga_id"], row["name"], row["business_key"], row["ended"]) for row in rows if row["version"]
+        )
+    )
 
 
 def _nothing() -> ErasureRefusedError:
     return ErasureRefusedError("not_found", "Nothing is sealed under a key of this person.")
 
 
-def _noted(records: Iterable[Any], request: str) -> bool:
-    return any(record.type == "subject.erased" and record.data.get("request") == request for record in records)
-
-
-def _erasure(row: Any, sagas: int = 0) -> Erasure:
+def _erasure(row: Any) -> Erasure:
     return Erasure(
         request=row["request"],
         reason=row["reason"],
@@ -220,5 +266,8 @@ def _erasure(row: Any, sagas: int = 0) -> Erasure:
         confirmed_by=row["confirmed_by"],
         erased_at=row["erased_at"],
         keys=len(row["key_ids"]),
-        sagas=sagas,
+        sagas=row["told"],
+        untold=row["untold"],
+        again_at=row["again_at"],
+        finished_at=row["finished_at"],
     )

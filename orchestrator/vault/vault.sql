@@ -93,23 +93,45 @@ WHERE key_id = ANY ($1::text[]) AND wrapped IS NOT NULL
 
 -- name: hold
 -- A legal hold of some keys, or its end where the reason is ''.
-UPDATE vault_keys SET held_for = $2, held_by = $3 WHERE key_id = ANY ($1::text[]) AND wrapped IS NOT NULL
+UPDATE vault_keys SET held_for = $2, held_by = $3, held_at = CASE WHEN $2 <> '' THEN now() END WHERE key_id = ANY ($1::text[]) AND wrapped IS NOT NULL
 
 -- name: ask
 INSERT INTO vault_erasures (tenant, request, key_ids, reason, asked_by) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (tenant, request) DO NOTHING
 
 -- name: asked
-SELECT tenant, request, key_ids, reason, asked_by, asked_at, confirmed_by, erased_at
+SELECT tenant, request, key_ids, reason, asked_by, asked_at, confirmed_by, erased_at,
+       told, untold, tries, again_at, finished_at
 FROM vault_erasures WHERE tenant = $1 AND request = $2
 
 -- name: all_asked
-SELECT tenant, request, key_ids, reason, asked_by, asked_at, confirmed_by, erased_at
+SELECT tenant, request, key_ids, reason, asked_by, asked_at, confirmed_by, erased_at,
+       told, untold, tries, again_at, finished_at
 FROM vault_erasures WHERE tenant = $1 ORDER BY asked_at DESC, request LIMIT $2
 
 -- name: erased
-UPDATE vault_erasures SET confirmed_by = $3, erased_at = clock_timestamp(), key_ids = $4
+-- Who destroyed the keys has a while to tell the sagas of it, before others take that up.
+UPDATE vault_erasures SET confirmed_by = $3, erased_at = clock_timestamp(), key_ids = $4,
+       again_at = clock_timestamp() + make_interval(secs => $5)
 WHERE tenant = $1 AND request = $2 AND erased_at IS NULL
+
+-- name: unfinished
+-- One erasure that somebody has left, leased to whoever asks: $1 seconds, or longer each time it could not be finished.
+UPDATE vault_erasures AS e
+SET tries = e.tries + 1, again_at = clock_timestamp() + make_interval(secs => least($1 * 2.0 ^ least(e.tries, 20), $2))
+FROM (
+    SELECT tenant, request FROM vault_erasures
+    WHERE erased_at IS NOT NULL AND finished_at IS NULL AND again_at <= clock_timestamp()
+    ORDER BY again_at LIMIT 1 FOR UPDATE SKIP LOCKED
+) d
+WHERE e.tenant = d.tenant AND e.request = d.request
+RETURNING e.tenant, e.request, e.key_ids, e.reason, e.asked_by, e.asked_at, e.confirmed_by, e.erased_at,
+          e.told, e.untold, e.tries, e.again_at, e.finished_at
+
+-- name: finished
+-- How many sagas say so; where all do, nothing is left.
+UPDATE vault_erasures SET told = $3, untold = $4, finished_at = CASE WHEN $4 = 0 THEN clock_timestamp() END
+WHERE tenant = $1 AND request = $2 AND finished_at IS NULL
 
 -- name: end_of_letters
 -- Keys of what nobody could read end by themselves.
@@ -123,3 +145,16 @@ SELECT held_for FROM vault_keys WHERE key_id = ANY ($1::text[]) AND held_for <> 
 -- name: in_use
 -- Does anybody have a key here that lives? Then there are values that only the key file opens.
 SELECT EXISTS (SELECT FROM vault_keys WHERE key_id <> $1 AND wrapped IS NOT NULL) AS used
+
+-- name: holds
+-- Legal holds, the newest first: one for each person, with the keys that it covers.
+SELECT held_for, held_by, held_at, array_agg(key_id ORDER BY key_id) AS key_ids
+FROM vault_keys WHERE tenant = $1 AND held_for <> ''
+GROUP BY held_for, held_by, held_at ORDER BY held_at DESC NULLS LAST, held_for LIMIT $2
+
+-- name: let_go
+-- The end of the hold that covers a key.
+UPDATE vault_keys AS k SET held_for = '', held_by = '', held_at = NULL
+FROM vault_keys AS h
+WHERE h.tenant = $1 AND h.key_id = $2 AND h.held_for <> '' AND k.tenant = h.tenant AND k.held_for = h.held_for
+  AND k.held_by = h.held_by AND k.held_at IS NOT DISTINCT FROM h.held_at

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import signal
+import sys
+import time
 from typing import Any
 
 import pytest
 
 from orchestrator.broker.contract import OutgoingMessage
-from tests.vault.conftest import Care
+from orchestrator.vault.keys import SECONDS_MAX as SECONDS_MAX_OF_KEYS
+from tests.vault.conftest import SECONDS_MAX, Care
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -181,3 +186,40 @@ async def test_a_customer_is_found_by_their_id_though_no_table_holds_it(product:
     assert "d-1" in exported
     assert "Dora Lind" not in exported, "what leaves in files stays sealed"
     assert "CUST-DORA" not in (await product.dump())["public.journeys_a"]
+
+
+async def test_an_erasure_that_was_cut_off_after_its_commit_is_finished_by_nobodys_asking(
+    product: Care, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that confirmed it is killed before it tells any saga; another one does, and forgets the key."""
+    eva = {**ANNA, "customer_id": "CUST-EVA", "name": "Eva Brandt"}
+    for case in ("e-1", "e-2"):
+        await product.publish("caretest.CareRequested", {"case": case, **eva})
+        await product.approve(case)
+    ask = {"subject": "CUST-EVA", "request": "ER-9", "reason": "asked by letter"}
+    assert (await product.post("/v1/subjects/erasures", ask, actor="olga")).status_code == 200
+    assert "Eva Brandt" in (await product.get("/v1/sagas/e-1/records")).text, "this process knows her key"
+    killed = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.vault.killed", product.database.url, str(product.key_file), "ER-9"
+    )
+    assert await killed.wait() == -signal.SIGKILL
+    said = (await product.get("/v1/subjects/erasures/ER-9")).json()
+    assert (said["erasure"]["erasedAt"] is not None, said["erasure"]["finishedAt"]) == (True, None)
+    assert {saga["businessKey"] for saga in said["sagas"]} == {"e-1", "e-2"}
+    async with product.runtime.store.pools.connection("vault") as connection:  # the minute of whoever died is over
+        await connection.execute("UPDATE vault_erasures SET again_at = now() WHERE request = 'ER-9'")
+    for _ in range(SECONDS_MAX * 20):
+        said = (await product.get("/v1/subjects/erasures/ER-9")).json()
+        if said["erasure"]["finishedAt"] is not None:
+            break
+        await asyncio.sleep(0.05)
+    assert (said["erasure"]["sagas"], said["erasure"]["untold"]) == (2, 0)
+    assert product.runtime.vault is not None
+    monkeypatch.setattr(product.runtime.vault.keys, "_clock", lambda: time.monotonic() + SECONDS_MAX_OF_KEYS)
+    for case in ("e-1", "e-2"):
+        records = await product.get(f"/v1/sagas/{case}/records")
+        assert [item["type"] for item in records.json()["items"]].count("subject.erased") == 1
+        assert "[erased under request ER-9, " in records.text
+        assert "Eva Brandt" not in records.text
+    again = await product.post("/v1/subjects/erasures/ER-9/confirm", actor="omar")
+    assert again.json()["sagas"] == 2, "who comes late is told what was done"

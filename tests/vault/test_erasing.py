@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -21,6 +22,7 @@ from orchestrator.store.connections import ConnectionLimits, Pools
 from orchestrator.store.contract import SagaStart
 from orchestrator.vault import keyfile
 from orchestrator.vault.erasing import Erasing, ErasureRefusedError
+from orchestrator.vault.finishing import Finishing
 from orchestrator.vault.keys import Erased, Keys
 from orchestrator.vault.tokens import SealedError, event_scope, saga_scope
 from orchestrator.vault.vault import Vault
@@ -33,6 +35,7 @@ class Act:
     """Erasing over a real database, without a running product."""
 
     erasing: Erasing
+    finishing: Finishing
     vault: Vault
     keys: Keys
     pools: Pools
@@ -76,7 +79,8 @@ async def act(database: Database, tmp_path: Path) -> AsyncIterator[Act]:
         return []
 
     vault = Vault(keys, Catalog.of([], []), lambda _name, _data: "")
-    yield Act(Erasing(vault, pools, submit, recorded, two_people=True), vault, keys, pools, submitted)
+    finishing = Finishing(pools, submit, recorded)
+    yield Act(Erasing(vault, pools, finishing, two_people=True), finishing, vault, keys, pools, submitted)
     await pools.close()
 
 
@@ -111,6 +115,7 @@ async def test_what_came_between_asking_and_confirming_goes_too(act: Act) -> Non
     assert (done.keys, done.sagas) == (2, 2)
     assert await act.gone(anna, event) == [True, True]
     assert act.submitted == ["s-1", "s-2"]
+    assert done.finished_at is not None
 
 
 async def test_a_saga_that_cannot_say_so_is_not_counted_as_if_it_had(act: Act) -> None:
@@ -122,6 +127,57 @@ async def test_a_saga_that_cannot_say_so_is_not_counted_as_if_it_had(act: Act) -
     done = await act.erasing.confirm("main", "ER-7", "omar")
     assert (done.erased_at is not None, done.sagas) == (True, 1)
     assert await act.gone(anna) == [True]
+
+
+async def test_a_saga_that_cannot_say_so_is_told_again_later_and_no_other_is(act: Act) -> None:
+    """Each time later than before; the first minute belongs to whoever carried it out."""
+    await act.sealed("CUST-ANNA", "s-1", "s-retired")
+    await act.saga("s-1", "a-1")
+    await act.saga("s-retired", "a-2")
+    await act.erasing.ask("main", "CUST-ANNA", "ER-7", "a letter", "olga")
+    done = await act.erasing.confirm("main", "ER-7", "omar")
+    assert (done.untold, done.finished_at) == (1, None)
+    waits = []
+    for _ in range(3):
+        assert not await act.finishing.one(), "not before its time"
+        async with act.pools.connection("vault") as connection:
+            await connection.execute("UPDATE vault_erasures SET again_at = now()")
+        assert await act.finishing.one()
+        found, sagas = await act.erasing.one("main", "ER-7")
+        waits.append(round((found.again_at - datetime.now(UTC)).total_seconds() / 60))
+        assert len(sagas) == 2
+    assert waits == [1, 2, 4]
+
+
+async def test_who_confirms_somebody_else_than_was_meant_is_refused(act: Act) -> None:
+    """The request holds nobody's id: the second person types whom the letter names, and the keys must be theirs."""
+    anna = await act.sealed("CUST-ANNA", "s-1")
+    await act.sealed("CUST-BO", "s-2")
+    await act.saga("s-1", "a-1")
+    await act.saga("s-2", "b-1")
+    await act.erasing.ask("main", "CUST-ANNA", "ER-7", "a letter", "olga")
+    for other in ("CUST-BO", "CUST-NONE"):
+        with pytest.raises(ErasureRefusedError):
+            await act.erasing.confirm("main", "ER-7", "omar", subject=other)
+    assert await act.gone(anna) == [False]
+    assert (await act.erasing.confirm("main", "ER-7", "omar", subject="CUST-ANNA")).erased_at is not None
+
+
+async def test_a_hold_is_listed_with_what_it_protects_and_let_go(act: Act) -> None:
+    """Nobody's id is kept of it: whoever lets it go finds it in the list."""
+    anna = await act.sealed("CUST-ANNA", "s-1")
+    await act.saga("s-1", "a-1")
+    event = await act.sealed("key:a-1")
+    assert await act.erasing.hold("main", "CUST-ANNA", "a lawsuit", "olga") == 2
+    ((hold, sagas),) = await act.erasing.holds("main")
+    assert (hold.reason, hold.by, sorted(hold.key_ids)) == ("a lawsuit", "olga", sorted([anna, event]))
+    assert [saga.business_key for saga in sagas] == ["a-1"]
+    with pytest.raises(ErasureRefusedError, match="a lawsuit"):
+        await act.erasing.ask("main", "CUST-ANNA", "ER-7", "a letter", "olga")
+    assert await act.erasing.let_go("other", anna) == 0, "another tenant's is nobody's business"
+    assert await act.erasing.let_go("main", anna) == 2
+    assert await act.erasing.holds("main") == []
+    assert (await act.erasing.ask("main", "CUST-ANNA", "ER-7", "a letter", "olga")).erased_at is None
 
 
 async def test_a_child_that_was_told_no_name_goes_with_its_parent(act: Act) -> None:
