@@ -1,8 +1,8 @@
 """Erasing a person: asked for, confirmed by somebody else, carried out, and recorded in every saga that was theirs.
 
 Rules of this file
-- Refused while one of their sagas runs or has just begun, and while they are under a legal hold: by name, so that
-  whoever asked knows what to wait for.
+- Refused while one of their sagas runs, has just begun, or may be undone by a running caller, and while they are under
+  a legal hold: by name, so that whoever asked knows what to wait for.
 - First the keys go, in one transaction that holds them against every saga that would take them up; then each saga gets
   its record (finishing.py). What a crash leaves undone is taken up without anybody asking again.
 - Who confirms may say whom: the request holds no id, so that is how a second person checks it against the letter.
@@ -201,7 +201,9 @@ class Erasing:
         live = [f"{row['name']} {row['business_key']}" for row in rows if row["version"] and not row["ended"]]
         if live:
             named = ", ".join(live[:LISTED_MAX])
-            text = f"{len(live)} sagas of theirs still run: {named}. Ask again when they have ended."
+            text = (
+                f"{len(live)} sagas of theirs still run, or may be undone by who called them: {named}. Ask again later."
+            )
             raise ErasureRefusedError("in_use", text, sagas=live[:LISTED_MAX])
         if any(not row["version"] and row["fresh"] for row in rows):
             raise ErasureRefusedError("in_use", "A saga of theirs has just begun: ask again in a minute.")

@@ -52,14 +52,24 @@ WHERE key_id = ANY ($1::text[])
 SELECT key_id FROM vault_sagas WHERE saga_id = $1 ORDER BY key_id
 
 -- name: sagas_of
--- The sagas of some keys: id, name, business key, and whether they have ended; without name: none of that id is there.
+-- The sagas of some keys: id, name, business key, and whether they have ended for good: whoever called one, and runs, may
+-- still undo it. Without name: none of that id is there.
 SELECT s.saga_id, coalesce(h.name, '') AS name, coalesce(h.business_key, '') AS business_key,
-       coalesce(h.ended, false) AS ended, coalesce(h.version, 0) AS version,
+       coalesce(h.ended, false) AND NOT EXISTS (
+           WITH RECURSIVE callers AS (
+               SELECT c.saga_id, c.parent, c.ended FROM saga_heads c WHERE h.parent <> '' AND c.saga_id = h.parent
+               UNION
+               SELECT c.saga_id, c.parent, c.ended FROM callers b JOIN saga_heads c ON c.saga_id = b.parent
+               WHERE b.parent <> ''
+           )
+           SELECT FROM callers WHERE NOT ended
+       ) AS ended,
+       coalesce(h.version, 0) AS version,
        s.seen_at > clock_timestamp() - make_interval(secs => $2) AS fresh
 FROM vault_sagas s
 LEFT JOIN saga_heads h ON h.saga_id = s.saga_id AND h.version > 0
 WHERE s.key_id = ANY ($1::text[])
-GROUP BY s.saga_id, s.seen_at, h.name, h.business_key, h.ended, h.version
+GROUP BY s.saga_id, s.seen_at, h.name, h.business_key, h.parent, h.ended, h.version
 ORDER BY s.saga_id
 
 -- name: family

@@ -198,6 +198,22 @@ async def test_a_child_that_was_told_no_name_goes_with_its_parent(act: Act) -> N
     assert await act.gone(anna, child, grandchild, other) == [True, True, True, False]
 
 
+async def test_an_ended_saga_that_its_caller_may_still_undo_keeps_its_keys(act: Act) -> None:
+    """Its undo is built from what it has sealed: without the key, money would be given back to "[erased]"."""
+    anna, batch = await act.sealed("CUST-ANNA", "s-3"), await act.sealed("saga:s-1", "s-1")
+    await act.saga("s-1", "batch-1", ended=False)
+    await act.saga("s-2", "batch-1/part", parent="s-1")
+    await act.saga("s-3", "batch-1/part/anna", parent="s-2")
+    with pytest.raises(ErasureRefusedError, match="care batch-1/part/anna") as refused:
+        await act.erasing.ask("main", "CUST-ANNA", "ER-7", "a letter", "olga")
+    assert refused.value.refusal.code == "in_use"
+    async with act.pools.connection("vault") as connection:
+        await connection.execute("UPDATE saga_heads SET ended = true")
+    await act.erasing.ask("main", "CUST-ANNA", "ER-7", "a letter", "olga")
+    await act.erasing.confirm("main", "ER-7", "omar")
+    assert await act.gone(anna, batch) == [True, False], "the batch was not hers"
+
+
 async def test_a_message_of_one_tenant_opens_nothing_of_another(act: Act) -> None:
     """What one tenant's event holds under a type and key must not be read by sending it in as another tenant's."""
     found = await act.keys.of_subjects({("main", "CUST-ANNA"): ()})
