@@ -30,6 +30,7 @@ SERVICE_NAME: Final = "service.name"
 SERVICE_NAMESPACE: Final = "service.namespace"
 SERVICE_VERSION: Final = "service.version"
 SERVICE_INSTANCE_ID: Final = "service.instance.id"
+DEPLOYMENT_ENVIRONMENT: Final = "deployment.environment.name"
 DEFAULT_SERVICE: Final = "saga-orchestrator"
 
 # --- messaging -------------------------------------------------------------------------------------------------------
@@ -43,6 +44,7 @@ MESSAGING_MESSAGE_ID: Final = "messaging.message.id"
 MESSAGING_CONVERSATION_ID: Final = "messaging.message.conversation_id"
 MESSAGING_OFFSET: Final = "messaging.kafka.offset"
 KAFKA: Final = "kafka"
+OWN_LOG: Final = "postgresql"
 
 # An operation: its name (the first word of the span's name), its type, the kind of its span.
 SEND: Final = ("send", "send", PRODUCER)
@@ -59,12 +61,19 @@ HTTP_ROUTE: Final = "http.route"
 HTTP_STATUS: Final = "http.response.status_code"
 URL_SCHEME: Final = "url.scheme"
 URL_PATH: Final = "url.path"
+URL_FULL: Final = "url.full"
+HTTP_METHOD_ORIGINAL: Final = "http.request.method_original"
+REDACTED: Final = "REDACTED"  # for what may name a customer
+HTTP_METHODS: Final = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"}
+)
+OTHER: Final = "_OTHER"  # a method that the conventions do not know
 SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
 
 # --- database --------------------------------------------------------------------------------------------------------
 DB_SYSTEM: Final = "db.system.name"
-DB_OPERATION: Final = "db.operation.name"
+DB_NAMESPACE: Final = "db.namespace"
 DB_SUMMARY: Final = "db.query.summary"
 DB_STATUS: Final = "db.response.status_code"
 POSTGRESQL: Final = "postgresql"
@@ -86,6 +95,12 @@ SAGA_STEP_ROUND: Final = "saga.step.round"
 SAGA_ACTIVITY: Final = "saga.activity"
 SAGA_PURPOSE: Final = "saga.step.purpose"
 SAGA_DUE: Final = "saga.due"
+SAGA_STATE: Final = "saga.state"
+SAGA_BRANCH_NEXT: Final = "saga.branch.next"
+SAGA_LOOP_ITEMS: Final = "saga.loop.items"
+SAGA_LOOP_ROUND: Final = "saga.loop.round"
+SAGA_BRANCHES: Final = "saga.parallel.branches"
+SAGA_UNDOS: Final = "saga.compensation.undos"
 SAGA_ACTOR_KIND: Final = "saga.actor.kind"
 
 # The first words of our span names; the name of the step, task or saga follows.
@@ -103,7 +118,43 @@ SPAN_OPERATOR: Final = "saga.operator"
 SPAN_STUCK: Final = "saga.stuck"
 SPAN_TIMEOUT: Final = "saga.timeout"
 SPAN_START: Final = "saga.start"
+SPAN_BRANCH: Final = "saga.branch"
+SPAN_COMPUTE: Final = "saga.compute"
+SPAN_STATE: Final = "saga.state"
+SPAN_LOOP: Final = "saga.loop"
+SPAN_ROUND: Final = "saga.loop.round"
+SPAN_PARALLEL: Final = "saga.parallel"
+SPAN_PLANNED: Final = "saga.compensation.planned"
 OPENED: Final = ".opened"  # after one of them: the short span that says at once what is waited for
+
+# What an error.type means, for the status of a red span: our words, never anybody's text.
+ERROR_WORDS: Final = {
+    "refused": "the participant said no",
+    "failed": "an attempt or a path failed",
+    "timed_out": "no answer in time: the outcome is unknown until the participant is asked",
+    "exhausted": "all attempts are used up",
+    "not_done": "it was found out that it did not happen",
+    "never": "the participant will never do this, whatever comes later",
+    "contradicted": "the participant has answered differently before",
+    "expired": "nobody decided, or nothing came, in time",
+    "deadline": "the saga's own deadline passed",
+    "cancelled": "somebody cancelled the saga",
+    "parent": "the saga that called this one went back",
+    "compensated": "the saga went back: what it had done was undone",
+    "function": "a function of the saga raised: an operator moves it on",
+    "size": "a message or a record would be too large: an operator moves it on",
+    "transition": "a business state may not follow: an operator moves it on",
+    "undo": "undoing did not succeed: an operator moves it on",
+    "unknown": "the outcome cannot be found out: an operator moves it on",
+    "effect_found": "an effect was found that should not be there: an operator moves it on",
+    "error": "the handler raised, or the participant could not answer",
+    "in_doubt": "the participant does not know yet whether it happened",
+}
+
+
+def system_of(broker_url: str) -> str:
+    """What `messaging.system` is for this broker."""
+    return KAFKA if broker_url.startswith("kafka://") else OWN_LOG
 
 
 def operation_name(operation: tuple[str, str, int], destination: str) -> str:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.runtime.identity import begun_here
+from orchestrator.telemetry import REDACTED
 from orchestrator.tracing.acting import MOVED, Moved
 from orchestrator.tracing.requests import Served
 from orchestrator.tracing.sampling import PARENT_ALONE, Sampler
 
 ACTS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}")
 
 
@@ -34,6 +37,16 @@ def traceparent_of(request: Request) -> str:
 def trace_id_of(request: Request) -> str:
     """The 32 hex digits of the request's trace."""
     return traceparent_of(request).split("-")[1]
+
+
+def told_path(route: str, values: Mapping[str, object]) -> str:
+    """The path of a request as it may leave the product: ids stay, what people chose (a key, a name) does not."""
+
+    def told(found: re.Match[str]) -> str:
+        value = str(values.get(found[1], ""))
+        return value if _ID.fullmatch(value) else REDACTED
+
+    return _PARAMETER.sub(told, route)
 
 
 class Traced:
@@ -66,5 +79,15 @@ class Traced:
             route = getattr(scope.get("route"), "path", "")
             traceparent = traceparent_of(Request(scope))
             self._add(
-                Served(scope["method"], route, scope["scheme"], status, began_ns, ended_ns, traceparent, tuple(moved))
+                Served(
+                    scope["method"],
+                    route,
+                    scope["scheme"],
+                    status,
+                    began_ns,
+                    ended_ns,
+                    traceparent,
+                    tuple(moved),
+                    told_path(route, scope.get("path_params", {})),
+                )
             )

@@ -45,7 +45,8 @@ def emit(
         raise CliError(ExitCode.USAGE, "say which: --saga ID, or --from INSTANT", "orchestrator traces emit --help")
     span = (_instant(since, "--from"), _instant(until, "--to")) if since else (0, 0)
     try:
-        settings, telemetry = load_settings(), telemetry_settings()
+        settings = load_settings()
+        telemetry = telemetry_settings(deployment=settings.environment)
     except SettingsError as error:
         raise CliError(ExitCode.USAGE, str(error), "correct the environment variable") from error
     if not telemetry.traces_url:
@@ -74,7 +75,8 @@ def show(
 
     out = Output(as_json)
     try:
-        settings, telemetry = load_settings(), telemetry_settings()
+        settings = load_settings()
+        telemetry = telemetry_settings(deployment=settings.environment)
     except SettingsError as error:
         raise CliError(ExitCode.USAGE, str(error), "correct the environment variable") from error
 
@@ -105,7 +107,7 @@ async def _again(settings: Settings, telemetry: TelemetrySettings) -> AsyncItera
     topic_of = parts.event_topics(load_catalog())
     async with database(settings) as urls:
         store = PostgresStore(urls.app, parts.connection_limits(settings))
-        again = Again(TraceStore(store), telemetry, topic_of)
+        again = Again(TraceStore(store), telemetry, topic_of, parts.wire(settings))
         try:
             yield again, ReadQueries(store.pools)
         finally:

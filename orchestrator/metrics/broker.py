@@ -28,13 +28,6 @@ from orchestrator.broker.contract import (
 from orchestrator.metrics import names
 from orchestrator.metrics.figures import Figures
 
-KAFKA, OWN_LOG = "kafka", "postgresql"
-
-
-def system_of(url: str) -> str:
-    """What `messaging.system` is for this broker."""
-    return KAFKA if url.startswith("kafka://") else OWN_LOG
-
 
 class CountingBroker:
     """A broker whose producers and consumers count."""

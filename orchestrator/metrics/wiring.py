@@ -9,7 +9,6 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 
 from opentelemetry.sdk.resources import Resource
 
@@ -18,7 +17,7 @@ from orchestrator.config import Settings
 from orchestrator.kernel.graph import StepNode, TaskNode
 from orchestrator.messages.protocol import commands_topic
 from orchestrator.metrics import names, otlp, process
-from orchestrator.metrics.broker import CountingBroker, system_of
+from orchestrator.metrics.broker import CountingBroker
 from orchestrator.metrics.figures import Family, Figures, Reading
 from orchestrator.metrics.listener import listening
 from orchestrator.metrics.sagas import SagaFigures, processed
@@ -32,7 +31,7 @@ from orchestrator.runtime.letters import REASONS
 from orchestrator.runtime.supervisor import Supervisor
 from orchestrator.store.connections import Pools
 from orchestrator.store.figures import FigureQueries
-from orchestrator.telemetry import DEFAULT_SERVICE, SERVICE_VERSION
+from orchestrator.telemetry import system_of
 from orchestrator.tracing.settings import instance_resource, resource_attributes
 from orchestrator.tracing.words import low as step_name
 
@@ -157,14 +156,6 @@ class Metrics:
 
 def resource(settings: Settings, roles: frozenset[str]) -> Resource:
     """What the process says of itself; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES go over it."""
-    try:
-        release = version(DEFAULT_SERVICE)
-    except PackageNotFoundError:
-        release = "unknown"
-    named = resource_attributes(os.environ)
-    own = {
-        SERVICE_VERSION: release,
-        "deployment.environment.name": settings.environment,
-        "saga.roles": ",".join(sorted(roles)),
-    }
+    named = resource_attributes(os.environ, settings.environment)
+    own = {"saga.roles": ",".join(sorted(roles))}
     return Resource.create({**own, **instance_resource(named, settings.instance_id or socket.gethostname())})

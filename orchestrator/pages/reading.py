@@ -85,7 +85,10 @@ class Office:
         """Sends a saga's spans to the collector again; how many. Raises CollectorError."""
         done = Emitted()
         again = Again(
-            TraceStore(self._runtime.store), self._runtime.telemetry, parts.event_topics(self._runtime.catalog)
+            TraceStore(self._runtime.store),
+            self._runtime.telemetry,
+            parts.event_topics(self._runtime.catalog),
+            parts.wire(self._runtime.settings),
         )
         try:
             await again.saga(actor.tenant, saga_id, done)

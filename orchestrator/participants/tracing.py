@@ -44,6 +44,10 @@ _TABLE = re.compile(
     r"(?:\s+(?:INTO|FROM|TABLE|ONLY)\s+([\w.\"]+)|\s+([\w.\"]+)(?:\s+\w+)?\s+SET\b|.*?\bFROM\s+([\w.\"]+))?",
     re.IGNORECASE | re.DOTALL,
 )
+# What the driver asks by itself when it meets a type for the first time; nobody wrote it.
+_OF_THE_DRIVER = re.compile(
+    r"\btypeinfo_tree\b|\A\s*SELECT\s+(?:pg_catalog\.)?(?:current_setting|set_config)\(\s*'jit'"
+)
 
 
 @dataclass(slots=True)
@@ -117,8 +121,11 @@ def handling(found: Handling | None, connection: Any = None) -> Iterator[None]:
 
     def logged(query: Any) -> None:
         now = time.time_ns()
+        if _OF_THE_DRIVER.search(query.query):
+            return
         error = type(query.exception).__name__ if query.exception is not None else ""
         name, attributes = statement(query.query)
+        attributes = {**attributes, **connected(query)}
         status = getattr(query.exception, "sqlstate", None)
         if status:
             attributes, error = {**attributes, names.DB_STATUS: status}, status
@@ -158,16 +165,13 @@ def calling(method: str, url: str) -> Iterator[Calling]:
     if found is None:
         yield Calling("")
         return
-    parts = urlsplit(url)
-    attributes: dict[str, Value] = {names.HTTP_METHOD: method, names.SERVER_ADDRESS: parts.hostname or ""}
-    if parts.port:
-        attributes[names.SERVER_PORT] = parts.port
+    attributes, name = _called(method, url)
     id_ = span_id_of(f"{found.span_id}/{len(found.inside)}")
     call = Calling(f"00-{found.trace_id}-{id_}-{found.flags}")
     start, error = time.time_ns(), ""
     clock = time.perf_counter_ns()
     place = len(found.inside)
-    found.note(found.inside, method, start, start, attributes)
+    found.note(found.inside, name, start, start, attributes)
     try:
         yield call
     except BaseException as failure:
@@ -182,6 +186,33 @@ def calling(method: str, url: str) -> Iterator[Calling]:
             span.error = error or (str(call.status) if call.status >= 400 else "")
 
 
+def _called(method: str, url: str) -> tuple[dict[str, Value], str]:
+    """The attributes of a call, and its span's name. Of the address only where it goes to is told."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    rest = names.REDACTED if parts.path.strip("/") or parts.query else ""
+    known = method.upper() if method.upper() in names.HTTP_METHODS else names.OTHER
+    attributes: dict[str, Value] = {
+        names.HTTP_METHOD: known,
+        names.SERVER_ADDRESS: host,
+        names.SERVER_PORT: port,
+        names.URL_FULL: f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}/{rest}",
+    }
+    if known != method:
+        attributes[names.HTTP_METHOD_ORIGINAL] = method
+    return attributes, "HTTP" if known == names.OTHER else known
+
+
+def connected(query: Any) -> dict[str, Value]:
+    """Which database a statement went to, as the connection was made."""
+    found: dict[str, Value] = {names.DB_NAMESPACE: str(query.conn_params.database)}
+    if isinstance(query.conn_addr, tuple):
+        found[names.SERVER_ADDRESS], found[names.SERVER_PORT] = str(query.conn_addr[0]), int(query.conn_addr[1])
+    else:
+        found[names.SERVER_ADDRESS] = str(query.conn_addr)
+    return found
+
+
 @lru_cache(maxsize=1_024)
 def statement(text: str) -> tuple[str, dict[str, Value]]:
     """Name and attributes of a statement's span, from its first word and its table."""
@@ -189,7 +220,7 @@ def statement(text: str) -> tuple[str, dict[str, Value]]:
     operation = (match[1] if match else "query").upper()
     table = next((group for group in match.groups()[1:] if group), "").strip('"') if match else ""
     summary = f"{operation} {table}".rstrip()
-    return summary, {names.DB_SYSTEM: names.POSTGRESQL, names.DB_OPERATION: operation, names.DB_SUMMARY: summary}
+    return summary, {names.DB_SYSTEM: names.POSTGRESQL, names.DB_SUMMARY: summary}
 
 
 def spans_of(
@@ -201,6 +232,7 @@ def spans_of(
     reply_id: str,
     began_ns: int,
     ended_ns: int,
+    system: str = names.KAFKA,
 ) -> list[Span]:
     """The spans of one handled command: process, what was measured inside, and the answer's send."""
     error = "" if outcome in ("ok", "not_done") else outcome
@@ -209,7 +241,7 @@ def spans_of(
         names.SAGA_STEP_NAME: low(header.activity),
         names.SAGA_STEP_ATTEMPT: header.attempt,
         names.SAGA_PURPOSE: header.purpose,
-        names.MESSAGING_SYSTEM: names.KAFKA,
+        names.MESSAGING_SYSTEM: system,
         names.MESSAGING_CONVERSATION_ID: header.saga_id,
     }
     topic = commands_topic(participant)

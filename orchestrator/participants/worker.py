@@ -44,6 +44,7 @@ from orchestrator.participants.settings import ParticipantSettings
 from orchestrator.participants.single import Singles
 from orchestrator.participants.tracing import AddSpan, begin, spans_of
 from orchestrator.participants.work import Pool
+from orchestrator.telemetry import KAFKA
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class Worker:
         on_handled: Callable[[Handled], None] | None = None,
         opening: Opening | None = None,
         add_span: AddSpan | None = None,
+        system: str = KAFKA,
     ) -> None:
         self.participant = participant
         self.progressed_at = time.monotonic()
@@ -90,7 +92,7 @@ class Worker:
         self._side_by_side = asyncio.Semaphore(self._settings.outside_at_once)
         self._on_handled = on_handled
         self._opening = opening  # None: personal values come as they are, and go so
-        self._add_span = add_span
+        self._add_span, self._system = add_span, system  # `system`: how spans call the broker
         self._positions_due = 0.0
         self._show_due = 0.0
         self._unshown: dict[Assignment, int] = {}
@@ -310,7 +312,15 @@ class Worker:
             name = self.participant.name
             reply_id = answers.reply_id(delivery.header, answer)
             for span in spans_of(
-                name, delivery.header, delivery.message, found, answer.outcome, reply_id, began_ns, ended_ns
+                name,
+                delivery.header,
+                delivery.message,
+                found,
+                answer.outcome,
+                reply_id,
+                began_ns,
+                ended_ns,
+                self._system,
             ):
                 self._add_span(name, span)
         if self._on_handled is None:

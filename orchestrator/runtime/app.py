@@ -46,6 +46,7 @@ from orchestrator.store.migrate import check_schema
 from orchestrator.store.postgres import PostgresStore
 from orchestrator.store.queries import ReadQueries
 from orchestrator.store.schemas import ContractSchemas
+from orchestrator.telemetry import system_of
 from orchestrator.tracing.acting import note_moved
 from orchestrator.tracing.settings import TelemetrySettings, telemetry_settings
 from orchestrator.vault.finishing import finishing_of
@@ -94,7 +95,7 @@ class Runtime:
         telemetry: TelemetrySettings | None = None,
     ) -> None:
         self.settings = settings
-        self.telemetry = telemetry or telemetry_settings()
+        self.telemetry = telemetry or telemetry_settings(deployment=settings.environment)
         self.database_url = database_url or settings.database_url
         self.roles = frozenset(roles) or settings.role_names
         unknown = self.roles - set(ROLES)
@@ -335,6 +336,7 @@ class Runtime:
                 on_handled=self._on_handled,
                 opening=self.vault,
                 add_span=add_span,
+                system=system_of(self.settings.broker_url),
             )
             self.attendants.append(Attendant(participant.name, make, self.settings.stall_ms_max))
 

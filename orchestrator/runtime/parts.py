@@ -34,7 +34,8 @@ from orchestrator.store.load import Load, LoadQueries
 from orchestrator.store.maintenance import Kept, Maintenance
 from orchestrator.store.postgres import PostgresStore
 from orchestrator.store.queries import ReadQueries
-from orchestrator.tracing.fold import TopicOf
+from orchestrator.telemetry import system_of
+from orchestrator.tracing.fold import TopicOf, Wire
 from orchestrator.tracing.settings import TelemetrySettings
 from orchestrator.tracing.wiring import Traces, topics_of
 from orchestrator.vault.keyfile import read
@@ -258,7 +259,14 @@ def traces(
     settings: Settings, telemetry: TelemetrySettings, store: PostgresStore, catalog: Catalog, roles: frozenset[str]
 ) -> Traces:
     """What sends spans."""
-    return Traces(settings, telemetry, store, event_topics(catalog), roles=roles, instance=settings.instance_id)
+    return Traces(
+        settings, telemetry, store, event_topics(catalog), wire(settings), roles=roles, instance=settings.instance_id
+    )
+
+
+def wire(settings: Settings) -> Wire:
+    """What spans of records say of the broker; the same in every process of one product."""
+    return Wire(system_of(settings.broker_url), settings.consumer_group)
 
 
 def event_topics(catalog: Catalog) -> TopicOf:

@@ -1,7 +1,8 @@
 """Sending traces again from the store: one saga, or all that lived between two instants.
 
 Rules of this file
-- The spans are those that the loop sends, byte for byte, so what the collector has already it shows once.
+- The spans are those that the loop sends, byte for byte, so what the collector has already it shows once: as what they
+  were sent last is read from the store, and where nothing was sent yet, this process's own settings say it.
 - Whether a saga is sampled does not matter here: somebody has asked for it. Spans that other processes measured are not
   in the store, and are not sent again.
 """
@@ -11,12 +12,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from orchestrator.tracing.fold import TopicOf
+from orchestrator.tracing.fold import TopicOf, Wire
 from orchestrator.tracing.makers import saga_spans
 from orchestrator.tracing.sender import Sender
 from orchestrator.tracing.settings import TelemetrySettings
 from orchestrator.tracing.span import Span, encoded
-from orchestrator.tracing.store import TraceStore
+from orchestrator.tracing.store import Told, TraceStore
 
 PAGE_SAGAS = 200
 POST_SPANS_MAX = 2_000
@@ -38,8 +39,9 @@ class Emitted:
 class Again:
     """Sends traces from the store."""
 
-    def __init__(self, store: TraceStore, telemetry: TelemetrySettings, topic_of: TopicOf) -> None:
-        self._store, self._resource, self._topic_of = store, telemetry.resource, topic_of
+    def __init__(self, store: TraceStore, telemetry: TelemetrySettings, topic_of: TopicOf, wire: Wire) -> None:
+        self._store, self._topic_of = store, topic_of
+        self._as, self._told = Told(telemetry.resource, wire), False
         self._sender = Sender(telemetry)
 
     async def saga(self, tenant: str, saga_id: str, done: Emitted) -> None:
@@ -53,7 +55,9 @@ class Again:
 
     async def spans(self, tenant: str, saga_id: str) -> list[Span]:
         """All spans of one saga's records, in order."""
-        fold, spans = saga_spans(saga_id, self._topic_of), []
+        if not self._told:
+            self._as, self._told = await self._store.told_as() or self._as, True
+        fold, spans = saga_spans(saga_id, self._topic_of, self._as.wire), []
         for fields in await self._store.stream(tenant, saga_id):
             spans += fold.take(fields)
         return spans
@@ -71,6 +75,6 @@ class Again:
         self._sender.close()
 
     async def _post(self, spans: Sequence[Span]) -> None:
-        posted = await self._sender.post(encoded([(self._resource, spans)]))
+        posted = await self._sender.post(encoded([(self._as.resource, spans)]))
         if posted.fate != "taken" or posted.reason:
             raise CollectorError(posted.reason)

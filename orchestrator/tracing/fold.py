@@ -34,6 +34,15 @@ from orchestrator.tracing.words import low
 TopicOf = Callable[[str], str]
 """From a message's wire name to the topic of such events, "" where it is not known."""
 
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """What spans say of the broker. `group`: the consumer group of the coordinators, "" where it is not known."""
+
+    system: str = names.KAFKA
+    group: str = ""
+
+
 _US = 1_000
 _PARTICIPANT = "participant:"
 _API = "/api/"
@@ -82,7 +91,7 @@ class Fields:
 class SagaSpans:
     """The fold of one saga. `take` its records in order, from the first on."""
 
-    def __init__(self, saga_id: str, topic_of: TopicOf) -> None:
+    def __init__(self, saga_id: str, topic_of: TopicOf, wire: Wire) -> None:
         self.saga_id = saga_id
         self.version = 0
         self.trace_id = ""
@@ -96,7 +105,7 @@ class SagaSpans:
         self.open: dict[str, Opened] = {}
         self.known: dict[str, Opened] = {}  # by activity, also what is over: late answers and undos hang there
         self.turning: Opened | None = None
-        self.topic_of = topic_of
+        self.topic_of, self.wire = topic_of, wire
 
     def take(self, record: Fields) -> list[Span]:
         """The spans of the next record. Raises ValueError where it is not the next one."""
@@ -105,7 +114,8 @@ class SagaSpans:
         self.version = record.version
         self.at = max(record.recorded_at, self.at + 1)
         if record.version == 1:
-            return [self._root(record)]
+            root = self._root(record)
+            return [root, *MAKERS[record.type](self, record)] if record.type in ALSO_ROOTS else [root]
         maker = MAKERS.get(record.type)
         return list(maker(self, record)) if maker is not None else []
 
@@ -126,7 +136,7 @@ class SagaSpans:
             name, kind = f"{names.SPAN_START} {self.name}", INTERNAL
         else:
             name, kind = names.operation_name(names.PROCESS, topic), CONSUMER
-            more |= messaging(names.PROCESS, topic, record.causation, self.saga_id)
+            more |= messaging(self, names.PROCESS, topic, record.causation)
             more[names.CLOUDEVENTS_TYPE] = str(data.get("type", ""))
         return self.span(record, name, kind, parent_of(record.traceparent, self.saga_id), more)
 
@@ -168,7 +178,7 @@ class SagaSpans:
             name or opened.title,
             INTERNAL,
             (begin or opened.at) * _US,
-            self.at * _US,
+            max(self.at, (begin or opened.at) + 1) * _US,
             {**self.common, **opened.attributes, names.SAGA_OUTCOME: end.partition("/")[0]},
             error,
         )
@@ -211,19 +221,23 @@ OPENING = frozenset(
     {"step.requested", "child.requested", "event.awaited", "timer.set", "scope.entered", "task.opened", "saga.stuck"}
     | {"undo.requested", "compensation.started"}
 )
+ALSO_ROOTS = frozenset({"saga.tombstoned"})  # the first record and the last one
 _INNER = ("?", "~", "!")  # keys of fences, undos and stuck places, which are no openings of the activity itself
 
 
-def messaging(operation: tuple[str, str, int], topic: str, message_id: str, saga_id: str) -> dict[str, Value]:
+def messaging(spans: SagaSpans, operation: tuple[str, str, int], topic: str, message_id: str) -> dict[str, Value]:
     """The attributes that every messaging span has."""
-    return {
-        names.MESSAGING_SYSTEM: names.KAFKA,
+    found: dict[str, Value] = {
+        names.MESSAGING_SYSTEM: spans.wire.system,
         names.MESSAGING_OPERATION_NAME: operation[0],
         names.MESSAGING_OPERATION_TYPE: operation[1],
         names.MESSAGING_DESTINATION: topic,
         names.MESSAGING_MESSAGE_ID: message_id,
-        names.MESSAGING_CONVERSATION_ID: saga_id,
+        names.MESSAGING_CONVERSATION_ID: spans.saga_id,
     }
+    if operation is names.PROCESS and spans.wire.group:
+        found[names.MESSAGING_GROUP] = spans.wire.group
+    return found
 
 
 def about(record: Fields) -> dict[str, Value]:
@@ -239,7 +253,7 @@ def about(record: Fields) -> dict[str, Value]:
 
 def sent(spans: SagaSpans, record: Fields, topic: str, parent: str, more: Mapping[str, Value]) -> Span:
     """The `send` of a record that means a message."""
-    message = messaging(names.SEND, topic, f"{spans.saga_id}/{record.version}", spans.saga_id)
+    message = messaging(spans, names.SEND, topic, f"{spans.saga_id}/{record.version}")
     return spans.span(record, names.operation_name(names.SEND, topic), PRODUCER, parent, {**message, **more})
 
 
@@ -251,7 +265,7 @@ def answered(spans: SagaSpans, record: Fields, parent: str, error: str = "") -> 
         topic = SAGAS_TOPIC
     else:
         return acted(spans, record, parent, error)
-    more = {**messaging(names.PROCESS, topic, record.causation, spans.saga_id), **about(record)}
+    more = {**messaging(spans, names.PROCESS, topic, record.causation), **about(record)}
     name = names.operation_name(names.PROCESS, topic)
     return spans.linked(record, spans.span(record, name, CONSUMER, parent, more, error))
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import structlog
 
@@ -30,7 +30,7 @@ from orchestrator.tracing.fold import Fields, SagaSpans, TopicOf
 from orchestrator.tracing.makers import saga_spans
 from orchestrator.tracing.sender import Sender
 from orchestrator.tracing.span import Span, encoded, encoded_span
-from orchestrator.tracing.store import Due, Row, TraceStore
+from orchestrator.tracing.store import Due, Row, Told, TraceStore
 
 BATCHES_MAX = 200
 HOLD_MS = 10_000
@@ -43,13 +43,13 @@ log = structlog.get_logger("orchestrator.traces")
 
 
 class TraceLoop:
-    """Sends spans of records. `who`: this process among others; `resource`: without anything of one process alone."""
+    """Sends spans of records. `who`: this process among others; `told`: without anything of one process alone."""
 
     def __init__(
         self,
         store: TraceStore,
         sender: Sender,
-        resource: Mapping[str, str],
+        told: Told,
         topic_of: TopicOf,
         *,
         who: str,
@@ -58,7 +58,7 @@ class TraceLoop:
         sagas_max: int,
         backlog_batches_max: int,
     ) -> None:
-        self._store, self._sender, self._resource, self._topic_of = store, sender, resource, topic_of
+        self._store, self._sender, self._told, self._topic_of = store, sender, told, topic_of
         self._who, self._poll_ms = who, poll_ms
         self._records_max, self._sagas_max, self._backlog_max = records_max, sagas_max, backlog_batches_max
         self._folds: OrderedDict[str, SagaSpans] = OrderedDict()
@@ -166,7 +166,7 @@ class TraceLoop:
             return []
 
     def _begin(self, saga_id: str) -> SagaSpans:
-        fold = self._folds[saga_id] = saga_spans(saga_id, self._topic_of)
+        fold = self._folds[saga_id] = saga_spans(saga_id, self._topic_of, self._told.wire)
         return fold
 
     async def _deliver(self, spans: Sequence[Span], stopping: Stopping, pulse: Pulse) -> bool:
@@ -195,7 +195,7 @@ class TraceLoop:
     def _body(self, spans: Sequence[Span]) -> bytes:
         """The request for these spans; without those that cannot be written down, which else held up all others."""
         try:
-            return encoded([(self._resource, spans)])
+            return encoded([(self._told.resource, spans)])
         except Exception:
             good = []
             for span in spans:
@@ -206,12 +206,12 @@ class TraceLoop:
                     self.refused_spans += 1
                 else:
                     good.append(span)
-            return encoded([(self._resource, good)])
+            return encoded([(self._told.resource, good)])
 
     async def _hold(self) -> bool:
         now = time.monotonic()
         if now >= self._held_until:
-            if not await self._store.hold(self._who, HOLD_MS):
+            if not await self._store.hold(self._who, HOLD_MS, self._told):
                 self._folds.clear()  # another process goes on: what is known here falls behind
                 return False
             self._held_until = now + HOLD_MS / 2000

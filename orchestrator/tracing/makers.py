@@ -1,6 +1,7 @@
 """What spans each type of record makes; the rules are in fold.py.
 
-Record types without a maker here move control inside the saga (branches, loops, computed values): they make no span.
+Moves of control inside the saga are in moves.py, with the types that make no span and why; a test compares all of them
+with the types of the kernel.
 """
 
 from __future__ import annotations
@@ -13,19 +14,32 @@ from orchestrator import telemetry as names
 from orchestrator.messages.canonical import instant_text
 from orchestrator.messages.protocol import SAGAS_TOPIC, commands_topic
 from orchestrator.telemetry import CONSUMER, INTERNAL
-from orchestrator.tracing.fold import Fields, Opened, SagaSpans, TopicOf, about, acted, answered, makes, messaging, sent
+from orchestrator.tracing.fold import (
+    Fields,
+    Opened,
+    SagaSpans,
+    TopicOf,
+    Wire,
+    about,
+    acted,
+    answered,
+    makes,
+    messaging,
+    sent,
+)
+from orchestrator.tracing.moves import moved
 from orchestrator.tracing.span import Span, Value
 from orchestrator.tracing.words import low
 
 REFUSED, FAILED, TIMED_OUT, EXPIRED, COMPENSATED = "refused", "failed", "timed_out", "expired", "compensated"
 
-
+_KAFKA = Wire()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def saga_spans(saga_id: str, topic_of: TopicOf) -> SagaSpans:
+def saga_spans(saga_id: str, topic_of: TopicOf, wire: Wire = _KAFKA) -> SagaSpans:
     """The fold of one saga, with every maker of this file."""
-    return SagaSpans(saga_id, topic_of)
+    return SagaSpans(saga_id, topic_of, wire)
 
 
 # --- steps -----------------------------------------------------------------------------------------------------------
@@ -150,7 +164,7 @@ def _received(spans: SagaSpans, record: Fields) -> Iterator[Span]:
     topic = spans.topic_of(str(record.data.get("type", "")))
     parent = spans.place(record.activity)
     if topic:
-        more = {**messaging(names.PROCESS, topic, record.causation, spans.saga_id), **about(record)}
+        more = {**messaging(spans, names.PROCESS, topic, record.causation), **about(record)}
         more[names.CLOUDEVENTS_TYPE] = str(record.data.get("type", ""))
         name = names.operation_name(names.PROCESS, topic)
         yield spans.linked(record, spans.span(record, name, CONSUMER, parent, more))
@@ -262,6 +276,19 @@ def _turned(spans: SagaSpans, record: Fields) -> Iterator[Span]:
     yield from spans.withdrawn(record)
 
 
+@makes("undo.planned", "scope.undo_planned")
+def _planned(spans: SagaSpans, record: Fields) -> Iterator[Span]:
+    """How many undos are to come: all outcomes are known now."""
+    place = spans.place(record.activity) if record.activity else spans.turning.span_id if spans.turning else ""
+    yield moved(spans, record, names.SPAN_PLANNED, {names.SAGA_UNDOS: len(record.data["plan"])}, place)
+
+
+@makes("subject.erased")
+def _erased(spans: SagaSpans, record: Fields) -> Iterator[Span]:
+    """Why values are gone from here on; who asked and about whom is in the record."""
+    yield acted(spans, record, spans.root)
+
+
 @makes("compensation.finished")
 def _turned_back(spans: SagaSpans, record: Fields) -> Iterator[Span]:
     yield from spans.close(record, "~", "finished")
@@ -307,14 +334,14 @@ def _operated(spans: SagaSpans, record: Fields) -> Iterator[Span]:
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 
-@makes("saga.completed", "saga.compensated")
+@makes("saga.completed", "saga.compensated", "saga.tombstoned")
 def _ended(spans: SagaSpans, record: Fields) -> Iterator[Span]:
-    if spans.is_child:
+    if spans.is_child and record.version > 1:  # the answer of one that was called off before it began is its root
         yield sent(spans, record, SAGAS_TOPIC, spans.root, {})
     yield from spans.withdrawn(record)
     if record.type == "saga.compensated":
         yield from spans.close(record, "~", "finished")
-    outcome = str(record.data.get("outcome", ""))
+    outcome = str(record.data.get("outcome") or record.type.removeprefix("saga."))
     whole = Opened(spans.root, spans.started_at, f"{names.SPAN_SAGA} {spans.name}")
     summary = spans.length(record, whole, "saga", COMPENSATED if record.type == "saga.compensated" else "")
     yield Span(

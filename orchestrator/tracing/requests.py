@@ -4,7 +4,7 @@ Rules of this file
 - An act on a saga hangs under the opening of what it is about (a vote under its task), with the caller's context as a
   link: the saga is one trace, whoever acts on it. What starts a saga, or moves none, is in the caller's trace.
 - Where that is, is looked up when spans are sent, beside the requests, for many at once.
-- Method, route and status; never a path, a query or a body.
+- Method, route and status; never a query or a body, and of a path only ids that this product made.
 Source: OpenTelemetry's HTTP conventions, server spans.
 """
 
@@ -44,6 +44,7 @@ class Served:
     ended_ns: int
     traceparent: str
     moved: tuple[Moved, ...] = ()
+    path: str = ""  # as it may be told
 
 
 class Requests:
@@ -115,6 +116,7 @@ def _span(
         names.HTTP_ROUTE: served.route,
         names.HTTP_STATUS: served.status,
         names.URL_SCHEME: served.scheme,
+        names.URL_PATH: served.path,
         **more,
     }
     name = f"{served.method} {served.route}".rstrip()

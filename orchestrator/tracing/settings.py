@@ -13,9 +13,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import unquote, urlsplit
 
-from orchestrator.telemetry import DEFAULT_SERVICE, SERVICE_INSTANCE_ID, SERVICE_NAME
+from orchestrator.telemetry import (
+    DEFAULT_SERVICE,
+    DEPLOYMENT_ENVIRONMENT,
+    SERVICE_INSTANCE_ID,
+    SERVICE_NAME,
+    SERVICE_VERSION,
+)
 from orchestrator.tracing.sampling import PARENT_ALONE, Sampler, sampler_of
 
 DEFAULT_ENDPOINT = "http://localhost:4318"
@@ -49,11 +56,11 @@ class TelemetrySettings:
         return self.resource.get(SERVICE_NAME) or DEFAULT_SERVICE
 
 
-def telemetry_settings(environment: Mapping[str, str] | None = None) -> TelemetrySettings:
-    """What the environment says. Raises TelemetrySettingsError."""
+def telemetry_settings(environment: Mapping[str, str] | None = None, deployment: str = "") -> TelemetrySettings:
+    """What the environment says. `deployment`: the name of this installation. Raises TelemetrySettingsError."""
     given = os.environ if environment is None else environment
     url = _traces_url(given)
-    resource = resource_attributes(given)
+    resource = resource_attributes(given, deployment)
     if not url:
         return TelemetrySettings(resource=resource)
     compression = _first(given, "COMPRESSION") or "none"
@@ -81,11 +88,20 @@ def telemetry_settings(environment: Mapping[str, str] | None = None) -> Telemetr
     )
 
 
-def resource_attributes(environment: Mapping[str, str]) -> dict[str, str]:
+def resource_attributes(environment: Mapping[str, str], deployment: str = "") -> dict[str, str]:
     """`OTEL_RESOURCE_ATTRIBUTES` with `OTEL_SERVICE_NAME` over it; `service.name` is always there."""
     found = _pairs(environment.get("OTEL_RESOURCE_ATTRIBUTES", ""), "OTEL_RESOURCE_ATTRIBUTES")
     name = environment.get("OTEL_SERVICE_NAME") or found.get(SERVICE_NAME) or DEFAULT_SERVICE
-    return {**found, SERVICE_NAME: name}
+    own = {DEPLOYMENT_ENVIRONMENT: deployment} if deployment else {}
+    return {**own, **found, SERVICE_NAME: name}
+
+
+def release() -> str:
+    """Which version of the product runs here."""
+    try:
+        return version(DEFAULT_SERVICE)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def instance_resource(resource: Mapping[str, str], instance_id: str) -> dict[str, str]:
@@ -93,7 +109,11 @@ def instance_resource(resource: Mapping[str, str], instance_id: str) -> dict[str
 
     Spans from records go without the instance: whichever process sends them, they must be the same spans.
     """
-    return {**resource, SERVICE_INSTANCE_ID: resource.get(SERVICE_INSTANCE_ID) or instance_id}
+    return {
+        SERVICE_VERSION: release(),
+        **resource,
+        SERVICE_INSTANCE_ID: resource.get(SERVICE_INSTANCE_ID) or instance_id,
+    }
 
 
 def _traces_url(given: Mapping[str, str]) -> str:

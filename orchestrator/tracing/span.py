@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import orjson
 
-from orchestrator.telemetry import ERROR_TYPE, SCHEMA_URL, SCOPE, STATUS_ERROR
+from orchestrator.telemetry import ERROR_TYPE, ERROR_WORDS, SCHEMA_URL, SCOPE, STATUS_ERROR
 
 Value = str | int | bool
 _CACHED = 16_384
@@ -57,7 +57,9 @@ def encoded_span(span: Span) -> bytes:
     status = b""
     if span.error:
         attributes += (b"," if attributes else b"") + _attribute(ERROR_TYPE, span.error)
-        status = b',"status":{"code":%d}' % STATUS_ERROR
+        words = ERROR_WORDS.get(span.error)
+        said = b',"message":' + _text(words) if words else b""
+        status = b',"status":{"code":%d%b}' % (STATUS_ERROR, said)
     parent = b',"parentSpanId":"%b"' % span.parent_id.encode() if span.parent_id else b""
     links = b""
     if span.links:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -10,7 +11,7 @@ import orjson
 from orchestrator.store.columns import SEQ_BITS
 from orchestrator.store.postgres import PostgresStore
 from orchestrator.store.sql import load_queries
-from orchestrator.tracing.fold import Fields
+from orchestrator.tracing.fold import Fields, Wire
 
 SQL = load_queries("orchestrator.tracing", "traces.sql")
 
@@ -19,15 +20,31 @@ Due = Sequence[tuple[int, Sequence[int]]]
 """Batches with the places of their sampled records: pairs of first and last."""
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """As what spans of records are sent: the same from every process of one product, or they would be other spans."""
+
+    resource: Mapping[str, str]
+    wire: Wire = field(default_factory=Wire)
+
+
 class TraceStore:
     """Batches whose sampled records are to become spans."""
 
     def __init__(self, store: PostgresStore) -> None:
         self._pools = store.pools
 
-    async def hold(self, who: str, hold_ms: int) -> bool:
-        """True where this process may send for `hold_ms` from now on."""
-        return bool(await self._fetch("hold", who, hold_ms * 1000))
+    async def hold(self, who: str, hold_ms: int, told: Told) -> bool:
+        """True where this process may send for `hold_ms` from now on; `told`: as what."""
+        return bool(await self._fetch("hold", who, hold_ms * 1000, orjson.dumps(told).decode()))
+
+    async def told_as(self) -> Told | None:
+        """As what spans of records were sent last; None before the first."""
+        rows = await self._fetch("told_as")
+        if not rows or not rows[0][0]:
+            return None
+        found = orjson.loads(rows[0][0])
+        return Told(found["resource"], Wire(**found["wire"]))
 
     async def let_go(self, who: str) -> None:
         """Another process may go on at once."""

@@ -1,13 +1,16 @@
 -- What the loop that sends spans of records asks. Batches are read in order of their numbers; see migration 0150.
 
 -- name: hold
--- $1: this process. Whoever holds it already goes on; somebody else's hold must be over.
-UPDATE trace_sender SET holder = $1, held_until = clock_us() + $2::bigint
+-- $1: this process; $3: as what it tells. Whoever holds it already goes on; somebody else's hold must be over.
+UPDATE trace_sender SET holder = $1, held_until = clock_us() + $2::bigint, told_as = $3
 WHERE holder = $1 OR held_until < clock_us()
 RETURNING true
 
 -- name: let_go
 UPDATE trace_sender SET held_until = 0 WHERE holder = $1
+
+-- name: told_as
+SELECT told_as FROM trace_sender
 
 -- name: due
 SELECT batch, places FROM trace_batches ORDER BY batch LIMIT $1

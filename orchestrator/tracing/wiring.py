@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 import structlog
 
 from orchestrator.store.postgres import PostgresStore
-from orchestrator.tracing.fold import TopicOf
+from orchestrator.tracing.fold import TopicOf, Wire
 from orchestrator.tracing.limits import TraceSettings
 from orchestrator.tracing.local import LocalSpans
 from orchestrator.tracing.loop import BacklogLimit, TraceLoop
 from orchestrator.tracing.requests import Requests, Served
 from orchestrator.tracing.sender import Sender
 from orchestrator.tracing.settings import PROTOCOL, TelemetrySettings, instance_resource
-from orchestrator.tracing.store import TraceStore
+from orchestrator.tracing.store import Told, TraceStore
 
 MEASURING = frozenset({"participants", "api"})
 ROLE = "traces"
@@ -34,6 +34,7 @@ class Traces:
         telemetry: TelemetrySettings,
         store: PostgresStore,
         topic_of: TopicOf,
+        wire: Wire,
         *,
         roles: frozenset[str],
         instance: str,
@@ -60,7 +61,7 @@ class Traces:
             self.loop = TraceLoop(
                 TraceStore(store),
                 Sender(telemetry),
-                telemetry.resource,
+                Told(telemetry.resource, wire),
                 topic_of,
                 who=who,
                 poll_ms=limits.trace_poll_ms,

@@ -14,9 +14,10 @@ from orchestrator.broker.contract import (
     SendError,
 )
 from orchestrator.metrics import names
-from orchestrator.metrics.broker import CountingConsumer, CountingProducer, system_of
+from orchestrator.metrics.broker import CountingConsumer, CountingProducer
 from orchestrator.metrics.figures import Figures
 from orchestrator.metrics.names import Metric
+from orchestrator.telemetry import system_of
 
 
 class Scripted:

@@ -27,6 +27,7 @@ from orchestrator.broker.contract import OutgoingMessage
 from orchestrator.cli.serving import migrate_schema
 from orchestrator.config import load_settings
 from orchestrator.messages.envelope import Envelope, schema_urn
+from orchestrator.runtime import parts
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.identity import saga_id_of
@@ -225,7 +226,12 @@ async def test_two_sagas_of_one_request_are_in_one_tree(bank: Bank) -> None:
     whole(spans)
     assert {span["tags"]["saga.id"] for span in spans if "saga.id" in span["tags"]} == set(sagas)
     store = bank.product.runtime.store
-    again = Again(TraceStore(store), telemetry_settings(), lambda name: "apitest.events")
+    again = Again(
+        TraceStore(store),
+        telemetry_settings(),
+        lambda name: "apitest.events",
+        parts.wire(bank.product.runtime.settings),
+    )
     done = Emitted()
     for saga_id in sagas:
         await again.saga("main", saga_id, done)

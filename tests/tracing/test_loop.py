@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -15,12 +16,12 @@ from orchestrator.store import small
 from orchestrator.store.contract import NewRecord
 from orchestrator.store.postgres import PostgresStore
 from orchestrator.tracing.again import Again, CollectorError, Emitted
-from orchestrator.tracing.fold import Fields, SagaSpans
+from orchestrator.tracing.fold import Fields, SagaSpans, Wire
 from orchestrator.tracing.loop import BacklogLimit, TraceLoop
 from orchestrator.tracing.sender import Sender
 from orchestrator.tracing.settings import telemetry_settings
 from orchestrator.tracing.span import Span
-from orchestrator.tracing.store import TraceStore
+from orchestrator.tracing.store import Told, TraceStore
 from orchestrator.tracing.wiring import Traces
 from tests.contracts.stores import append, start, written
 from tests.databases import Database
@@ -29,6 +30,8 @@ from tests.tracing.collector import Collector, collecting
 from tests.tracing.trees import UPSTREAM
 
 STARTED: dict[str, Any] = {"name": "order", "version": 1, "tenant": "main", "type": "shop.OrderPlaced", "data": {}}
+
+TOLD = Told({"service.name": "saga-orchestrator"})
 
 
 @pytest.fixture
@@ -67,7 +70,7 @@ def loop(store: PostgresStore, collector: Collector) -> Iterator[Loops]:
         made.append(Sender(collector.settings()))
         resource = {"service.name": "saga-orchestrator"}
         kept = TraceStore(store)
-        return TraceLoop(kept, made[-1], resource, lambda _: "shop.events", who=who, **(limits | more))
+        return TraceLoop(kept, made[-1], Told(resource), lambda _: "shop.events", who=who, **(limits | more))
 
     yield make
     for sender in made:
@@ -225,7 +228,13 @@ async def test_the_backlog_has_a_limit_where_nobody_sends(store: PostgresStore) 
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}
     for roles, names in (({"coordinator"}, ["traces-limit"]), ({"coordinator", "traces"}, ["traces"])):
         made = Traces(
-            Settings(), telemetry_settings(environment), store, lambda _: "", roles=frozenset(roles), instance="one"
+            Settings(),
+            telemetry_settings(environment),
+            store,
+            lambda _: "",
+            Wire(),
+            roles=frozenset(roles),
+            instance="one",
         )
         assert [name for name, _ in made.loops()] == names
 
@@ -233,11 +242,11 @@ async def test_the_backlog_has_a_limit_where_nobody_sends(store: PostgresStore) 
 async def test_one_process_sends_at_a_time(store: PostgresStore) -> None:
     """Else a span could come before its parent. A hold that is let go is free at once."""
     kept = TraceStore(store)
-    assert await kept.hold("one", 60_000)
-    assert not await kept.hold("two", 60_000)
-    assert await kept.hold("one", 60_000)
+    assert await kept.hold("one", 60_000, TOLD)
+    assert not await kept.hold("two", 60_000, TOLD)
+    assert await kept.hold("one", 60_000, TOLD)
     await kept.let_go("one")
-    assert await kept.hold("two", 60_000)
+    assert await kept.hold("two", 60_000, TOLD)
 
 
 async def test_a_record_that_cannot_be_read_costs_its_own_span_alone(
@@ -273,13 +282,15 @@ async def test_a_body_that_is_no_record_and_a_span_that_is_no_text_hold_up_nobod
 
 
 async def test_a_saga_is_sent_again_from_the_store(store: PostgresStore, collector: Collector, loop: Loops) -> None:
-    """Sampled or not, and for one that was, byte for byte what the loop sent."""
+    """Sampled or not, and for one that was, byte for byte what the loop sent; whatever environment it is typed in."""
     saga, other = start("again"), start("unsampled")
     await written(store, append(saga, 0, traced=True, records=[began(), opened(1)]))
     await written(store, append(other, 0, records=[began()]))
+    await TraceStore(store).hold("one", 1, TOLD)
     await drained(loop())
     done = Emitted()
-    again = Again(TraceStore(store), collector.settings(), lambda _: "shop.events")
+    elsewhere = replace(collector.settings(), resource={"service.name": "a-shell"})
+    again = Again(TraceStore(store), elsewhere, lambda _: "shop.events", Wire("kafka", "another-group"))
     await again.saga("main", saga.saga_id, done)
     assert (done.sagas, done.spans, done.trace_id) == (1, 2, UPSTREAM[3:35])
     assert collector.bodies[0] == collector.bodies[1]

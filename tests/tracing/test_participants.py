@@ -112,6 +112,7 @@ def test_a_call_outside_is_a_span_and_carries_its_context(found: Handling) -> No
     assert (first.name, first.kind, first.error) == ("POST", names.CLIENT, "")
     assert dict(first.attributes) == {
         "http.request.method": "POST", "server.address": "bank.example", "server.port": 8443,
+        "url.full": "https://bank.example:8443/REDACTED",
         "http.response.status_code": 201,
     }  # fmt: skip
     assert second.error == "TimeoutError"

@@ -8,10 +8,12 @@ import pytest
 from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
 from structlog.testing import capture_logs
 
+from orchestrator.api.tracing import told_path
 from orchestrator.config import Settings
 from orchestrator.store.postgres import PostgresStore
+from orchestrator.tracing.fold import Wire
 from orchestrator.tracing.sampling import Sampler, sampler_of
-from orchestrator.tracing.settings import TelemetrySettingsError, telemetry_settings
+from orchestrator.tracing.settings import TelemetrySettingsError, instance_resource, release, telemetry_settings
 from orchestrator.tracing.wiring import Traces
 
 TRACES = [hashlib.sha256(str(number).encode()).hexdigest()[:32] for number in range(2_000)]
@@ -99,6 +101,31 @@ def test_protobuf_is_not_silently_something_else() -> None:
     asked = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
     limits, store, roles = Settings(), PostgresStore("postgresql://127.0.0.1:9/none"), frozenset({"traces"})
     with capture_logs() as said:
-        made = Traces(limits, telemetry_settings(asked), store, lambda _: "", roles=roles, instance="one")
+        made = Traces(limits, telemetry_settings(asked), store, lambda _: "", Wire(), roles=roles, instance="one")
         assert made.loop is not None
     assert [(one["log_level"], one["asked"]) for one in said] == [("warning", "http/protobuf")]
+
+
+def test_every_span_says_where_it_runs_and_measured_ones_which_process_and_version() -> None:
+    """An alert on production must not be of a rehearsal; a slow handler is of one release and one machine."""
+    settings = telemetry_settings({"OTEL_SERVICE_NAME": "desk"}, "production")
+    assert settings.resource == {"deployment.environment.name": "production", "service.name": "desk"}
+    named = {"OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=blue"}
+    assert telemetry_settings(named, "production").resource["deployment.environment.name"] == "blue"
+    measured = instance_resource(settings.resource, "pod-3")
+    assert measured["service.instance.id"] == "pod-3"
+    assert measured["service.version"] == release() != ""
+
+
+@pytest.mark.parametrize(
+    ("route", "values", "told"),
+    [
+        ("/v1/tasks/{task_id}/decide", {"task_id": "0f0e0d0c-0000-5000-8000-000000000001"},
+         "/v1/tasks/0f0e0d0c-0000-5000-8000-000000000001/decide"),
+        ("/v1/{name}/by-key/{key:path}", {"name": "order", "key": "CANARY/1"}, "/v1/REDACTED/by-key/REDACTED"),
+        ("/v1/sagas", {}, "/v1/sagas"),
+    ],
+)  # fmt: skip
+def test_of_a_path_only_ids_are_told(route: str, values: dict[str, str], told: str) -> None:
+    """The conventions want a request's path; what people chose as a key may name a customer."""
+    assert told_path(route, values) == told
