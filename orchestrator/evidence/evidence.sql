@@ -69,16 +69,23 @@ ORDER BY r.version
 -- One process signs at a time; whoever comes second does nothing.
 SELECT pg_try_advisory_xact_lock($1, 0) AS got, clock_us() AS now
 
+-- name: sign_wait
+-- Until nobody signs.
+SELECT pg_advisory_xact_lock($1, 0)
+
 -- name: new_breaks
--- Accepted breaks that no checkpoint since has declared: signed times are full seconds, so one may be declared twice.
-SELECT size, root, note FROM log_breaks WHERE accepted_at > $1::bigint ORDER BY size, root
+-- Accepted breaks that no checkpoint has declared. $1: the number of the last one; numbers never go back, clocks do.
+SELECT size, root, note FROM log_breaks WHERE own_number >= $1::bigint ORDER BY size, root
 
 -- name: breaks
 SELECT accepted_at, size, root, own_size, own_root, accepted_by, reason, note FROM log_breaks ORDER BY accepted_at
 
 -- name: add_break
-INSERT INTO log_breaks (accepted_at, size, root, own_size, own_root, accepted_by, reason, note)
-VALUES (clock_us(), $1, $2, $3, $4, $5, $6, $7)
+-- Under sign_wait, in a statement of its own: so it sees the last checkpoint, and the next one sees this break. $6: the
+-- root of no records.
+INSERT INTO log_breaks (accepted_at, size, root, accepted_by, reason, note, own_number, own_size, own_root)
+SELECT clock_us(), $1, $2, $3, $4, $5, coalesce(c.number, 0), coalesce(c.size, 0), coalesce(c.root, $6)
+FROM (VALUES (1)) AS one LEFT JOIN (SELECT number, size, root FROM log_checkpoints ORDER BY number DESC LIMIT 1) c ON true
 ON CONFLICT (size, root) DO NOTHING
 
 -- name: lease_place

@@ -17,9 +17,11 @@ from orchestrator.evidence import nodes
 from orchestrator.evidence.nodes import SQL, MissingNodesError, Nodes
 from orchestrator.evidence.notes import SignedCheckpoint
 from orchestrator.evidence.tree import EMPTY_ROOT
+from orchestrator.store.columns import EVENT_KEY_LOCKS
 from orchestrator.store.connections import Pools
 
 CHECKPOINTS_PER_PAGE = 500
+SIGN_LOCK = EVENT_KEY_LOCKS + 2  # whoever has it signs checkpoints, or says what the next one must declare
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +163,16 @@ class Evidence:
 
     async def accept(self, published: SignedCheckpoint, *, by: str, reason: str) -> None:
         """Notes that this log goes on although a published checkpoint says otherwise: by whom, and why."""
-        one, latest = published.checkpoint, await self.latest()
-        own = (latest.size, latest.root) if latest else (0, EMPTY_ROOT)
+        one = published.checkpoint
         async with self._pools.connection(self._role) as connection:
-            await connection.execute(SQL["add_break"], one.size, one.root, *own, by, reason, published.note)
+            await connection.begin()
+            try:
+                await connection.fetch(SQL["sign_wait"], SIGN_LOCK)
+                await connection.execute(SQL["add_break"], one.size, one.root, by, reason, published.note, EMPTY_ROOT)
+            except BaseException:
+                await connection.roll_back()
+                raise
+            await connection.commit_repeatable()
 
     async def places(self) -> list[PlaceState]:
         """How publishing stands, by place."""

@@ -17,13 +17,11 @@ from orchestrator.evidence.errors import LogBehindError, LogContradictsError
 from orchestrator.evidence.keys import KeyRing
 from orchestrator.evidence.nodes import SQL, Growing, MissingNodesError, Nodes, Tile
 from orchestrator.evidence.notes import Checkpoint, NoteError, Signer, open_checkpoint
-from orchestrator.evidence.reading import StoredCheckpoint, stored_checkpoint
-from orchestrator.store.columns import EVENT_KEY_LOCKS
+from orchestrator.evidence.reading import SIGN_LOCK, StoredCheckpoint, stored_checkpoint
 from orchestrator.store.connections import Guarded
 from orchestrator.store.contract import StoreError
 from orchestrator.store.postgres import PostgresStore
 
-SIGN_LOCK = EVENT_KEY_LOCKS + 2
 SECOND = 1_000_000
 
 log = structlog.get_logger("orchestrator.evidence")
@@ -71,7 +69,7 @@ class Sealer:
     async def _grow(self, connection: Guarded, now: int) -> tuple[StoredCheckpoint, Growing] | None:
         growing = await self._current(connection)
         latest = self.latest
-        breaks = await connection.fetch(SQL["new_breaks"], latest.signed_at if latest else 0)
+        breaks = await connection.fetch(SQL["new_breaks"], latest.number if latest else 0)
         row = await connection.fetchrow(SQL["leaves"], growing.size, self._records_max)
         if row["last"] - growing.size != row["found"]:
             raise LogContradictsError(

@@ -9,8 +9,8 @@ import pytest
 from orchestrator.evidence import tree
 from orchestrator.evidence.errors import LogBehindError, LogContradictsError
 from orchestrator.evidence.notes import open_checkpoint
-from orchestrator.evidence.reading import Evidence
-from orchestrator.evidence.sealing import SIGN_LOCK, Sealer
+from orchestrator.evidence.reading import SIGN_LOCK, Evidence
+from orchestrator.evidence.sealing import Sealer
 from orchestrator.store.postgres import PostgresStore
 from tests.databases import Database
 from tests.evidence.logs import as_superuser, grown, leaves_of, ring, signer
