@@ -10,29 +10,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from orchestrator.cli.options import DryRun, Json, Yes, agreed, require_reason
 from orchestrator.cli.output import EXIT_CODES, CliError, ExitCode, Output
+from orchestrator.cli.proofs import (
+    instant_of,
+    known,
+    new_file,
+    open_places,
+    published_notes,
+    run_on_store,
+    settings_of_log,
+    trusted,
+)
 
 if TYPE_CHECKING:
     from orchestrator.config import Settings
     from orchestrator.evidence.findings import Report
-    from orchestrator.evidence.keys import KeyRing
     from orchestrator.store.postgres import PostgresStore
-
-T = TypeVar("T")
-
-STATEMENT_MS_MAX = 600_000
 
 keys = typer.Typer(no_args_is_help=True, epilog=EXIT_CODES, help="The keys that sign checkpoints: new, show, rotate.")
 
+Required = Literal["published", "signed", "none"]
 Keys = Annotated[
     list[str] | None, typer.Option("--key", help="A key you trust, name+id+key; repeat for older ones, newest first.")
 ]
@@ -53,17 +56,28 @@ def verify(
     read_models: Annotated[
         bool, typer.Option("--read-models", help="Also build every read model anew, and compare.")
     ] = False,
+    require: Annotated[
+        Required | None,
+        typer.Option(
+            "--require-checkpoint",
+            help="What must confirm the log, else exit code 8: a checkpoint that was published (the default in "
+            "production), one that is signed, or none.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Verifies chains, order, heads, tree, signatures and published checkpoints; exit code 6 for a flaw."""
+    """Verifies chains, order, heads, tree, signatures and published checkpoints; exit code 6 for a flaw.
+
+    Exit code 8: nothing is wrong, and there is no checkpoint to compare with, so nothing is proved.
+    """
     out = Output(as_json)
-    instant = _instant(since) if since else 0
+    instant = instant_of(since) if since else 0
 
     async def work(settings: Settings, store: PostgresStore) -> Report:
         from orchestrator.evidence.verifying import Verification
 
-        ring = _trusted(settings, key)
-        published = await _published(settings, store, ring, checkpoints or [], out)
+        ring = trusted(settings, key)
+        published, silent = await published_notes(settings, store, ring, checkpoints or [])
         said = 0
 
         def progress(at: int, end: int) -> None:
@@ -75,17 +89,24 @@ def verify(
         verification = Verification(store, ring, published=published, on_progress=progress)
         first = max(from_, await verification.since(instant) if instant else 1)
         report = await verification.run(first)
+        report.notes += silent
         if read_models:
             await _compare_read_models(settings.database_url, report, out)
         return report
 
-    settings = _settings()
-    report = _run(work, settings)
-    out.object(report.plain())
+    settings = settings_of_log()
+    wanted = require or ("published" if settings.environment == "production" else "signed")
+    report = run_on_store(work, settings)
+    unproved = report.unproved(wanted)
+    proved = report.is_good and not unproved
+    out.object({**report.plain(), "proved": proved, "required": wanted, "unproved": unproved})
     for number, line in enumerate(report.lines(settings.notice_zone)):
         out.line(line, "red" if report.findings and number == 0 else "")
     if not report.is_good:
         raise typer.Exit(ExitCode.FOUND_SOMETHING)
+    if unproved:
+        out.line(unproved, "red")
+        raise typer.Exit(ExitCode.NOTHING_TO_COMPARE)
 
 
 def log(
@@ -102,13 +123,13 @@ def log(
 
     async def work(_: Settings, store: PostgresStore) -> int:
         lines = 0
-        with _new_file(to) if to else contextlib.nullcontext(sys.stdout.buffer) as file:
+        with new_file(to) if to else contextlib.nullcontext(sys.stdout.buffer) as file:
             async for part in log_lines(store, from_):
                 file.write(part)
                 lines += part.count(b"\n")
         return lines
 
-    written = _run(work, _settings())
+    written = run_on_store(work, settings_of_log())
     if to is not None:
         out.object({"written": str(to), "records": written})
     out.say(f"{written} records" + (f" in {to}" if to else ""))
@@ -132,12 +153,12 @@ def checkpoint(
         one = await evidence.checkpoint(number) if number else await evidence.latest()
         return [one] if one is not None else []
 
-    found = _run(work, _settings())
+    found = run_on_store(work, settings_of_log())
     if not found:
         raise CliError(ExitCode.NOT_FOUND, "there is no such checkpoint in this database", "a coordinator signs them")
     text = "\n".join(one.note for one in found)
     if to is not None:
-        with _new_file(to) as file:
+        with new_file(to) as file:
             file.write(text.encode())
         out.say(f"{len(found)} checkpoints in {to}")
     out.objects({"number": one.number, "size": one.size, "root": one.root.hex(), "note": one.note} for one in found)
@@ -166,8 +187,8 @@ def accept(
         from orchestrator.evidence.publishing import check_continued
         from orchestrator.evidence.reading import Evidence
 
-        ring, evidence = _trusted(settings, None), Evidence(store.pools, "work")
-        async with _places(settings, store) as found:
+        ring, evidence = trusted(settings, None), Evidence(store.pools, "work")
+        async with open_places(settings, store) as found:
             chosen = next((one for one in found if one.name == place), None)
             if chosen is None:
                 raise CliError(ExitCode.NOT_FOUND, f"there is no place {place!r}", "orchestrator audit accept --help")
@@ -189,7 +210,7 @@ def accept(
         )
         return {"accepted": one.number, "size": one.size, "place": place, "by": by}
 
-    done = _run(work, _settings())
+    done = run_on_store(work, settings_of_log())
     if done:
         out.object(done)
         out.line(f"accepted: checkpoint {done['accepted']} over {done['size']} records is not continued now")
@@ -221,7 +242,7 @@ def new_key(
 @keys.command("show")
 def show_keys(as_json: Json = False) -> None:
     """Prints the public keys of the settings, newest first."""
-    _told(Output(as_json), _trusted(_settings(), None).vkeys)
+    _told(Output(as_json), trusted(settings_of_log(), None).vkeys)
 
 
 @keys.command("rotate")
@@ -236,7 +257,7 @@ def rotate_key(
     from orchestrator.evidence.notes import Signer
 
     out = Output(as_json)
-    ring = _known(lambda: read_ring(file))
+    ring = known(lambda: read_ring(file))
     made = Signer.new(ring.verifiers[0].name)
     if not agreed(out, f"{file} gets a new signing key; the old one cannot sign any more", yes=yes, dry_run=dry_run):
         return
@@ -248,100 +269,6 @@ def _told(out: Output, vkeys: list[str]) -> None:
     out.object({"keys": vkeys})
     for vkey in vkeys:
         out.line(vkey)
-
-
-# --- what the verbs share --------------------------------------------------------------------------------------------
-
-
-def _settings() -> Settings:
-    from orchestrator.config import load_settings
-    from orchestrator.evidence.settings import beside_database
-
-    settings: Settings = _known(load_settings)
-    beside = beside_database(settings.data_dir)
-    if not settings.database_url and not settings.has_key and Path(beside["evidence_key_file"]).exists():
-        return settings.model_copy(update=beside)
-    return settings
-
-
-def _known(make: Callable[[], T]) -> T:
-    from orchestrator.cli.run import as_cli_error
-
-    try:
-        return make()
-    except Exception as error:
-        known = as_cli_error(error)
-        if known is None:
-            raise
-        raise known from error
-
-
-def _run(work: Callable[[Settings, PostgresStore], Awaitable[T]], settings: Settings) -> T:
-    from orchestrator.cli.run import run_async
-    from orchestrator.cli.serving import database
-    from orchestrator.store.connections import ConnectionLimits
-    from orchestrator.store.postgres import PostgresStore
-
-    async def run() -> T:
-        limits = ConnectionLimits(statement_timeout_ms=STATEMENT_MS_MAX, answer_timeout_ms=STATEMENT_MS_MAX + 5_000)
-        async with database(settings) as urls, PostgresStore(urls.app, limits, application="audit") as store:
-            return await work(settings.model_copy(update={"database_url": urls.app}), store)
-
-    return run_async(run())
-
-
-def _trusted(settings: Settings, given: list[str] | None) -> KeyRing:
-    from orchestrator.evidence.keys import KeyRing
-
-    ring = _known(lambda: KeyRing.of(given) if given else settings.evidence_ring())
-    if ring is None:
-        raise CliError(
-            ExitCode.USAGE, "no key says which checkpoints to trust", "add --key, or set ORCHESTRATOR_EVIDENCE_KEY_FILE"
-        )
-    return ring
-
-
-@asynccontextmanager
-async def _places(settings: Settings, store: PostgresStore) -> AsyncIterator[list[Any]]:
-    from orchestrator.broker.contract import open_broker
-    from orchestrator.evidence.wiring import places
-
-    broker = open_broker(settings.resolved_broker_url(settings.database_url), settings=settings.broker_settings())
-    found = places(settings, broker)
-    try:
-        yield found
-    finally:
-        for one in found:
-            await one.close()
-        await broker.close()
-
-
-async def _published(
-    settings: Settings, store: PostgresStore, ring: KeyRing, files: list[Path], out: Output
-) -> list[tuple[str, list[str]]]:
-    """The checkpoints of these files; where none are named, those of the places in the settings."""
-    from orchestrator.evidence.errors import PlaceAwayError
-    from orchestrator.evidence.notes import notes_in
-
-    own = Path(settings.evidence_file)
-    if not files and settings.evidence_file and await asyncio.to_thread(own.exists):
-        files = [own]
-    try:
-        found = [(str(file), list(notes_in(file.read_text("utf-8")))) for file in files]
-    except (OSError, UnicodeDecodeError) as error:
-        raise CliError(ExitCode.NOT_FOUND, f"{error}", "name files of checkpoints") from error
-    async with _places(settings, store) as places:
-        for place in places:
-            if place.name == "file":
-                continue
-            try:
-                last = await place.last(ring.verifiers)
-            except PlaceAwayError as error:
-                out.say(f"not asked: {error}")
-                continue
-            if last is not None:
-                found.append((place.name, [last.note]))
-    return found
 
 
 async def _compare_read_models(url: str, report: Report, out: Output) -> None:
@@ -360,20 +287,3 @@ async def _compare_read_models(url: str, report: Report, out: Output) -> None:
             f"read model {name}: {built.records} records, {'differs' if built.differences else 'the same'}"
         )
         out.say(f"read model {name} compared")
-
-
-def _instant(text: str) -> int:
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise CliError(ExitCode.USAGE, f"{text!r} is no instant", "as in 2026-01-31T12:00:00Z") from error
-    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1_000_000)
-
-
-def _new_file(path: Path) -> Any:
-    try:
-        return path.open("xb")
-    except FileExistsError as error:
-        raise CliError(ExitCode.CONFLICT, f"{path} is there already", "choose another name, or remove it") from error
-    except OSError as error:
-        raise CliError(ExitCode.FAILED, str(error), "choose another place") from error

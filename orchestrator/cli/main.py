@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import (
+    allowing,
     audit,
     evidence,
     letters,
@@ -55,7 +56,7 @@ app.add_typer(subjects.app, name="subject")
 app.add_typer(subjects.vault, name="vault")
 app.add_typer(notices.app, name="notice")
 app.add_typer(audit.app, name="audit")
-for proving in (evidence.verify, evidence.log, evidence.checkpoint, evidence.accept):
+for proving in (evidence.verify, evidence.log, evidence.checkpoint, evidence.accept, allowing.allow_start):
     audit.app.command()(proving)
 audit.app.add_typer(evidence.keys, name="keys")
 audit.app.command("pack")(packs.pack)

@@ -33,13 +33,15 @@ class ExitCode(IntEnum):
     CONFLICT = 5
     FOUND_SOMETHING = 6
     UNREACHABLE = 7
+    NOTHING_TO_COMPARE = 8
     TIME_OUT = 124
     INTERRUPTED = 130
 
 
 EXIT_CODES = (
     "Exit codes: 0 done · 1 failed · 2 usage · 3 not found · 4 not allowed · 5 conflict, reload · "
-    "6 check or verify found something · 7 service unreachable · 124 time-out · 130 interrupted"
+    "6 check or verify found something · 7 service unreachable · 8 nothing to compare with · 124 time-out · "
+    "130 interrupted"
 )
 
 

@@ -111,8 +111,7 @@ class Checkpoints:
         while self.due(size):
             one = heapq.heappop(self._wanted)
             if one.root == root:
-                if one.where == OURS or self._report.confirmed is None or one.size > self._report.confirmed[1]:
-                    self._report.confirmed = (one.number, one.size, one.signed_at)
+                self._report.confirm(one.number, one.size, one.signed_at, is_ours=one.where == OURS)
             elif not self._is_broken(one):
                 good = False
                 self._contradicted[one.where] += 1

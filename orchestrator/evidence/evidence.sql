@@ -88,6 +88,19 @@ SELECT clock_us(), $1, $2, $3, $4, $5, coalesce(c.number, 0), coalesce(c.size, 0
 FROM (VALUES (1)) AS one LEFT JOIN (SELECT number, size, root FROM log_checkpoints ORDER BY number DESC LIMIT 1) c ON true
 ON CONFLICT (size, root) DO NOTHING
 
+-- name: now
+SELECT clock_us() AS now
+
+-- name: add_allowance
+-- $7: for so many microseconds.
+INSERT INTO log_allowances (allowed_at, until, seen_number, seen_size, seen_at, allowed_by, reason, note)
+SELECT now, now + $7::bigint, $1, $2, $3, $4, $5, $6 FROM (SELECT clock_us() AS now) AS at
+ON CONFLICT (allowed_at, allowed_by) DO NOTHING
+
+-- name: allowances
+SELECT allowed_at, until, seen_number, seen_size, seen_at, allowed_by, reason, note FROM log_allowances
+WHERE until > $1::bigint ORDER BY allowed_at, allowed_by
+
 -- name: lease_place
 -- One process publishes to a place at a time. $3: for so many microseconds.
 INSERT INTO log_places AS p (place, holder, leased_until) VALUES ($1, $2, clock_us() + $3::bigint)

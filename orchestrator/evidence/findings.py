@@ -29,7 +29,8 @@ class Finding:
 
 @dataclass(slots=True)
 class Report:
-    """The outcome. `confirmed`: the last checkpoint whose tree is that of the records, by number, size and time.
+    """The outcome. `confirmed`: the last checkpoint whose tree is that of the records, by number, size and time;
+    `confirmed_outside`: the last of those that were published.
 
     since: the position from which records were looked at. young: records behind the last checkpoint.
     """
@@ -42,6 +43,7 @@ class Report:
     checkpoints: int = 0
     published: int = 0
     confirmed: tuple[int, int, int] | None = None
+    confirmed_outside: tuple[int, int, int] | None = None
     seconds: float = 0.0
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -56,6 +58,25 @@ class Report:
     def young(self) -> int:
         """Records that no checkpoint covers yet."""
         return self.end - (self.confirmed[1] if self.confirmed else 0)
+
+    def confirm(self, number: int, size: int, signed_at: int, *, is_ours: bool) -> None:
+        """A checkpoint has the root of the records."""
+        one = (number, size, signed_at)
+        if self.confirmed is None or size >= self.confirmed[1]:
+            self.confirmed = one
+        if not is_ours and (self.confirmed_outside is None or size >= self.confirmed_outside[1]):
+            self.confirmed_outside = one
+
+    def unproved(self, required: str) -> str:
+        """What is missing to a proof where nothing is wrong: "" where a checkpoint as `required` confirms the log."""
+        if required == "published" and self.confirmed_outside is None:
+            what = (
+                "one checkpoint from outside the database confirms any of it: whoever owns it could have put an older "
+            )
+            return f"NOTHING TO COMPARE WITH: not {what}database in its place, or another one"
+        if required == "signed" and self.confirmed is None:
+            return "NOTHING TO COMPARE WITH: no signed checkpoint confirms any of it, so anybody could have written it"
+        return ""
 
     def add(self, finding: Finding) -> None:
         """One more, up to a limit: a log that is wrong everywhere is told in its first thousand."""
@@ -79,9 +100,8 @@ class Report:
             "checkpoints": self.checkpoints,
             "published": self.published,
             "tiles": self.tiles,
-            "confirmed": dict(zip(("number", "size", "signedAt"), self.confirmed, strict=True))
-            if self.confirmed
-            else None,
+            "confirmed": _as_data(self.confirmed),
+            "confirmedOutside": _as_data(self.confirmed_outside),
             "young": self.young,
             "seconds": round(self.seconds, 3),
             "findings": [asdict(one) for one in self.in_order()],
@@ -105,6 +125,10 @@ class Report:
             if self.left_out:
                 yield f"and {spaced(self.left_out)} more"
             yield f"{self._matched(zone)} ({self.seconds:.1f} s{rate})"
+        if self.confirmed is not None and self.confirmed_outside != self.confirmed:
+            number, size, _ = self.confirmed_outside or (0, 0, 0)
+            up_to = f"this up to checkpoint {number} over {spaced(size)} records" if number else "nothing of it"
+            yield f"checkpoints from outside the database confirm {up_to}"
         yield from self.notes
 
     def _matched(self, zone: str) -> str:
@@ -114,6 +138,10 @@ class Report:
         at = datetime.fromtimestamp(signed_at / 1_000_000, UTC).astimezone(ZoneInfo(zone))
         young = f"; {spaced(self.young)} younger" if self.young > 0 else ""
         return f"matches checkpoint {number} over {spaced(size)} records signed {at:%d %b %Y %H:%M:%S %Z}{young}"
+
+
+def _as_data(checkpoint: tuple[int, int, int] | None) -> dict[str, int] | None:
+    return dict(zip(("number", "size", "signedAt"), checkpoint, strict=True)) if checkpoint else None
 
 
 def spaced(number: int) -> str:

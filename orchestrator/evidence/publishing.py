@@ -51,11 +51,12 @@ class Publisher:
 
         Raises PlaceAwayError and StoreError (later again), EvidenceError (never again by itself).
         """
-        if not await self._lease():
+        reached = await self._lease()
+        if reached is None:
             self._is_known, self.trouble = False, ""
             return 0
         try:
-            return await self._publish()
+            return await self._publish(reached)
         except PlaceAwayError as error:
             self._is_known, self.trouble = False, str(error)
             await self._note("place_in_trouble", str(error)[:2_000])
@@ -68,10 +69,12 @@ class Publisher:
         """Lets another process publish at once."""
         await self._note("release_place", self._holder)
 
-    async def _publish(self) -> int:
+    async def _publish(self, reached: int) -> int:
         if not self._is_known:
             async with self._in_time():
                 self._last = await self.place.last(self._keys)
+            if lost := lost_by(self.place.name, self._last, reached):
+                log.error("a place has lost checkpoints, and gets them again", place=self.place.name, reason=lost)
             if self._last is not None:
                 await check_continued(self._evidence, self._last, self.place.name)
             self._is_known = True
@@ -103,9 +106,11 @@ class Publisher:
                 break
         return found
 
-    async def _lease(self) -> bool:
+    async def _lease(self) -> int | None:
+        """The number of the last checkpoint that was published there; None where another process has the place."""
         async with self._pools.connection("work") as connection:
-            return bool(await connection.fetch(SQL["lease_place"], self.place.name, self._holder, self._lease_us))
+            rows = await connection.fetch(SQL["lease_place"], self.place.name, self._holder, self._lease_us)
+        return int(rows[0]["number"]) if rows else None
 
     async def _note(self, query: str, *facts: object) -> None:
         async with self._pools.connection("work") as connection:
@@ -130,6 +135,17 @@ class _Patience:
             await self._timeout.__aexit__(*error)  # type: ignore[arg-type]
         except TimeoutError as late:
             raise PlaceAwayError(f"{self._name}: no answer within {self._seconds:.0f} s") from late
+
+
+def lost_by(place: str, published: SignedCheckpoint | None, reached: int) -> str:
+    """What a place no longer has of what was published there, or ""."""
+    held = published.checkpoint.number if published is not None else 0
+    if held >= reached:
+        return ""
+    holds = f"its last checkpoint is {held}" if held else "it holds no checkpoint"
+    return (
+        f"{place}: {holds}, and checkpoint {reached} was published there: it was moved, is not mounted, or was put back"
+    )
 
 
 async def check_continued(evidence: Evidence, published: SignedCheckpoint, place: str) -> None:

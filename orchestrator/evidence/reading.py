@@ -76,6 +76,20 @@ class Break:
     note: str
 
 
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Processes may start until then although no place answers: by a named act of somebody who had seen `note`."""
+
+    allowed_at: int
+    until: int
+    seen_number: int
+    seen_size: int
+    seen_at: int
+    allowed_by: str
+    reason: str
+    note: str
+
+
 class Evidence:
     """Questions about checkpoints and the tree. `role`: of which pool the connections are."""
 
@@ -173,6 +187,29 @@ class Evidence:
                 await connection.roll_back()
                 raise
             await connection.commit_repeatable()
+
+    async def allow_start(self, seen: SignedCheckpoint, *, by: str, reason: str, micros: int) -> None:
+        """Notes that processes may start for so long without any place: by whom, why, and what they had seen."""
+        one = seen.checkpoint
+        async with self._pools.connection(self._role) as connection:
+            await connection.execute(
+                SQL["add_allowance"], one.number, one.size, one.signed_at, by, reason, seen.note, micros
+            )
+
+    async def allowance(self) -> Allowance | None:
+        """The last allowance that holds now, or None."""
+        found = await self.allowances(after=await self.now())
+        return found[-1] if found else None
+
+    async def allowances(self, after: int = 0) -> list[Allowance]:
+        """All that ended after an instant, or have not ended yet; oldest first."""
+        async with self._pools.connection(self._role) as connection:
+            return [Allowance(**dict(row)) for row in await connection.fetch(SQL["allowances"], after)]
+
+    async def now(self) -> int:
+        """The database's clock, microseconds since 1970."""
+        async with self._pools.connection(self._role) as connection:
+            return int((await connection.fetchrow(SQL["now"]))["now"])
 
     async def places(self) -> list[PlaceState]:
         """How publishing stands, by place."""

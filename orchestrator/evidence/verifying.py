@@ -20,6 +20,7 @@ from orchestrator.evidence.checkpoints import Checkpoints
 from orchestrator.evidence.findings import Finding, Report
 from orchestrator.evidence.keys import KeyRing
 from orchestrator.evidence.nodes import TILE_HASHES, TILE_LEVELS, Growing, MissingNodesError, Nodes, Tile
+from orchestrator.evidence.notes import Checkpoint
 from orchestrator.evidence.reading import Evidence
 from orchestrator.evidence.tree import HASH_BYTES
 from orchestrator.store.chain import stored_flaw
@@ -85,6 +86,12 @@ class Verification:
             report.notes.append(
                 f"accepted by {one.accepted_by}: a published tree over {one.size} records is not continued, since this "
                 f"log had {one.own_size}: {one.reason}"
+            )
+        for allowed in await self._evidence.allowances():
+            until = Checkpoint("", 0, b"", 0, allowed.until).time
+            report.notes.append(
+                f"{allowed.allowed_by} allowed processes to start until {until} without any place for checkpoints, "
+                f"having seen checkpoint {allowed.seen_number} over {allowed.seen_size} records: {allowed.reason}"
             )
         report.seconds = time.perf_counter() - began
         return report

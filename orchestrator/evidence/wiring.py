@@ -8,7 +8,6 @@ Rules of this file
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -18,10 +17,11 @@ from orchestrator.broker.contract import Broker
 from orchestrator.evidence.errors import PlaceAwayError
 from orchestrator.evidence.keys import KeyFileError, KeyRing
 from orchestrator.evidence.places import FilePlace, Place, TopicPlace, UrlPlace
-from orchestrator.evidence.publishing import Publisher, check_continued
+from orchestrator.evidence.publishing import Publisher
 from orchestrator.evidence.reading import Evidence
 from orchestrator.evidence.sealing import Sealer
 from orchestrator.evidence.settings import EvidenceSettings
+from orchestrator.evidence.starting import check_start
 from orchestrator.runtime.supervisor import Pulse, Stopping
 from orchestrator.store.contract import StoreError
 from orchestrator.store.postgres import PostgresStore
@@ -62,25 +62,9 @@ class LogEvidence:
             ]  # fmt: skip
 
     async def check_start(self) -> None:
-        """Raises LogBehindError or LogContradictsError where a published checkpoint knows more, or something else.
-
-        One place that answers is enough. Raises PlaceAwayError where there are places and none of them does.
-        """
-        away: list[PlaceAwayError] = []
-        for place in self.places:
-            try:
-                async with asyncio.timeout(self._settings.evidence_attempt_ms / 1000):
-                    published = await place.last(self.ring.verifiers if self.ring else ())
-            except (PlaceAwayError, TimeoutError) as error:
-                late = f"{place.name}: no answer within {self._settings.evidence_attempt_ms} ms"
-                away.append(error if isinstance(error, PlaceAwayError) else PlaceAwayError(late))
-                log.warning("published checkpoints cannot be read", place=place.name, reason=str(away[-1]))
-                continue
-            if published is not None:
-                await check_continued(self.evidence, published, place.name)
-        if self.places and len(away) == len(self.places):
-            reasons = "; ".join(map(str, away))
-            raise PlaceAwayError(f"nobody can say whether this database is the one that was published: {reasons}")
+        """See `starting.check_start`."""
+        keys = self.ring.verifiers if self.ring else ()
+        await check_start(self.evidence, self.places, keys, attempt_ms=self._settings.evidence_attempt_ms)
 
     def loops(self) -> Iterator[tuple[str, Loop]]:
         """The loops of a coordinator: name and how it runs."""

@@ -80,6 +80,7 @@ FAILURES: dict[str, tuple[list[str], int]] = {
     "audit log": (["--out", "/proc/nothing/log"], 1),
     "audit checkpoint": ([], 7),
     "audit accept": (["file", "--reason", "r"], 2),
+    "audit allow-start": (["--reason", "r"], 2),
     "audit keys new": (["--out", "{tmp}/key", "--name", "two words"], 2),
     "audit keys show": ([], 2),
     "audit keys rotate": (["/proc/nothing/key"], 2),
