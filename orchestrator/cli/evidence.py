@@ -96,11 +96,15 @@ def verify(
 
     settings = settings_of_log()
     wanted = require or ("published" if settings.environment == "production" else "signed")
-    report = run_on_store(work, settings)
-    unproved = report.unproved(wanted)
+    _tell(out, run_on_store(work, settings), wanted, settings.notice_zone)
+
+
+def _tell(out: Output, report: Report, required: Required, zone: str) -> None:
+    """Says what was found, and ends with its exit code."""
+    unproved = report.unproved(required)
     proved = report.is_good and not unproved
-    out.object({**report.plain(), "proved": proved, "required": wanted, "unproved": unproved})
-    for number, line in enumerate(report.lines(settings.notice_zone)):
+    out.object({**report.plain(), "proved": proved, "required": required, "unproved": unproved})
+    for number, line in enumerate(report.lines(zone)):
         out.line(line, "red" if report.findings and number == 0 else "")
     if not report.is_good:
         raise typer.Exit(ExitCode.FOUND_SOMETHING)
