@@ -36,6 +36,7 @@ NAVIGATION: Sequence[Place] = (
     Place("Sagas", "/office/sagas", "workflow", "saga.read", _LOOKERS),
     Place("Operations", "/office/operations", "wrench", "letter.read", frozenset({OPERATOR})),
     Place("Audit", "/office/audit", "scroll-text", "audit.read", frozenset({AUDITOR})),
+    Place("Erasing people", "/office/erasures", "eye-off", "subject.read", frozenset({OPERATOR, AUDITOR, ADMIN})),
     Place("Service levels", "/office/levels", "gauge", "levels.read", _LOOKERS),
     Place("Definitions", "/office/definitions", "book-open", "definition.read", _LOOKERS | {ADMIN}),
     Place("System", "/office/system", "server", "audit.verify", frozenset({OPERATOR, AUDITOR})),

@@ -151,9 +151,10 @@ class Erasing:
     async def one(self, tenant: str, request: str) -> tuple[Erasure, list[Theirs]]:
         """A request, and the sagas that it concerns by now. Raises ErasureRefusedError not_found."""
         async with self._pools.connection("vault") as connection:
-            row = await connection.fetchrow(SQL["asked"], tenant, request)
-            if row is None:
+            found = await connection.fetch(SQL["asked"], tenant, request)
+            if not found:
                 raise ErasureRefusedError("not_found", f"There is no request {request[:80]!r}.")
+            row = found[0]
             keys = row["key_ids"] if row["erased_at"] else await self._with_others(connection, tenant, row["key_ids"])
             return _erasure(row), await _sagas(connection, keys)
 
@@ -198,13 +199,14 @@ class Erasing:
         if held:
             raise ErasureRefusedError("in_use", f"They are under a legal hold: {held[0]}", hold=held[0])
         rows = await connection.fetch(SQL["sagas_of"], keys, FRESH_SECONDS)
-        live = [f"{row['name']} {row['business_key']}" for row in rows if row["version"] and not row["ended"]]
+        live = [row for row in rows if row["version"] and not row["ended"]]
         if live:
-            named = ", ".join(live[:LISTED_MAX])
-            text = (
-                f"{len(live)} sagas of theirs still run, or may be undone by who called them: {named}. Ask again later."
-            )
-            raise ErasureRefusedError("in_use", text, sagas=live[:LISTED_MAX])
+            named = [f"{row['name']} {row['business_key']}" for row in live[:LISTED_MAX]]
+            ids = [row["saga_id"] for row in live[:LISTED_MAX]]
+            which = "A saga of theirs still runs" if len(live) == 1 else f"{len(live)} sagas of theirs still run"
+            what = "it" if len(live) == 1 else "them"
+            text = f"{which}, or may be undone by who called {what}: {', '.join(named)}. Ask again later."
+            raise ErasureRefusedError("in_use", text, sagas=named, saga_ids=ids)
         if any(not row["version"] and row["fresh"] for row in rows):
             raise ErasureRefusedError("in_use", "A saga of theirs has just begun: ask again in a minute.")
 

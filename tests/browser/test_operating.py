@@ -13,10 +13,13 @@ import pytest_asyncio
 from playwright.async_api import Page, async_playwright, expect
 
 from orchestrator.pages.saga_page import TABS
+from orchestrator.vault import keyfile
 from tests.browser.conftest import Office, chromium
 from tests.databases import Database
-from tests.pages.office import OfficeProduct, office_product
+from tests.pages.office import ADA, OfficeProduct, office_product
 from tests.pages.wires_saga import REPAIRED
+from tests.vault.care import care, visits
+from tests.vault.test_canary import ANNA
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
@@ -26,7 +29,7 @@ PLACES = (
     "/office/operations/bulk", "/office/audit", "/office/audit/pending", "/office/audit/verify", "/office/levels",
     "/office/levels/success", "/office/definitions", "/office/definitions/wire/1",
     "/office/definitions/wire/preflight?from=1&to=1", "/office/definitions/wire/diff?from=1&to=1",
-    "/office/system",
+    "/office/system", "/office/erasures",
 )  # fmt: skip
 PAGE_BYTES_MAX = 120_000
 
@@ -43,10 +46,13 @@ class Operating(Office):
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def office(module_database: Database) -> AsyncIterator[Operating]:
-    """The running product, staged, and its browser."""
+async def office(module_database: Database, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Operating]:
+    """The running product, staged, with a vault, and its browser."""
     executable = chromium()
-    async with office_product(module_database) as work, async_playwright() as playwright:
+    path = tmp_path_factory.mktemp("keys") / "vault.keys"
+    keyfile.create(path)
+    also = {"also": (care, visits), "vault_key_file": str(path)}
+    async with office_product(module_database, **also) as work, async_playwright() as playwright:  # type: ignore[arg-type]
         await work.stage()
         browser = await playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         try:
@@ -197,6 +203,34 @@ async def test_every_state_of_a_saga_is_accessible(office: Operating) -> None:
             assert answer is not None
             assert len(await answer.body()) <= PAGE_BYTES_MAX
             await office.assert_accessible(page)
+
+
+async def test_a_person_is_erased_by_two_without_scripts(office: Operating) -> None:
+    """One asks on a phone, another reads what it would do and confirms; where a name was, it says so."""
+    started = await office.engine.start("care", {"case": "browser-care", "mood": "no", **ANNA}, ADA)
+    await office.work.until(started.saga_id, lambda saga: saga.phase == "compensated")
+    one = await office.operator("ada", scripts=False, width=390)
+    await one.goto("/office/erasures")
+    asked = one.locator("form", has_text="Ask for an erasure")
+    await asked.get_by_label("Whom").fill(ANNA["customer_id"])
+    await asked.get_by_label("Request").fill("ER-7")
+    await asked.get_by_label("Reason").fill("asked by letter of 26 February")
+    await asked.get_by_role("button", name="Ask for the erasure").click()
+    await expect(one.get_by_role("status").filter(has_text="Somebody else has to confirm it")).to_be_visible()
+    other = await office.operator("eve", scheme="dark")
+    await other.goto("/office/erasures")
+    await other.get_by_role("link", name="ER-7").click()
+    await expect(other.get_by_role("link", name="browser-care")).to_be_visible()
+    await office.assert_accessible(other)
+    await other.get_by_label("Whom it is about").fill(ANNA["customer_id"])
+    await other.get_by_label("I know that it cannot be taken back").check()
+    await other.get_by_role("button", name="Erase for ever").click()
+    await expect(other.locator("h1 + .pill")).to_contain_text("erased")
+    await office.assert_accessible(other)
+    await other.get_by_role("link", name="browser-care").click()
+    await other.goto(f"/office/sagas/{started.saga_id}?tab=data")
+    await expect(other.locator("main")).to_contain_text("[erased under request ER-7, ")
+    assert "Annabel" not in await other.content()
 
 
 @pytest.mark.parametrize("width", [1280, 390])

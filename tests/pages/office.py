@@ -19,6 +19,7 @@ from typing import Any
 import httpx2
 from fastapi import FastAPI
 
+from orchestrator import Saga
 from orchestrator.api.app import create_app
 from orchestrator.api.engine import Engine
 from orchestrator.api.server import ApiServer
@@ -27,6 +28,7 @@ from orchestrator.broker.contract import OutgoingMessage
 from orchestrator.cli.serving import migrate_schema
 from orchestrator.config import load_settings
 from orchestrator.identity.rules import EVERYBODY_BUT_ADMIN
+from orchestrator.participants import Participant
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.catalog import Catalog
 from tests.databases import Database
@@ -136,10 +138,12 @@ def _headers(actor: str, roles: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def office_product(database: Database, port: int = 0, **settings: Any) -> AsyncIterator[OfficeProduct]:
-    """The running product, not staged yet."""
-    catalog = Catalog.of([wire], [wires_desk])
-    await migrate_schema(database.migrate_url, [wires_desk.own_schema])
+async def office_product(
+    database: Database, port: int = 0, also: tuple[Saga, Participant] | None = None, **settings: Any
+) -> AsyncIterator[OfficeProduct]:
+    """The running product, not staged yet. `also`: one more saga, and who obeys it."""
+    catalog = Catalog.of([wire, *(also or ())[:1]], [wires_desk, *(also or ())[1:]])
+    await migrate_schema(database.migrate_url, [one.own_schema for one in catalog.participants])
     # Its loops stand still whenever other tests have the thread: that ends no process here.
     given = {"sagas": "tests.pages.wires_saga", "topic_partitions": 2, "stall_exit_ms": 0, **settings}
     loaded = load_settings(database_url=database.url, **given)
