@@ -20,7 +20,7 @@ from orchestrator.evidence.pack.report import picture, report, tell
 from orchestrator.messages.canonical import canonical_bytes
 
 
-def pack_of(material: Material, signer: Signer, say: Say = as_sealed) -> dict[str, bytes]:
+def pack_of(material: Material, signer: Signer, say: Say | None = None) -> dict[str, bytes]:
     """All files of the pack, sealed. `say`: how texts stand in what people read."""
     made = files_of(material, say)
     return layout.sealed(made, about(material), signer)
@@ -37,8 +37,9 @@ def about(material: Material) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def files_of(material: Material, say: Say = as_sealed) -> dict[str, bytes]:
+def files_of(material: Material, say: Say | None = None) -> dict[str, bytes]:
     """All files but the manifest and its signature."""
+    say = say or as_sealed(material)
     found = {
         layout.CHECKPOINT: material.checkpoint.note.encode(),
         layout.KEY: "".join(f"{vkey}\n" for vkey in material.vkeys).encode(),

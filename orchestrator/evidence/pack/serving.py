@@ -14,7 +14,7 @@ from orchestrator.evidence.keys import KeyFileError, KeyRing
 from orchestrator.evidence.pack.assemble import pack_of
 from orchestrator.evidence.pack.gather import Gathering, PackError
 from orchestrator.evidence.pack.material import Material
-from orchestrator.evidence.pack.personal import Keys, as_sealed, say_of
+from orchestrator.evidence.pack.personal import Keys, say_of
 from orchestrator.evidence.pack.settings import is_zone
 from orchestrator.store.connections import Pools
 
@@ -59,7 +59,7 @@ class Packs:
         async with self._turns:
             gathering = Gathering(self._pools, ring)
             material = await _sealed(gathering, tenant, saga_id, related, checkpoint, zone)
-            say = as_sealed if sealed else await say_of(material, self._people)
+            say = await say_of(material, None if sealed else self._people)
             return await asyncio.to_thread(pack_of, material, signer, say)
 
     def _ring(self) -> KeyRing:

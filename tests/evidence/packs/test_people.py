@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -43,6 +44,10 @@ class People:
     async def by_id(self, key_ids: Iterable[str]) -> dict[str, DataKey | Erased]:
         """That key, where it is asked for."""
         return {key_id: self._key for key_id in key_ids if key_id == KEY_ID}
+
+    async def known_ids(self, tenant: str, subjects: Iterable[str]) -> list[str]:
+        """That person's."""
+        return [KEY_ID for subject in subjects if (tenant, subject) == ("main", "CUST00012")]
 
 
 async def sealed_material(office: SignedOffice) -> tuple[Material, str]:
@@ -88,7 +93,7 @@ async def test_an_erased_value_says_by_which_request(office: SignedOffice) -> No
 async def test_a_sealed_pack_opens_nothing(office: SignedOffice) -> None:
     """For receivers who need the proof and not the people: each value is named by its field."""
     material, token = await sealed_material(office)
-    page = files_of(material, as_sealed)["report.html"].decode()
+    page = files_of(material, as_sealed(material))["report.html"].decode()
     assert "[sealed: customer_id]" in page
     assert token not in page
     assert files_of(material, await say_of(material, None))["report.html"].decode() == page
@@ -122,12 +127,25 @@ async def test_a_running_product_seals_signs_opens_and_erases(database: Database
         assert "Annabel Quatermain" in words(opened_one["report.html"])
         assert canaries(opened_one) == {"report.html"}
         assert canaries(sealed_one) == set()
+        own = {"case": "a-2", "mood": "no", **ANNA}
+        assert (await product.post("/v1/sagas/care", own, actor="CUST-CANARY-1")).status_code == 201
+        await product.until("a-2", "compensated")
+        key_id = (await product.runtime.vault.keys.known_ids("main", ["CUST-CANARY-1"]))[0]  # type: ignore[union-attr]
+        began = {
+            "opened": (await taken(product, "a-2", tmp_path), "Started .{0,200}CUST-CANARY-1"),
+            "sealed": (await taken(product, "a-2", tmp_path, sealed=True), "Started .{0,200}a person, sealed"),
+        }
         ask = {"subject": "CUST-CANARY-1", "request": "ER-7", "reason": "asked by letter"}
         assert (await product.post("/v1/subjects/erasures", ask, actor="olga")).is_success
         assert (await product.post("/v1/subjects/erasures/ER-7/confirm", actor="omar")).is_success
         after = await taken(product, "a-1", tmp_path)
         assert canaries(after) == set()
         assert "[erased under request ER-7, " in words(after["report.html"])
+        began["erased"] = (await taken(product, "a-2", tmp_path), "Started .{0,200}\\[erased under request ER-7, ")
+        for how, (files, caused) in began.items():
+            page = words(files["report.html"])
+            assert key_id not in page, how
+            assert re.search(caused, page), how
         for name, content in opened_one.items():
             if name.startswith(("records/", "contracts/", "definition.json")):
                 assert after[name] == content, name
