@@ -141,3 +141,7 @@ VACUUM (ANALYZE)
 
 -- name: checkpoint
 CHECKPOINT
+
+-- name: sealing_keys
+-- How many persons have a key, beside the mark of the key file.
+SELECT count(*) AS keys FROM vault_keys WHERE tenant <> '' AND wrapped IS NOT NULL

@@ -148,10 +148,10 @@ def _cpu_seconds(here: Place, processes: list[Process]) -> float:
     used = [process.cpu_seconds() for process in processes]
     if None in used:
         raise CliError(ExitCode.FAILED, "this system does not tell processor time by process", "run it on Linux")
-    return sum(seconds for seconds in used if seconds is not None) + _server_seconds(here.directory)
+    return sum(seconds for seconds in used if seconds is not None) + server_seconds(here.directory)
 
 
-def _server_seconds(directory: Path) -> float:
+def server_seconds(directory: Path) -> float:
     """Processor time of the PostgreSQL below a directory: its processes, and those of its that have ended."""
     pid_file = next(directory.rglob("postmaster.pid"))
     server = int(pid_file.read_text().split()[0])

@@ -12,7 +12,9 @@ from orchestrator.cli.output import EXIT_CODES, ExitCode, Output
 if TYPE_CHECKING:
     from orchestrator.bench.flow import Flow, FlowOptions
 
-app = typer.Typer(no_args_is_help=True, epilog=EXIT_CODES, help="Benches: orders, steps, parked, grown, traces, limit.")
+app = typer.Typer(
+    no_args_is_help=True, epilog=EXIT_CODES, help="Benches: orders, steps, parked, grown, traces, sealing, limit."
+)
 
 Sagas = Annotated[int, typer.Option("--sagas", min=10, max=10_000_000, help="How many sagas.")]
 Broker = Annotated[Literal["kafka", "postgres"], typer.Option("--broker", help="kafka or postgres.")]
@@ -108,6 +110,22 @@ def traces(
     except ValueError as error:
         raise CliError(ExitCode.USAGE, f"--ratios {ratios!r}", "numbers from 0 to 1, with commas") from error
     if not run_async(bench_traces(TraceOptions(sagas, broker, rate, shares, turns), Output(as_json))):
+        raise typer.Exit(ExitCode.FOUND_SOMETHING)
+
+
+@app.command()
+def sealing(
+    sagas: Sagas = 3_000,
+    broker: Broker = "kafka",
+    rate: Annotated[int, typer.Option("--rate", min=0, help="Orders a second; 0: as fast as it goes.")] = 100,
+    turns: Annotated[int, typer.Option("--turns", min=1, max=20, help="How often each has its turn.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """What sealing personal values costs: processor time for each order, without a vault and with one, in turns."""
+    from orchestrator.bench.sealing import SealingOptions, bench_sealing
+    from orchestrator.cli.run import run_async
+
+    if not run_async(bench_sealing(SealingOptions(sagas, broker, rate, turns), Output(as_json))):
         raise typer.Exit(ExitCode.FOUND_SOMETHING)
 
 

@@ -98,6 +98,7 @@ FAILURES: dict[str, tuple[list[str], int]] = {
     "bench limit": (["--sagas", "0"], 2),
     "bench parked": (["--wakes", "0"], 2),
     "bench traces": (["--rate", "-1"], 2),
+    "bench sealing": (["--rate", "-1"], 2),
     "bench grown": (["--stored", "1"], 2),
 }
 
