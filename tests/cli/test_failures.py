@@ -15,6 +15,7 @@ import pytest
 import typer.main
 
 from orchestrator.cli.main import app, run
+from tests import forking
 
 # One failing command line per verb, and its exit code. `{tmp}` is an empty directory.
 FAILURES: dict[str, tuple[list[str], int]] = {
@@ -134,11 +135,8 @@ def test_a_verb_that_fails_says_so(verb: str, tmp_path: Path) -> None:
     """As the shell sees it: exit code, an error on stderr with the next step, nothing on stdout, no traceback."""
     arguments, expected = FAILURES[verb]
     more = {"ORCHESTRATOR_SAGAS": "no_such_module"} if verb == "check" else {}
-    done = subprocess.run(
-        [sys.executable, "-m", "orchestrator", *verb.split(), *arguments],
-        env=environment(**more), cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60, check=False,
-        stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    command = [part.replace("{tmp}", str(tmp_path)) for part in (*verb.split(), *arguments)]
+    done = forking.run("orchestrator", *command, env=environment(**more))
     said = f"{done.stdout}\n{done.stderr}"
     assert done.returncode == expected, said
     assert "Traceback" not in said

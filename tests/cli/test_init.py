@@ -10,15 +10,19 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli.local import scaffold
+from tests import forking
 
 LINES_MAX = 120
 
 
-def shell(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def shell(directory: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """One command line in a directory, with the new package as the only saga module."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ORCHESTRATOR_", "PYTEST_"))}
+    variables = kept | {"ORCHESTRATOR_SAGAS": "shop"}
+    if module == "orchestrator":
+        return forking.run(module, *arguments, cwd=directory, env=variables)
     return subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=directory, env=kept | {"ORCHESTRATOR_SAGAS": "shop"},
+        [sys.executable, "-m", module, *arguments], cwd=directory, env=variables,
         capture_output=True, text=True, timeout=90, check=False,
     )  # fmt: skip
 

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import pytest
 
+from tests import forking
 from tests.databases import Database
 
 ROOT = Path(__file__).parents[2]
@@ -51,10 +52,7 @@ def serving(*arguments: str, **variables: str) -> Iterator[tuple[subprocess.Pope
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """One command line."""
-    return subprocess.run(
-        [sys.executable, "-m", "orchestrator", *arguments],
-        env=environment(**variables), cwd=ROOT, capture_output=True, text=True, timeout=90, check=False,
-    )  # fmt: skip
+    return forking.run("orchestrator", *arguments, env=environment(**variables), cwd=ROOT)
 
 
 def test_a_laptop_needs_one_word(tmp_path: Path) -> None:

@@ -6,9 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+from tests import forking
 
 ROOT = Path(__file__).parents[2]
 LINES_MAX = 60  # of a failure: it is the shortest schedule that shows it
@@ -56,12 +59,13 @@ broken = Saga("broken-order", version=1, starts_on=Wanted, flow=[hold, pivot(shi
 
 def simulate(directory: Path, sagas: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """One command line in this directory."""
+    return forking.run("orchestrator", "simulate", *arguments, cwd=directory, env=environment(sagas), timeout=100)
+
+
+def environment(sagas: str) -> dict[str, str]:
+    """No setting of the caller's shell counts."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ORCHESTRATOR_", "PYTEST_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "orchestrator", "simulate", *arguments],
-        cwd=directory, env=kept | {"ORCHESTRATOR_SAGAS": sagas, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
+    return kept | {"ORCHESTRATOR_SAGAS": sagas, "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture
@@ -92,8 +96,10 @@ def test_the_shipped_sagas_hold(sagas: str, name: str) -> None:
 
 
 def test_the_same_seeds_give_the_same_schedules_in_another_process() -> None:
-    """Else a seed would repeat nothing."""
-    told = [json.loads(simulate(ROOT, "sagas", "transfer", "--seeds", "40", "--json").stdout) for _ in range(2)]
+    """Else a seed would repeat nothing. Two processes that a shell started differ in the seed of their hashes."""
+    command = [sys.executable, "-m", "orchestrator", "simulate", "transfer", "--seeds", "40", "--json"]
+    run = partial(subprocess.run, cwd=ROOT, env=environment("sagas"), capture_output=True, timeout=100, check=True)
+    told = [json.loads(run(command).stdout) for _ in range(2)]
     assert {**told[0], "seconds": 0} == {**told[1], "seconds": 0}
     later = json.loads(simulate(ROOT, "sagas", "transfer", "--seeds", "40", "--first", "40", "--json").stdout)
     assert later["faults"] != told[0]["faults"]

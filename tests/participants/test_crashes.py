@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
 import sys
@@ -19,6 +18,7 @@ import pytest_asyncio
 import orchestrator.participants
 from orchestrator.participants.testing import Trial, command_message, incoming, trial
 from orchestrator.participants.work import Pool
+from tests import forking
 from tests.databases import Database, DatabaseServer
 from tests.participants.outside import CLEAR, Crash, Pay, World, age, payer
 from tests.participants.running import Replies, opened, send
@@ -134,7 +134,7 @@ async def test_a_process_that_is_killed_again_and_again_does_everything_once(
         kills = 0
         while not sending.done() or kills < 6:
             child = await _child(database.url, elsewhere.url)
-            await asyncio.sleep(0.8 + chance.random())
+            await asyncio.sleep(0.2 + 0.6 * chance.random())
             await _kill(child)
             kills += 1
         child = await _child(database.url, elsewhere.url)
@@ -146,13 +146,11 @@ async def test_a_process_that_is_killed_again_and_again_does_everything_once(
     assert kills >= 6
 
 
-async def _child(url: str, log_url: str) -> asyncio.subprocess.Process:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    arguments = ("-m", "tests.participants.child", url, log_url)
-    return await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=ROOT, env=environment)
+async def _child(url: str, log_url: str) -> forking.Program:
+    return await forking.started("tests.participants.child", url, log_url)
 
 
-async def _kill(child: asyncio.subprocess.Process) -> None:
+async def _kill(child: forking.Program) -> None:
     child.send_signal(signal.SIGKILL)
     await child.wait()
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -25,6 +24,7 @@ from orchestrator.runtime.supervisor import LoopDiedError, Stopping
 from orchestrator.runtime.work import Cause, Outcome, SagaInput
 from orchestrator.store.contract import StoreUnavailableError
 from orchestrator.store.migrate import SchemaBehindError
+from tests import forking
 from tests.databases import Database
 from tests.runtime.desk import Eyes, event
 from tests.runtime.proxy import wire_to
@@ -315,12 +315,8 @@ async def test_processes_killed_again_and_again_lose_and_double_nothing(
     await check_all(eyes, count)
 
 
-async def _started(database: Database, number: int) -> asyncio.subprocess.Process:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.runtime.shop_process", database.url, "coordinator,relay,timers,participants",
-        f"process-{number}",
-        stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout is not None
+async def _started(database: Database, number: int) -> forking.Program:
+    roles = "coordinator,relay,timers,participants"
+    process = await forking.started("tests.runtime.shop_process", database.url, roles, f"process-{number}")
     assert await process.stdout.readline() == b"up\n"
     return process
