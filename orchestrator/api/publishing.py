@@ -16,6 +16,7 @@ from orchestrator.messages import ContractError, Envelope, Event
 from orchestrator.messages.envelope import schema_urn
 from orchestrator.messages.protocol import events_topic
 from orchestrator.runtime.catalog import Catalog
+from orchestrator.vault.keys import BrokenKeyError
 from orchestrator.vault.vault import Vault
 
 
@@ -46,7 +47,10 @@ class Publisher:
             extensions={**extensions, "traceparent": hop, "tenant": tenant},
         )
         topic, key = events_topic(event.context), event.key()
-        body = event.canonical() if self._vault is None else await self._vault.seal_event(tenant, event, key)
+        try:
+            body = event.canonical() if self._vault is None else await self._vault.seal_event(tenant, event, key)
+        except BrokenKeyError as error:
+            raise ProblemError("unavailable", str(error)) from error
         await self._send(OutgoingMessage(topic, key.encode(), body, envelope.headers()))
         return Published(given.id, given.source, given.type, topic, key)
 

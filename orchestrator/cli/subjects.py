@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 from urllib.parse import quote
 
 import typer
@@ -16,9 +16,14 @@ from orchestrator.cli.output import EXIT_CODES, CliError, ExitCode, Output
 
 if TYPE_CHECKING:
     from orchestrator.vault.keyfile import Wrapping
+    from orchestrator.vault.keys import Broken, Keys
+
+T = TypeVar("T")
+
+BROKEN_MAX = 1_000  # named one by one
 
 app = typer.Typer(no_args_is_help=True, epilog=EXIT_CODES, help="Persons: erase, confirm, hold, release, list.")
-vault = typer.Typer(no_args_is_help=True, epilog=EXIT_CODES, help="The vault's key file: init, rotate.")
+vault = typer.Typer(no_args_is_help=True, epilog=EXIT_CODES, help="The vault's key file: init, rotate, check.")
 
 Subject = Annotated[str, typer.Argument(metavar="ID", help="The id by which sagas know the person.")]
 RequestName = Annotated[str, typer.Option("--request", help="The request's number, which pages will show.")]
@@ -112,27 +117,64 @@ def rotate(
 ) -> None:
     """Adds a wrapping key, and wraps every person's key with it. Restart the processes, do it again with --wrap-only,
     then drop the older lines."""
-    from orchestrator.config import load_settings
-    from orchestrator.store.connections import ConnectionLimits, Pools
     from orchestrator.vault import keyfile
-    from orchestrator.vault.keys import Keys
 
     out, path = Output(as_json), _path(file)
-    settings = load_settings()
-    if not settings.database_url:
-        raise CliError(ExitCode.USAGE, "no database is named", "set ORCHESTRATOR_DATABASE_URL")
+    _needs_database()
     wrapping = _keys(keyfile.read if wrap_only else keyfile.add, path)
-
-    async def rewrap() -> int:
-        pools = Pools(settings.database_url, ConnectionLimits(), "orchestrator vault")
-        try:
-            return await Keys(pools, wrapping).rewrap()
-        finally:
-            await pools.close()
-
-    done = asyncio.run(rewrap())
+    done = asyncio.run(_with_keys(wrapping, lambda keys: keys.rewrap()))
     out.object({"file": str(path), "active": wrapping.active, "rewrapped": done})
     out.line(f"{done} keys are wrapped with {wrapping.active}")
+
+
+@vault.command()
+def check(file: KeyFile = None, as_json: Json = False) -> None:
+    """Opens every person's key with the key file, and names those that do not open: their sagas stand."""
+    from orchestrator.vault import keyfile
+
+    out, path = Output(as_json), _path(file)
+    _needs_database()
+
+    async def walk(keys: Keys) -> tuple[int, list[Broken]]:
+        looked = 0
+        broken: list[Broken] = []
+        async for key in keys.all_broken():
+            looked += 1
+            if key is not None and len(broken) < BROKEN_MAX:
+                broken.append(key)
+        return looked, broken
+
+    looked, broken = asyncio.run(_with_keys(_keys(keyfile.read, path), walk))
+    found = [{"key": key.key_id, "tenant": key.tenant, "reason": key.reason} for key in broken]
+    out.object({"file": str(path), "keys": looked, "broken": found})
+    out.table(("key", "tenant", "why, and what to do"), [(one["key"], one["tenant"], one["reason"]) for one in found])
+    if not found:
+        out.line(f"{looked} keys open")
+        return
+    raise CliError(
+        ExitCode.FOUND_SOMETHING,
+        f"{len(found)} of {looked} keys do not open",
+        "put the rows or the lines of the key file back; then drive the dead letters `key_broken` again",
+    )
+
+
+def _needs_database() -> None:
+    from orchestrator.config import load_settings
+
+    if not load_settings().database_url:
+        raise CliError(ExitCode.USAGE, "no database is named", "set ORCHESTRATOR_DATABASE_URL")
+
+
+async def _with_keys(wrapping: Wrapping, work: Callable[[Keys], Awaitable[T]]) -> T:
+    from orchestrator.config import load_settings
+    from orchestrator.store.connections import ConnectionLimits, Pools
+    from orchestrator.vault.keys import Keys
+
+    pools = Pools(load_settings().database_url, ConnectionLimits(), "orchestrator vault")
+    try:
+        return await work(Keys(pools, wrapping))
+    finally:
+        await pools.close()
 
 
 def _said(out: Output, answer: dict[str, object]) -> None:

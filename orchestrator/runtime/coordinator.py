@@ -172,7 +172,9 @@ class Coordinator:
                 vault = self._fixed.vault
                 if vault is not None:
                     keys_of = await vault.prepare(items, loaded.heads, loaded.entries)
-                    loaded = replace(loaded, early=await vault.open_early(loaded.early), keys_of=keys_of)
+                    early = await vault.open_early(loaded.early, keys_of)
+                    standing = {**loaded.standing, **keys_of.broken}
+                    loaded = replace(loaded, early=early, keys_of=keys_of, standing=standing)
                 turns = Turns(self._fixed, loaded)
                 for first in range(0, len(items), DECIDE_ITEMS_SLICE):
                     if first:
@@ -232,19 +234,20 @@ class Coordinator:
                     missing.append(head)
                 else:
                     entries[saga_id] = entry
-        broken = dict(given_up)
+        broken, standing = dict(given_up), dict[str, str]()
         if missing:
             streams = await batch.streams([head.saga_id for head in missing])
             persons: Mapping[str, Person] = {}
             if self._fixed.vault is not None:
-                streams, persons, closed = await self._fixed.vault.open_streams(streams)
+                streams, persons, closed, standing = await self._fixed.vault.open_streams(streams)
                 broken.update(closed)
             await fold_streams(missing, streams, entries, broken, self._fixed.sampler)
             for saga_id, person in persons.items():
                 if saga_id in entries:
                     entries[saga_id].person = person
         new = [message for message, fate in zip(wanted.messages, fates, strict=True) if fate == "new"]
-        return Loaded(batch.now, heads, entries, broken, keys, waiting, early), fate_of, new
+        loaded = Loaded(batch.now, heads, entries, broken, keys, waiting, early, standing=standing)
+        return loaded, fate_of, new
 
     def _presume(self, batch: Batch, wanted: _Wanted) -> tuple[Loaded, dict[int, MessageFate], list[MessageId]] | None:
         """A small batch decided from memory; None where something has to be asked for."""

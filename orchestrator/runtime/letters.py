@@ -23,6 +23,7 @@ from orchestrator.runtime.work import Cause, EarlyCheck, Item, SagaInput
 from orchestrator.store.contract import DeadLetter
 
 INTERNAL_TOPIC = "orchestrator.internal"
+KEY_BROKEN = "key_broken"
 TRACEBACK_LINES_MAX = 8
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 DETAIL_CHARACTERS_MAX = 4_000
@@ -41,6 +42,7 @@ REASONS = {
     "unknown_activity": "it names a step or call that its saga has not got",
     "too_many_early": "more events wait for one key than are kept",
     "not_installed": "the code of its saga's version is not installed here",
+    "key_broken": "the key of a person does not open: put it right, then drive these again",
     "poison": "the kernel raised while it processed this",
 }
 """Every reason code, and what it means."""

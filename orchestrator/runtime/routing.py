@@ -50,9 +50,10 @@ from orchestrator.runtime.bodies import (
 )
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.identity import saga_id_of
-from orchestrator.runtime.letters import INTERNAL_TOPIC, last_lines, letter_of
+from orchestrator.runtime.letters import INTERNAL_TOPIC, KEY_BROKEN, last_lines, letter_of
 from orchestrator.runtime.work import Cause, DomainEvent, EarlyCheck, Item, SagaBegin, SagaInput, Unprocessable
 from orchestrator.store.contract import MessageId, SagaStart, Waiting
+from orchestrator.vault.keys import BrokenKeyError
 from orchestrator.vault.tokens import SealedError, event_scope, saga_scope
 from orchestrator.vault.vault import Vault
 
@@ -185,6 +186,8 @@ class Router:
         """The data with everything that is sealed in it opened. Raises Flaw where that cannot be."""
         try:
             value, cause.opened = vault.open_message(value, cause.tenant)
+        except BrokenKeyError as error:
+            raise Flaw(KEY_BROKEN, str(error)) from None
         except SealedError as error:
             raise Flaw("invalid", f"a personal value cannot be read: {error}") from None
         return value

@@ -16,6 +16,7 @@ from orchestrator.kernel.inputs import SendRefused
 from orchestrator.kernel.state import State
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.identity import is_sampled, traceparent_of
+from orchestrator.runtime.letters import KEY_BROKEN
 from orchestrator.runtime.merge import merged
 from orchestrator.runtime.outgoing import Encoder, OversizeError
 from orchestrator.runtime.states import Entry
@@ -52,7 +53,8 @@ class Fixed:
 
 @dataclass(slots=True)
 class Loaded:
-    """What one transaction has locked and read. `broken`: sagas whose stream cannot be folded, with the reason."""
+    """What one transaction has locked and read. `broken`: sagas whose stream cannot be folded, with the reason;
+    `standing`: sagas whose person's key does not open, with what to do."""
 
     now: int
     heads: Mapping[str, Head]
@@ -62,6 +64,19 @@ class Loaded:
     waiting: Sequence[Waiting] = ()
     early: Sequence[EarlyEvent] = ()
     keys_of: Prepared | None = None
+    standing: Mapping[str, str] = field(default_factory=dict)
+
+    def check_saga(self, saga_id: str) -> None:
+        """Raises PoisonError for a saga that can take nothing now."""
+        if saga_id in self.standing:
+            raise PoisonError(self.standing[saga_id], KEY_BROKEN)
+        if saga_id in self.broken:
+            raise PoisonError(self.broken[saga_id])
+
+    def check_event(self, event_id: str) -> None:
+        """Raises PoisonError for an event that cannot be kept, or given, since its person's key does not open."""
+        if self.keys_of is not None and event_id in self.keys_of.broken_early:
+            raise PoisonError(self.keys_of.broken_early[event_id], KEY_BROKEN)
 
 
 @dataclass(slots=True)

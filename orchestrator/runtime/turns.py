@@ -206,6 +206,7 @@ class Turns:
 
     def _event(self, item: DomainEvent) -> Outcome:
         event, cause = item.event, item.cause
+        self._loaded.check_event(event.event_id)
         outcome: Outcome | None = None
         poison: PoisonError | None = None
         begun = set()
@@ -314,6 +315,7 @@ class Turns:
             event = Arrived(found.type, found.key, found.data, found.event_id, found.arrived_at)
             cause = Cause(head.tenant, causation_id=found.event_id.rpartition("\n")[2], traceparent=found.traceparent)
             try:
+                self._loaded.check_event(event.event_id)
                 turn = self._turn(stream, event, cause)
             except PoisonError as error:
                 # The event stays kept; what led here has been decided already and stands.
@@ -346,15 +348,13 @@ class Turns:
 
     def _open(self, saga_id: str, begin: SagaBegin | None = None) -> Stream | None:
         """The stream of a saga in this batch; None where nothing is written yet (unless it begins now and may)."""
-        stream = self.streams.get(saga_id)
-        if stream is not None:
+        if (stream := self.streams.get(saga_id)) is not None:
             return stream
         loaded = self._loaded
         head = loaded.heads.get(saga_id)
         if head is None:
             return None
-        if saga_id in loaded.broken:
-            raise PoisonError(loaded.broken[saga_id])
+        loaded.check_saga(saga_id)
         if head.version == 0:
             if begin is None:
                 return None

@@ -54,11 +54,14 @@ class Wrapping:
         """A stored key again. Raises KeyFileError where its wrapping key is not here, or it was altered."""
         wrapping = self.keys.get(by)
         if wrapping is None:
-            raise KeyFileError(f"the key file has no key {by}, which wraps the keys of some subjects: put it back")
+            raise KeyFileError(f"the key file has no key {by}, which wraps a subject's key {key_id}: put the line back")
         try:
             raw = AESGCM(wrapping).decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _bound(tenant, key_id))
         except InvalidTag:
-            text = f"a subject's key {key_id} does not open with {by}: another key file, or it was altered"
+            text = (
+                f"a subject's key {key_id} does not open with {by}: another key file, or its row of vault_keys was "
+                "altered; put the row back from a backup"
+            )
             raise KeyFileError(text) from None
         return DataKey(key_id, tenant, raw)
 

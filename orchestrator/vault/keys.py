@@ -4,21 +4,25 @@ Rules of this file
 - Whose key it is is asked of the database every time; only opened keys are remembered, SECONDS_MAX at most, so that an
   erased key is gone everywhere after that.
 - A key that was erased is remembered as such: what it sealed is shown as erased, with the request and the day.
+- A key that does not open (its row was altered, the key file misses a line) is no reason to stop: it is `Broken`, the
+  sagas of its subject stand until it is mended, and everybody else's go on. Only another key file is refused.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn, TypeAlias
+
+import structlog
 
 from orchestrator.store.connections import Pools
 from orchestrator.store.sql import load_queries
 from orchestrator.vault.keyfile import KeyFileError, Wrapping
-from orchestrator.vault.tokens import KEY_BYTES, DataKey
+from orchestrator.vault.tokens import KEY_BYTES, DataKey, SealedError
 
 SQL = load_queries("orchestrator.vault", "vault.sql")
 
@@ -28,7 +32,17 @@ KEYS_MAX = 50_000
 REWRAPPED_AT_ONCE = 500
 MARK = "the-key-file-is-"  # the id of the key by which a database knows its key file
 
+REREAD_SECONDS = 1.0
+LOOKED_AT = 200  # keys that a start tries to open: the youngest, and some that it has no wrapping key for
+TOLD_MAX = 10
+
 Subject = tuple[str, str]  # tenant, and the id by which the business knows them
+
+log = structlog.get_logger("orchestrator.vault")
+
+
+class BrokenKeyError(SealedError):
+    """A subject's key is there and does not open. The text names it, and says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +57,22 @@ class Erased:
     def text(self) -> str:
         """What is shown in place of a value."""
         return f"[erased under request {self.request}, {self.at.day} {self.at:%B %Y}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A key that is there and does not open. `reason` names it, and says what to do."""
+
+    key_id: str
+    tenant: str
+    reason: str
+
+    def open(self, token: str, scope: str = "") -> NoReturn:
+        """It opens nothing. Raises BrokenKeyError."""
+        raise BrokenKeyError(self.reason)
+
+
+Known: TypeAlias = DataKey | Erased | Broken
 
 
 async def check_unused(pools: Pools) -> None:
@@ -72,27 +102,57 @@ class Keys:
         self.wrapping = wrapping
         self._clock = clock
         self._reread = reread
-        self._known: dict[str, tuple[float, DataKey | Erased]] = {}
+        self._reread_at = -REREAD_SECONDS
+        self._known: dict[str, tuple[float, Known]] = {}
 
-    async def check(self) -> None:
+    async def check(self) -> list[Broken]:
         """Is this the key file of this database? Under another one people would get second keys, and an erasure would
         find the second only. Raises KeyFileError, StoreError.
+
+        Keys that do not open, of those that it looks at, are told to the log and given: their sagas stand.
         """
         mark = DataKey(MARK, "", secrets.token_bytes(KEY_BYTES))
         place = self.wrapping.subject("", MARK)
         async with self._pools.connection("vault") as connection:
-            for row in await connection.fetch(SQL["strange"], list(self.wrapping.keys)):
-                self._unwrapped(row)
+            rows = await connection.fetch(SQL["looked_at"], list(self.wrapping.keys), LOOKED_AT, MARK)
+            found = [self._opened(row) for row in rows]
+            broken = [key for key in found if isinstance(key, Broken)]
+            if found and len(broken) == len(found):
+                raise KeyFileError(f"{broken[0].reason}. None of {len(found)} keys opens: this may be another key file")
             await connection.execute(SQL["mark"], MARK, place, self.wrapping.wrap(mark), self.wrapping.active)
             (row,) = await connection.fetch(SQL["marked"], MARK)
-        self._unwrapped(row)
+        if isinstance(known := self._opened(row), Broken) and known.key_id not in {key.key_id for key in broken}:
+            broken.append(known)
         if bytes(row["subject"]) != place:
             raise KeyFileError("the vault's key file is not this database's: its line index differs; put the right one")
+        if broken:
+            log.error(
+                "keys of persons do not open: their sagas stand, others go on",
+                keys=[key.key_id for key in broken[:TOLD_MAX]],
+                reason=broken[0].reason,
+                do="orchestrator vault check",
+            )
+        return broken
 
-    async def of_subjects(self, wanted: Mapping[Subject, Iterable[str]]) -> dict[Subject, DataKey]:
+    async def all_broken(self) -> AsyncIterator[Broken | None]:
+        """Tries to open every key there is, in the order of their ids; None for one that opens. Raises StoreError."""
+        last = ""
+        while True:
+            async with self._pools.connection("vault") as connection:
+                rows = await connection.fetch(SQL["walk"], last, REWRAPPED_AT_ONCE)
+            for row in rows:
+                opened = self._opened(row)
+                yield opened if isinstance(opened, Broken) else None
+            if len(rows) < REWRAPPED_AT_ONCE:
+                return
+            last = rows[-1]["key_id"]
+
+    async def of_subjects(
+        self, wanted: Mapping[Subject, Iterable[str]], broken: dict[Subject, Broken] | None = None
+    ) -> dict[Subject, DataKey]:
         """The keys of subjects, made where there are none, and noted as those of their sagas (by id).
 
-        Raises StoreError, KeyFileError.
+        broken: takes those that do not open; without it the first one raises BrokenKeyError. Raises StoreError.
         """
         if not wanted:
             return {}
@@ -112,7 +172,16 @@ class Keys:
                 [subject for _, subject, _ in seen],
                 [saga for _, _, saga in seen],
             )
-        return {masked[row["tenant"], bytes(row["subject"])]: self._remember(row) for row in rows}
+        found: dict[Subject, DataKey] = {}
+        for row in rows:
+            subject, key = masked[row["tenant"], bytes(row["subject"])], self._kept(self._opened(row))
+            if isinstance(key, DataKey):
+                found[subject] = key
+            elif isinstance(key, Broken) and broken is not None:
+                broken[subject] = key
+            elif isinstance(key, Broken):
+                raise BrokenKeyError(key.reason)
+        return found
 
     async def note_sagas(self, seen: Iterable[tuple[str, str]]) -> set[str]:
         """Notes that sagas (id) live under keys (id) which they were given. Gives the keys that are no more, whatever
@@ -133,9 +202,9 @@ class Keys:
         async with self._pools.connection("vault") as connection:
             return [row["key_id"] for row in await connection.fetch(SQL["known"], tenant, masked)]
 
-    async def by_id(self, key_ids: Iterable[str]) -> dict[str, DataKey | Erased]:
-        """Keys by their ids; one that never was is absent. Raises StoreError, KeyFileError."""
-        now, found, missing = self._clock(), dict[str, DataKey | Erased](), list[str]()
+    async def by_id(self, key_ids: Iterable[str]) -> dict[str, Known]:
+        """Keys by their ids; one that never was is absent. Raises StoreError."""
+        now, found, missing = self._clock(), dict[str, Known](), list[str]()
         for key_id in dict.fromkeys(key_ids):
             known = self._known.get(key_id)
             if known is not None and now < known[0] - SECONDS_LEFT_MIN:
@@ -146,10 +215,10 @@ class Keys:
             async with self._pools.connection("vault") as connection:
                 rows = await connection.fetch(SQL["keys"], missing)
             for row in rows:
-                found[row["key_id"]] = (
-                    self._remember(row)
+                found[row["key_id"]] = self._kept(
+                    self._opened(row)
                     if row["wrapped"] is not None
-                    else self._kept(Erased(row["key_id"], row["tenant"], row["request"], row["erased_at"]))
+                    else Erased(row["key_id"], row["tenant"], row["request"], row["erased_at"])
                 )
         return found
 
@@ -172,38 +241,41 @@ class Keys:
             self._known.pop(key_id, None)
 
     async def rewrap(self) -> int:
-        """Wraps with the active key whatever an older one wraps; gives how many there were."""
-        done = 0
+        """Wraps with the active key whatever an older one wraps; gives how many there were. What does not open stays
+        as it is: `all_broken` finds it."""
+        done, last = 0, ""
         while True:
             async with self._pools.connection("vault") as connection:
-                rows = await connection.fetch(SQL["stale"], self.wrapping.active, REWRAPPED_AT_ONCE)
+                rows = await connection.fetch(SQL["stale"], self.wrapping.active, REWRAPPED_AT_ONCE, last)
                 if not rows:
                     return done
-                keys = [self._unwrapped(row) for row in rows]
-                wrapped = [self.wrapping.wrap(key) for key in keys]
-                before = [row["wrapped_by"] for row in rows]
-                ids = [key.key_id for key in keys]
+                pairs = [(row, key) for row in rows if isinstance(key := self._opened(row), DataKey)]
+                wrapped = [self.wrapping.wrap(key) for _, key in pairs]
+                before = [row["wrapped_by"] for row, _ in pairs]
+                ids = [key.key_id for _, key in pairs]
                 await connection.execute(SQL["rewrap"], ids, wrapped, before, self.wrapping.active)
-            done += len(rows)
+            done, last = done + len(pairs), rows[-1]["key_id"]
 
-    def at_hand(self, key_id: str) -> DataKey | Erased | None:
+    def at_hand(self, key_id: str) -> Known | None:
         """A key that was asked for a moment ago; None where it was not, or is no more."""
         known = self._known.get(key_id)
         return known[1] if known is not None and self._clock() < known[0] else None
 
-    def _remember(self, row: Any) -> DataKey:
-        key = self._unwrapped(row)
-        self._kept(key)
-        return key
+    def _opened(self, row: Any) -> DataKey | Broken:
+        """A stored key, unwrapped; Broken where that cannot be."""
+        try:
+            now = self._clock()
+            stale = row["wrapped_by"] not in self.wrapping.keys and now >= self._reread_at + REREAD_SECONDS
+            if self._reread is not None and stale:
+                self._reread_at = now
+                fresh = self._reread()
+                if fresh.index == self.wrapping.index:
+                    self.wrapping = fresh
+            return self.wrapping.unwrap(row["key_id"], row["tenant"], bytes(row["wrapped"]), row["wrapped_by"])
+        except KeyFileError as error:
+            return Broken(row["key_id"], row["tenant"], str(error))
 
-    def _unwrapped(self, row: Any) -> DataKey:
-        if self._reread is not None and row["wrapped_by"] not in self.wrapping.keys:
-            fresh = self._reread()
-            if fresh.index == self.wrapping.index:
-                self.wrapping = fresh
-        return self.wrapping.unwrap(row["key_id"], row["tenant"], bytes(row["wrapped"]), row["wrapped_by"])
-
-    def _kept(self, key: DataKey | Erased) -> DataKey | Erased:
+    def _kept(self, key: Known) -> Known:
         now = self._clock()
         if len(self._known) >= KEYS_MAX:
             self._known = {key_id: known for key_id, known in self._known.items() if now < known[0]}

@@ -24,8 +24,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.api.problems import ProblemError, answer
 from orchestrator.messages.personal import PREFIX, TOKEN, broken, key_ids
-from orchestrator.vault.keys import Erased
-from orchestrator.vault.tokens import DataKey, SealedError
+from orchestrator.vault.keys import Erased, Known
+from orchestrator.vault.tokens import SealedError
 from orchestrator.vault.vault import Vault
 
 _PREFIX = PREFIX.encode()
@@ -71,7 +71,7 @@ async def shown(vault: Vault, body: bytes, write: Write) -> bytes:
     return _TOKEN.sub(one, body)
 
 
-def opened(token: str, key: DataKey | Erased | None) -> str | None:
+def opened(token: str, key: Known | None) -> str | None:
     """What stands for a sealed value; None where it cannot be opened."""
     if isinstance(key, Erased):
         return key.text()

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -26,27 +25,29 @@ from orchestrator.messages.personal import PREFIX, TOKEN, ErasedText, broken, ke
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.work import DomainEvent, Item, Opened, SagaBegin
 from orchestrator.store.contract import DeadLetter, EarlyEvent, StoredRecord
-from orchestrator.vault.keys import Erased, Keys, Subject
+from orchestrator.vault.keys import Broken, BrokenKeyError, Erased, Keys, Subject
+from orchestrator.vault.letters import Letters
 from orchestrator.vault.marks import is_marked
-from orchestrator.vault.sealer import Person, Sealer, opened, texts
+from orchestrator.vault.sealer import Person, Sealer, opened
 from orchestrator.vault.tokens import DataKey, SealedError, event_scope, saga_scope
 
 CustomerOf = Callable[[str, Mapping[str, Any]], str]
 FORM = "sealed-form"
-LETTERS = "letters"
-LETTER_MONTHS = 3  # how long what nobody could read can be read by people
-LETTER_SCOPE = saga_scope("dead letters")
-INTERNAL = "orchestrator.internal"  # the topic of letters that no message became
 _BYTES = PREFIX.encode()
 _KEPT = frozenset({"command", "event"})  # what the state keeps sealed: see sealer.py
 
 
 class Prepared:
-    """The keys of one batch: `sagas` by id, `early` by event id."""
+    """The keys of one batch: `sagas` by id, `early` by event id.
+
+    `broken`, `broken_early`: those whose key does not open, with the reason; nothing of them may be written.
+    """
 
     def __init__(self) -> None:
         self.sagas: dict[str, Sealer] = {}
         self.early: dict[str, Sealer] = {}
+        self.broken: dict[str, str] = {}
+        self.broken_early: dict[str, str] = {}
 
 
 class Vault:
@@ -60,7 +61,7 @@ class Vault:
         self._sagas = {
             name for (name, _), saga in catalog.sagas.items() if any(is_marked(one) for one in saga.contracts)
         }
-        self._letters: dict[str, DataKey] = {}
+        self.letters = Letters(keys)
 
     # --- what comes in ------------------------------------------------------------------------------------------------
 
@@ -115,6 +116,8 @@ class Vault:
         key = self.keys.at_hand(match[1]) if match is not None else None
         if isinstance(key, Erased):
             raise SealedError(f"it was erased under request {key.request}")
+        if isinstance(key, Broken):
+            raise BrokenKeyError(key.reason)
         if key is None:
             raise SealedError("it is sealed under a key that is not known here")
         if tenant and key.tenant != tenant:
@@ -125,12 +128,14 @@ class Vault:
 
     async def open_streams(
         self, streams: Mapping[str, Sequence[StoredRecord]]
-    ) -> tuple[dict[str, list[StoredRecord]], dict[str, Person], dict[str, str]]:
-        """Streams as they were before they were sealed, what is known of their subjects, and which cannot be opened."""
+    ) -> tuple[dict[str, list[StoredRecord]], dict[str, Person], dict[str, str], dict[str, str]]:
+        """Streams as they were before they were sealed, what is known of their subjects, which cannot be opened, and
+        which of these stand because their key does not open."""
         await self.learn(record.body for records in streams.values() for record in records)
         plain: dict[str, list[StoredRecord]] = {}
         persons: dict[str, Person] = {}
         broken: dict[str, str] = {}
+        standing: dict[str, str] = {}
         for saga_id, records in streams.items():
             reader = _Reader(self, saga_scope(saga_id))
             try:
@@ -142,23 +147,32 @@ class Vault:
                 ]
             except SealedError as error:
                 broken[saga_id] = f"a personal value of the stream does not open: {error}"
+                if isinstance(error, BrokenKeyError):
+                    standing[saga_id] = str(error)
                 plain[saga_id] = list(records)
             if reader.person is not None:
                 persons[saga_id] = reader.person
-        return plain, persons, broken
+        return plain, persons, broken, standing
 
     async def for_reading(self, records: Sequence[StoredRecord]) -> list[dict[str, Any]]:
         """The data of records as people may read it; what was erased says so, what does not open stays sealed."""
         await self.learn(record.body for record in records)
         return [opened(r.data, self._or_itself) if _BYTES in r.body else r.data for r in records]
 
-    async def open_early(self, events: Sequence[EarlyEvent]) -> list[EarlyEvent]:
-        """Kept events as they came; one that cannot be opened stays sealed."""
-        sealed = [event for event in events if any(PREFIX in text for text in texts(event.data))]
-        if not sealed:
-            return list(events)
-        await self.learn(orjson.dumps(event.data) for event in sealed)
-        return [replace(event, data=opened(event.data, self._or_itself)) for event in events]
+    async def open_early(self, events: Sequence[EarlyEvent], prepared: Prepared | None = None) -> list[EarlyEvent]:
+        """Kept events as they came; one that cannot be opened stays sealed, and `prepared` says so."""
+        values = [orjson.dumps(event.data) for event in events]
+        await self.learn(values)
+        found = []
+        for event, value in zip(events, values, strict=True):
+            ids = key_ids(value.decode()) if _BYTES in value else ()
+            if ids:
+                broken = next((k for key_id in ids if isinstance(k := self.keys.at_hand(key_id), Broken)), None)
+                if broken is not None and prepared is not None:
+                    prepared.broken_early[event.event_id] = broken.reason
+                event = replace(event, data=opened(event.data, self._or_itself))
+            found.append(event)
+        return found
 
     async def prepare(self, items: Sequence[Item], tenants: Mapping[str, Any], entries: Mapping[str, Any]) -> Prepared:
         """Finds or makes the keys of everything that this batch may write. `tenants`: saga id to its head."""
@@ -185,25 +199,29 @@ class Vault:
         new = [(person.key_id, saga_id) for saga_id, person in given.items() if saga_id not in entries]
         await self.keys.note_sagas(new)  # first: a key that was erased meanwhile is then known as such
         held = await self.keys.by_id(person.key_id for person in given.values())
+        made = Prepared()
         for saga_id, person in list(given.items()):
-            if not isinstance(held.get(person.key_id), DataKey):  # erased: what comes late has its own key
+            key = held.get(person.key_id)
+            if isinstance(key, Broken):
+                del given[saga_id]
+                made.broken[saga_id] = key.reason
+            elif not isinstance(key, DataKey):  # erased: what comes late has its own key
                 del given[saga_id]
                 whose[saga_id] = ((tenants[saga_id].tenant if saga_id in tenants else "", f"saga:{saga_id}"), "")
         for saga_id, (subject, _) in whose.items():
             wanted.setdefault(subject, set()).add(saga_id)
         for subject, _ in early.values():
             wanted.setdefault(subject, set())
-        tenants_here = {item.cause.tenant for item in items} | {head.tenant for head in tenants.values()}
-        letters = [(tenant, f"{LETTERS}:{_month()}") for tenant in tenants_here if not self._letters_at_hand(tenant)]
-        found = await self.keys.of_subjects({**wanted, **{subject: set() for subject in letters}})
-        for subject in letters:
-            self._letters[subject[0]] = found[subject]
-            await self.keys.end(subject[0], [f"{LETTERS}:{month}" for month in _months_over()])
-        made = Prepared()
+        letters = self.letters.wanted({item.cause.tenant for item in items} | {h.tenant for h in tenants.values()})
+        broken: dict[Subject, Broken] = {}
+        found = await self.keys.of_subjects({**wanted, **{subject: set() for subject in letters}}, broken)
+        await self.letters.take(letters, found)
         for saga_id, person in given.items():
             key = held[person.key_id]
             assert isinstance(key, DataKey)
             made.sagas[saga_id] = Sealer(person, key, saga_scope(saga_id))
+        made.broken |= {saga_id: broken[s].reason for saga_id, (s, _) in whose.items() if s in broken}
+        made.broken_early |= {event_id: broken[s].reason for event_id, (s, _) in early.items() if s in broken}
         return self._prepared(made, found, whose, early, items)
 
     def _prepared(
@@ -215,11 +233,13 @@ class Vault:
         items: Sequence[Item],
     ) -> Prepared:
         for saga_id, (subject, known) in whose.items():
+            if saga_id in made.broken:
+                continue
             person = Person(found[subject].key_id, known)
             person.note(known)
             made.sagas[saga_id] = Sealer(person, found[subject], saga_scope(saga_id))
         for item in items:
-            if isinstance(item, DomainEvent) and item.event.event_id in early:
+            if isinstance(item, DomainEvent) and item.event.event_id in early.keys() - made.broken_early.keys():
                 subject, known = early[item.event.event_id]
                 person = Person(found[subject].key_id, known)
                 person.note(known)
@@ -312,7 +332,7 @@ class Vault:
         self, early: Sequence[EarlyEvent], letters: Sequence[DeadLetter], prepared: Prepared | None
     ) -> tuple[list[EarlyEvent], list[DeadLetter]]:
         """Events and dead letters as they are kept."""
-        return [self.seal_early(event, prepared) for event in early], [self.seal_letter(letter) for letter in letters]
+        return [self.seal_early(event, prepared) for event in early], [self.letters.seal(letter) for letter in letters]
 
     def seal_early(self, event: EarlyEvent, prepared: Prepared | None) -> EarlyEvent:
         """An event as it is kept."""
@@ -320,34 +340,12 @@ class Vault:
         return event if sealer is None else replace(event, data=sealer.form(event.data))
 
     def seal_letter(self, letter: DeadLetter) -> DeadLetter:
-        """A dead letter as it is kept: bytes that nobody could read may hold anything. Its key lives a few months."""
-        key = self._letters.get(letter.tenant)
-        if key is None:
-            return letter
-        if letter.reason == "poison":  # the end of a traceback may hold values, also that of a timer
-            letter = replace(letter, detail=key.seal(letter.detail, LETTER_SCOPE, "detail"))
-        if letter.value is None or letter.topic == INTERNAL:
-            return letter
-        try:
-            text, name = letter.value.decode(), "text"
-        except UnicodeDecodeError:
-            text, name = letter.value.decode("latin-1"), "bytes"
-        return replace(letter, value=key.seal(text, LETTER_SCOPE, name).encode())
+        """A dead letter as it is kept."""
+        return self.letters.seal(letter)
 
     async def letter_bytes(self, value: bytes | None) -> bytes | None:
-        """The bytes of a dead letter as they came. Raises SealedError where its key has ended."""
-        if value is None or not value.startswith(_BYTES):
-            return value
-        await self.learn([value])
-        token = value.decode()
-        match = TOKEN.fullmatch(token)
-        if match is None or match[2] != LETTER_SCOPE:
-            return value
-        return self.open(token).encode("latin-1" if match[3] == "bytes" else "utf-8")
-
-    def _letters_at_hand(self, tenant: str) -> bool:
-        key = self._letters.get(tenant)
-        return key is not None and isinstance(self.keys.at_hand(key.key_id), DataKey)
+        """The bytes of a dead letter as they came. Raises SealedError where its key has ended, or does not open."""
+        return await self.letters.opened(value)
 
     def _or_itself(self, token: str) -> str:
         match = TOKEN.fullmatch(token)
@@ -380,14 +378,3 @@ class _Reader:
         text = self._vault.open(token, self._scope)
         self.person.note(text)
         return text
-
-
-def _month() -> str:
-    return datetime.now(UTC).strftime("%Y-%m")
-
-
-def _months_over() -> list[str]:
-    """The months whose dead letters nobody can read any more, as far back as a process may have stood still."""
-    now = datetime.now(UTC)
-    first = now.year * 12 + now.month - 1
-    return [f"{at // 12:04}-{at % 12 + 1:02}" for at in range(first - LETTER_MONTHS - 24, first - LETTER_MONTHS)]

@@ -17,10 +17,20 @@ WITH k AS (
 )
 SELECT tenant, subject, key_id, wrapped, wrapped_by FROM k
 
--- name: strange
--- A key that none of these wraps, else the youngest one: whether a key file opens it is seen before it is used.
-SELECT key_id, tenant, wrapped, wrapped_by FROM vault_keys WHERE wrapped IS NOT NULL
-ORDER BY wrapped_by <> ALL ($1::text[]) DESC, made_at DESC LIMIT 1
+-- name: looked_at
+-- Some keys that none of these wraps, the youngest ones, and the one by which a database knows its key file: whether a
+-- key file opens them is seen before it is used.
+(SELECT key_id, tenant, wrapped, wrapped_by FROM vault_keys
+ WHERE wrapped IS NOT NULL AND wrapped_by <> ALL ($1::text[]) LIMIT $2)
+UNION
+(SELECT key_id, tenant, wrapped, wrapped_by FROM vault_keys WHERE wrapped IS NOT NULL ORDER BY made_at DESC LIMIT $2)
+UNION
+SELECT key_id, tenant, wrapped, wrapped_by FROM vault_keys WHERE key_id = $3
+
+-- name: walk
+-- All keys that live, some at a time.
+SELECT key_id, tenant, wrapped, wrapped_by FROM vault_keys
+WHERE wrapped IS NOT NULL AND key_id > $1 ORDER BY key_id LIMIT $2
 
 -- name: mark
 -- The first key file that this database sees is its own from then on.
@@ -86,7 +96,7 @@ SELECT saga_id, business_key FROM f ORDER BY saga_id
 -- name: stale
 -- Keys that an older key wraps.
 SELECT key_id, tenant, wrapped, wrapped_by FROM vault_keys
-WHERE wrapped IS NOT NULL AND wrapped_by <> $1 ORDER BY key_id LIMIT $2
+WHERE wrapped IS NOT NULL AND wrapped_by <> $1 AND key_id > $3 ORDER BY key_id LIMIT $2
 
 -- name: rewrap
 UPDATE vault_keys AS k SET wrapped = n.wrapped, wrapped_by = $4

@@ -57,6 +57,7 @@ FAILURES: dict[str, tuple[list[str], int]] = {
     "subject release": (["x"], 7),
     "subject list": ([], 7),
     "vault init": (["--file", "/proc/nothing/vault.keys"], 2),
+    "vault check": (["--file", "{tmp}/none"], 2),
     "vault rotate": (["--file", "{tmp}/none"], 2),
     "letter list": ([], 7),
     "letter show": (["0"], 2),

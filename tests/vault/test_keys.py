@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import stat
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from orchestrator.cli.output import CliError, ExitCode
+from orchestrator.cli.subjects import check
 from orchestrator.config import Settings
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.store.connections import ConnectionLimits, Pools
 from orchestrator.vault import keyfile
 from orchestrator.vault.keyfile import KeyFileError
-from orchestrator.vault.keys import SECONDS_MAX, Keys, check_unused
-from orchestrator.vault.tokens import DataKey
+from orchestrator.vault.keys import SECONDS_MAX, Broken, BrokenKeyError, Erased, Keys, Subject, check_unused
 from tests.databases import Database
 
 ANNA, BO = ("main", "CUST-ANNA"), ("main", "CUST-BO")
@@ -107,7 +110,7 @@ async def test_a_key_is_forgotten_after_a_minute(pools: Pools, path: Path) -> No
     now[0] = SECONDS_MAX
     assert keys.at_hand(key.key_id) is None
     erased = (await keys.by_id([key.key_id]))[key.key_id]
-    assert not isinstance(erased, DataKey)
+    assert isinstance(erased, Erased)
     assert erased.text() == "[erased under request ER-7, 1 March 2026]"
     assert (await keys.of_subjects({ANNA: ()}))[ANNA] != key, "who comes again has a new key"
 
@@ -127,14 +130,21 @@ async def test_a_new_wrapping_key_wraps_all_keys_anew(pools: Pools, path: Path) 
 async def test_a_key_of_another_file_or_row_does_not_unwrap(pools: Pools, path: Path, tmp_path: Path) -> None:
     """A wrapped key is bound to its row, and to the file that wrapped it."""
     key = (await Keys(pools, keyfile.read(path)).of_subjects({ANNA: (), BO: ()}))[ANNA]
-    with pytest.raises(KeyFileError, match="another key file"):
-        await Keys(pools, keyfile.create(tmp_path / "other.keys")).by_id([key.key_id])
+    other = (await Keys(pools, keyfile.create(tmp_path / "other.keys")).by_id([key.key_id]))[key.key_id]
+    assert isinstance(other, Broken)
+    assert "another key file" in other.reason
     async with pools.connection("vault") as connection:
         await connection.execute("UPDATE vault_keys SET wrapped = (SELECT min(wrapped) FROM vault_keys)")
-    with pytest.raises(KeyFileError, match="it was altered"):
-        await Keys(pools, keyfile.read(path)).by_id(
-            await Keys(pools, keyfile.read(path)).known_ids("main", ["CUST-ANNA", "CUST-BO"])
-        )
+    keys = Keys(pools, keyfile.read(path))
+    found = await keys.by_id(await keys.known_ids("main", ["CUST-ANNA", "CUST-BO"]))
+    assert sorted(type(one).__name__ for one in found.values()) == ["Broken", "DataKey"]
+    (broken,) = (one for one in found.values() if isinstance(one, Broken))
+    assert f"key {broken.key_id} does not open" in broken.reason
+    assert "was altered; put the row back from a backup" in broken.reason
+    with pytest.raises(BrokenKeyError, match=broken.key_id):
+        await keys.of_subjects({ANNA: (), BO: ()})
+    kept: dict[Subject, Broken] = {}
+    assert len(await keys.of_subjects({ANNA: (), BO: ()}, kept)) == len(kept) == 1, "the other one's is given"
 
 
 async def test_a_database_knows_its_key_file(pools: Pools, path: Path, tmp_path: Path) -> None:
@@ -176,12 +186,56 @@ async def test_a_running_process_takes_a_rotated_key_file(pools: Pools, path: Pa
     assert await rotated.rewrap() == 1
     bo = (await running.of_subjects({BO: ()}))[BO]
     only_new = replace(rotated.wrapping, keys={"k2": rotated.wrapping.keys["k2"]})
-    with pytest.raises(KeyFileError, match="no key k1"):
-        await Keys(pools, only_new).check()
+    (broken,) = await Keys(pools, only_new).check()
+    assert (broken.key_id, "no key k1" in broken.reason) == (bo.key_id, True), "it starts, and says whose sagas stand"
     now[0] = SECONDS_MAX
     assert await running.by_id([anna.key_id, bo.key_id]) == {anna.key_id: anna, bo.key_id: bo}
     assert await rotated.rewrap() == 1
-    await Keys(pools, only_new).check()
+    assert await Keys(pools, only_new).check() == []
+
+
+async def test_an_altered_row_is_found_and_stops_neither_start_nor_rotation(pools: Pools, path: Path) -> None:
+    """The start tells of it, a walk over all keys names it, and the others are wrapped anew all the same."""
+    keys = Keys(pools, keyfile.read(path))
+    await keys.check()
+    found = await keys.of_subjects({ANNA: (), BO: ()})
+    anna = found[ANNA].key_id
+    async with pools.connection("vault") as connection:
+        await connection.execute("UPDATE vault_keys SET wrapped = '\\x00' || wrapped WHERE key_id = $1", anna)
+    assert [one.key_id for one in await Keys(pools, keyfile.read(path)).check()] == [anna]
+    assert [one.key_id async for one in Keys(pools, keyfile.read(path)).all_broken() if one is not None] == [anna]
+    rotated = Keys(pools, keyfile.add(path))
+    assert await rotated.rewrap() == 2, "the other's, and the one by which the database knows its key file"
+    assert [one.key_id for one in await rotated.check()] == [anna]
+
+
+def test_a_check_walks_all_keys_and_names_those_that_do_not_open(
+    database: Database, path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`orchestrator vault check`: 0 where all open, 1 and what to do where one does not."""
+    monkeypatch.setenv("ORCHESTRATOR_DATABASE_URL", database.url)
+    monkeypatch.setattr("orchestrator.vault.keys.REWRAPPED_AT_ONCE", 2)
+
+    async def made(alter: bool) -> str:
+        pools = Pools(database.url, ConnectionLimits(), "test")
+        keys = Keys(pools, keyfile.read(path))
+        await keys.check()
+        found = await keys.of_subjects({ANNA: (), BO: (), ("main", "CUST-CY"): ()})
+        if alter:
+            async with pools.connection("vault") as connection:
+                text = "UPDATE vault_keys SET wrapped = wrapped || wrapped WHERE key_id = $1"
+                await connection.execute(text, found[ANNA].key_id)
+        await pools.close()
+        return found[ANNA].key_id
+
+    for alter in (False, True):
+        anna = asyncio.run(made(alter))
+        found_something = pytest.raises(CliError, match="1 of 4 keys do not open") if alter else nullcontext()
+        with found_something as raised:
+            check(file=path, as_json=True)
+        assert raised is None or raised.value.code == ExitCode.FOUND_SOMETHING
+        told = json.loads(capsys.readouterr().out)
+        assert [one["key"] for one in told["broken"]] == [anna] * alter
 
 
 async def test_a_key_that_was_asked_for_is_at_hand_for_a_while(pools: Pools, path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from orchestrator.api.views import RecordView
 from orchestrator.evidence.pack.material import Material, Strand
 from orchestrator.messages.personal import TOKEN, key_ids
-from orchestrator.vault.keys import Erased
+from orchestrator.vault.keys import Erased, Known
 from orchestrator.vault.showing import opened
 from orchestrator.vault.tokens import DataKey
 
@@ -29,14 +29,14 @@ Say = Callable[[str], str]
 class Keys(Protocol):
     """Where keys of people are asked for."""
 
-    async def by_id(self, key_ids: Iterable[str]) -> dict[str, DataKey | Erased]:
+    async def by_id(self, key_ids: Iterable[str]) -> Mapping[str, Known]:
         """Keys, or what is left of them, by their ids."""
 
     async def known_ids(self, tenant: str, subjects: Iterable[str]) -> list[str]:
         """The ids of the keys of these people, where there are such keys."""
 
 
-def say_with(keys: Mapping[str, DataKey | Erased], people: Mapping[str, str]) -> Say:
+def say_with(keys: Mapping[str, Known], people: Mapping[str, str]) -> Say:
     """Opens with these keys; what none of them opens is named by its field. `people`: who stands behind the id of a key
     where somebody acted.
     """
