@@ -5,6 +5,7 @@ Rules of this file
   asked for it and, where it takes two, of whoever confirmed it.
 - Recorded is not solved: afterwards each saga is looked at until it has progressed, failed again, or a day is over.
 - The kernel's refusals are results, not troubles. Where the store cannot be reached the round ends; nothing is lost.
+- A saga that breaks its act (its stream cannot be read, for example) costs its own item, and holds up no other.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from orchestrator.store.bulk import BulkAct, BulkItem
 
 ITEMS_PER_ROUND = 20
 SOON_US, LATE_US = 1_000_000, 60_000_000  # between two looks at what became of a saga
+DETAIL_MAX = 300
 DRAFT_ROUNDS = 600  # between two looks for previews that nobody went on with
 SYSTEM = "system"
 _UNDER_WAY = frozenset({"requested", "backoff", "unknown", "open"})
@@ -72,6 +74,11 @@ class BulkWork:
         except ProblemError as error:
             log.warning("an act on many failed for one", bulk=act.id, saga=item.saga_id, error=str(error))
             await self._bulk.settle(act, item, "refused", detail=error.detail or str(error))
+        except Exception as error:
+            if getattr(error, "retriable", False):
+                raise  # the store is away, or too much is under way: the same again in a moment
+            log.exception("an act on many failed for one", bulk=act.id, saga=item.saga_id)
+            await self._bulk.settle(act, item, "refused", detail=f"{type(error).__name__}: {error}"[:DETAIL_MAX])
         else:
             await self._bulk.settle(act, item, state, "waiting" if state == "acted" else "", again_us=SOON_US)
 
@@ -117,6 +124,11 @@ class BulkWork:
             verdict = verdict_of(act.act, item, await self._office.state(person(act, act.made_by), item.saga_id))
         except RefusedError:
             verdict = "progressed"  # it is gone
+        except Exception as error:
+            if getattr(error, "retriable", False):
+                raise
+            log.exception("nobody can see what became of a saga", bulk=act.id, saga=item.saga_id)
+            verdict = "waiting"
         age_us = (datetime.now(UTC) - instant(item.acted_at or 0)).total_seconds() * 1_000_000
         again_us = int(min(max(age_us / 5, SOON_US), LATE_US))
         await self._bulk.settle(act, item, item.state, verdict, item.detail, again_us=again_us)

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.store.columns import texts
+from orchestrator.store.columns import storable, texts
 from orchestrator.store.connections import Guarded, Pools
 from orchestrator.store.queries import SQL as READ_SQL
 from orchestrator.store.sql import load_queries
@@ -205,7 +205,7 @@ class Bulk:
         self, act: BulkAct, item: BulkItem, state: str, verdict: str = "", detail: str = "", *, again_us: int = 0
     ) -> None:
         """Writes what became of an item. `again_us`: when to look at it again, from now."""
-        await self._execute(act.tenant, "settle", act.id, item.number, state, verdict, detail, again_us)
+        await self._execute(act.tenant, "settle", act.id, item.number, state, verdict, storable(detail), again_us)
 
     async def is_over(self, act: BulkAct) -> bool:
         """Nothing is left to act on."""

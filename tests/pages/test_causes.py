@@ -201,6 +201,29 @@ class TestBulk:
         assert "to do" in row_of(page, sagas[0])
         assert "eve: stopped, “no use”" in text(page)
 
+    async def test_a_saga_that_breaks_its_act_holds_up_no_other(
+        self, office: OfficeProduct, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is the first of the list, and comes first in every round: those behind it would wait for ever."""
+        sagas = [await office.begin("bug", key=f"bulk-broken-{n}") for n in range(2)]
+        bulk = await preview(office, await cause_of(office, sagas[0]), "retry")
+        act, broken = BulkWork._simple, set[str]()
+
+        async def breaks(self: BulkWork, one: Any, item: BulkItem) -> str:
+            if not broken or item.saga_id in broken:
+                broken.add(item.saga_id)
+                raise LookupError("its stream is damaged\0")
+            return await act(self, one, item)
+
+        monkeypatch.setattr(BulkWork, "_simple", breaks)
+        assert (await office.post(f"{bulk}/start", {"reason": "again"}, "ada")).status_code == 303
+        await until_says(office, bulk, "nothing left to do")
+        page = (await office.get(bulk)).text
+        assert "its stream is damaged" in row_of(page, *broken)
+        for saga in set(sagas) - broken:
+            assert "to do" not in row_of(page, saga)
+            assert "refused" not in row_of(page, saga)
+
     async def test_an_item_that_was_acted_on_before_a_crash_counts_once(self, office: OfficeProduct) -> None:
         """The process died between the saga's record and its own note of it: the same request again is the same act."""
         saga = await office.begin("bug", key="bulk-crash")
