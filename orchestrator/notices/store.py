@@ -18,6 +18,7 @@ from orchestrator.notices.contract import Channel, Kind
 from orchestrator.notices.plan import Beside, voters_before
 from orchestrator.notices.preferences import PreferenceError, Preferences
 from orchestrator.notices.texts import Told
+from orchestrator.store.columns import storable
 from orchestrator.store.connections import Pools
 from orchestrator.store.contract import StoredRecord
 from orchestrator.store.reading import stored_record
@@ -207,7 +208,7 @@ class NoticeStore:
             [item.id for item in settled],
             [item.attempts for item in settled],
             [item.state for item in settled],
-            [item.reason for item in settled],
+            [storable(item.reason) for item in settled],  # it may quote what a server said
             [item.delay_us for item in settled],
             [int(item.given_back) for item in settled],
         ]

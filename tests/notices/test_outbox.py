@@ -65,6 +65,15 @@ class TestSending:
         assert office.mail.to() == [ALL[0], ALL[2]]
         assert (await office.states())["person:maria"] == "skipped"
 
+    async def test_a_reason_that_no_column_holds_ends_no_process(self, office: Office) -> None:
+        """Whatever a server said, or a template raised: what could not be written down would be met again after
+        every restart."""
+        await office.ask("k")
+        await until_planned(office.planner())
+        office.mail.errors = [NotSentError("it said \0 and \ud800", retriable=True) for _ in range(3)]
+        await office.sender().send()
+        assert {row["reason"] for row in await office.rows()} == {"it said \\u0000 and \\ud800"}
+
     async def test_trouble_that_passes_is_tried_again_and_given_up_in_the_end(self, office: Office) -> None:
         """Three attempts, then failed with the last reason."""
         await office.ask("k")
