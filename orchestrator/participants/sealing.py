@@ -8,6 +8,7 @@ Rules of this file
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from orchestrator.messages.personal import PREFIX, sealing
 
 HEADER = "ce_subjectkey"
 _BYTES = PREFIX.encode()
+_KEY = re.compile(rb"[A-Za-z0-9_-]{16}")  # as in a sealed value
 
 
 class Sealer(Protocol):
@@ -92,10 +94,10 @@ class Envelope:
 
 
 def key_of(message: IncomingMessage) -> str:
-    """The key that a command names, "" for none."""
+    """The key that a command names, "" for none, or for what cannot be one: nobody asks a database for that."""
     for name, value in message.headers:
         if name == HEADER:
-            return value.decode("ascii", "replace") if value else ""
+            return value.decode() if value and _KEY.fullmatch(value) else ""
     return ""
 
 

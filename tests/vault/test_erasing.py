@@ -11,10 +11,11 @@ import orjson
 import pytest
 import pytest_asyncio
 
+from orchestrator.broker.contract import IncomingMessage
 from orchestrator.kernel.inputs import Start, TimerDue
 from orchestrator.messages import ContractError
 from orchestrator.messages.personal import is_sealed
-from orchestrator.participants.sealing import Envelope
+from orchestrator.participants.sealing import Envelope, key_of, learn
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.letters import letter_of
 from orchestrator.runtime.work import Cause, Opened, Outcome, SagaBegin, SagaInput
@@ -212,6 +213,19 @@ async def test_an_ended_saga_that_its_caller_may_still_undo_keeps_its_keys(act: 
     await act.erasing.ask("main", "CUST-ANNA", "ER-7", "a letter", "olga")
     await act.erasing.confirm("main", "ER-7", "omar")
     assert await act.gone(anna, batch) == [True, False], "the batch was not hers"
+
+
+async def test_a_command_that_names_nonsense_for_a_key_stops_no_participant(act: Act) -> None:
+    """No column holds a NUL: asked for as a key it fails for ever, and every command behind it would wait."""
+    anna = await act.sealed("CUST-ANNA", "s-1")
+
+    def command(key: bytes) -> IncomingMessage:
+        return IncomingMessage("care.commands", 0, 1, b"s-1", b"{}", (("ce_subjectkey", key),), 0)
+
+    nonsense = [b"\0", b"sixteen letters\0", b"\xff" * 16, b"a b c d e f g h ", b"", b"x" * 100_000]
+    await learn(act.vault, [command(key) for key in (*nonsense, anna.encode())])
+    assert [key_of(command(key)) for key in nonsense] == [""] * len(nonsense)
+    assert act.vault.sealer_of(key_of(command(anna.encode())), "s-1") is not None
 
 
 async def test_a_message_of_one_tenant_opens_nothing_of_another(act: Act) -> None:
