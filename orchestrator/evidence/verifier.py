@@ -14,6 +14,7 @@ import functools
 import hashlib
 import json
 import re
+import sqlite3
 import sys
 import zipfile
 from pathlib import Path
@@ -21,7 +22,7 @@ from pathlib import Path
 P = 2**255 - 19  # Ed25519, RFC 8032 section 5.1: points are (X, Y, Z, T) with x = X/Z, y = Y/Z, x * y = T/Z
 ORDER = 2**252 + 27742317777372353535851937790883648493
 NOTE = re.compile(r"(?:[^\n]+\n)+\n(?:\u2014 [^\n]*\n?)+")  # lines, an empty one, signatures
-D = -121665 * pow(121666, P - 2, P) % P
+D, BASE = -121665 * pow(121666, P - 2, P) % P, (4 * pow(5, P - 2, P) % P).to_bytes(32, "little")
 
 
 def add(a, b):
@@ -31,11 +32,13 @@ def add(a, b):
     return e * f % P, g * h % P, f * g % P, e * h % P
 
 
-def times(scalar, point):
-    found = (0, 1, 1, 0)
-    while scalar:
-        found, point, scalar = add(found, point) if scalar & 1 else found, add(point, point), scalar >> 1
-    return found
+@functools.lru_cache(maxsize=16)  # the base and the keys come again with each signature
+def doubled(raw):
+    return functools.reduce(lambda found, _: [*found, add(found[-1], found[-1])], range(255), [point_of(raw)])
+
+
+def times(scalar, raw):
+    return functools.reduce(add, (one for bit, one in enumerate(doubled(raw)) if scalar >> bit & 1), (0, 1, 1, 0))
 
 
 def point_of(raw):
@@ -50,10 +53,9 @@ def point_of(raw):
 
 def is_signed(public, text, signature):
     k = int.from_bytes(hashlib.sha512(signature[:32] + public + text).digest(), "little") % ORDER
-    s, base = int.from_bytes(signature[32:], "little"), point_of((4 * pow(5, P - 2, P) % P).to_bytes(32, "little"))
-    left, right = times(s, base), add(point_of(signature[:32]), times(k, point_of(public)))
-    is_same = all((left[i] * right[2] - right[i] * left[2]) % P == 0 for i in (0, 1))
-    return is_same and s < ORDER and len(signature) == 64
+    s = int.from_bytes(signature[32:], "little")
+    a, b = times(s, BASE), add(point_of(signature[:32]), times(k, public))
+    return len(signature) == 64 and s < ORDER and all((a[i] * b[2] - b[i] * a[2]) % P == 0 for i in (0, 1))
 
 
 def key_of(vkey):
@@ -88,13 +90,6 @@ def node(left, right):
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
-def grow(peaks, size, leaf):  # one more leaf; peaks are the roots of complete subtrees, the largest first
-    peaks.append(leaf)
-    while size & 1:
-        right = peaks.pop()
-        peaks[-1], size = node(peaks[-1], right), size >> 1
-
-
 def root_by_path(index, size, leaf, path):
     last = size - 1
     for one in path:
@@ -113,7 +108,8 @@ def link(body, saga, version, before, say):  # is this the record behind the one
 
 
 def log(file, texts, keys, say):  # says what is wrong with an export; gives how much there is
-    wanted, heads, peaks, size, judged, covered = [], {}, [], 0, 0, 0
+    wanted, heads, peaks, size, judged, covered = [], sqlite3.connect(""), [], 0, 0, 0
+    heads.execute("CREATE TABLE heads (saga PRIMARY KEY, version, hash) WITHOUT ROWID")  # in a file: memory stays small
     for note in (note for text in texts for note in re.findall(NOTE, text)):
         try:
             wanted.append(checkpoint_of(note, keys))
@@ -128,14 +124,16 @@ def log(file, texts, keys, say):  # says what is wrong with an export; gives how
         for record in map(json.loads, lines):
             body, saga, version, size = record["body"].encode(), record["saga"], record["version"], size + 1
             where = f"position {record['position']}, saga {saga}, record {version}"
-            before_version, before = heads.get(saga, (0, ""))
-            if (record["position"], version) != (size, before_version + 1):
-                say(f"{where}: expected position {size}, record {before_version + 1}: some are missing, added or moved")
+            last, before = heads.execute("SELECT version, hash FROM heads WHERE saga = ?", [saga]).fetchone() or (0, "")
+            if (record["position"], version) != (size, last + 1):
+                say(f"{where}: expected position {size}, record {last + 1}: some are missing, added or moved")
             if hashlib.sha256(body).hexdigest() != record["hash"]:
                 say(f"{where}: its bytes do not have its hash")
             link(body, saga, version, before, say)
-            heads[saga] = version, record["hash"]
-            grow(peaks, size - 1, hashlib.sha256(b"\x00" + body).digest())
+            heads.execute("REPLACE INTO heads VALUES (?, ?, ?)", (saga, version, record["hash"]))
+            peaks.append(hashlib.sha256(b"\x00" + body).digest())  # roots of complete subtrees, the largest first
+            for _ in range((size & -size).bit_length() - 1):
+                peaks[-2:] = [node(*peaks[-2:])]
             while wanted and wanted[-1]["size"] == size:
                 judged, covered, one = judged + 1, size, wanted.pop()
                 root = functools.reduce(lambda right, left: node(left, right), reversed(peaks))
@@ -145,7 +143,8 @@ def log(file, texts, keys, say):  # says what is wrong with an export; gives how
         say(f"checkpoint {one['number']} covers {one['size']} records, the log ends at {size}")
     if not judged:
         say("no checkpoint that a trusted key signed covers any of these records: anybody could have written them")
-    return f"{size} records of {len(heads)} sagas, {judged} checkpoints, {size - covered} records younger than the last"
+    sagas = heads.execute("SELECT count(*) FROM heads").fetchone()[0]
+    return f"{size} records of {sagas} sagas, {judged} checkpoints, {size - covered} records younger than the last"
 
 
 def pack(file, _, keys, say):  # says what is wrong with an evidence pack, or the folder of one; gives what it is about

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -70,6 +73,32 @@ def test_another_key_or_no_file_ends_with_its_exit_code(tmp_path: Path, capsys: 
     assert ALONE.main(["pack", "--key", key, str(pack)]) == 6
     (tmp_path / "log").write_text("[" * 100_000 + "\n")
     assert ALONE.main(["log", "--key", key, str(tmp_path / "log")]) == 6
+
+
+def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
+    """Four times as many sagas, which all could go on: their last records are in a file, not in memory."""
+    peaks = []
+    for sagas in (500, 2_000):
+        log = tmp_path / f"log-{sagas}"
+        log.write_text("".join(map(line, range(sagas))))
+        tracemalloc.start()
+        try:
+            said: list[str] = []
+            found = ALONE.log(log, [], [], said.append)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        assert len(said) == 1  # nobody signed it
+        assert found.startswith(f"{sagas} records of {sagas} sagas, ")
+    assert peaks[1] < 1.2 * peaks[0]
+
+
+def line(number: int) -> str:
+    """One line of an export: the first record of a saga."""
+    body = json.dumps({"saga": f"saga-{number}", "version": 1, "previous": "0" * 64})
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    record = {"position": number + 1, "saga": f"saga-{number}", "version": 1, "hash": digest, "body": body}
+    return json.dumps(record) + "\n"
 
 
 @pytest.mark.parametrize(
