@@ -31,6 +31,8 @@ COLUMNS = (
     "position", "at", "saga_id", "record", "saga_name", "saga_version", "business_key", "customer", "type", "activity",
     "actor", "outcome", "causation_id", "hash", "data",
 )  # fmt: skip
+LAST_WORD = chr(0x10FFFF)  # behind every type of record
+AFTER_DOT = chr(ord(".") + 1)
 _LAST = 2**63 - 1
 
 Format = Literal["csv", "jsonl"]
@@ -72,25 +74,19 @@ class AuditQueries:
 
         async def question(asked: Asked) -> Answer[AuditEntry]:
             seen = _Seen(*held) if held else _Seen(_LAST, _LAST, asked.complete.position, min(latest, asked.now))
-            types = await self._types(asked, tenant, chosen.action)
             since, until = _span(chosen, seen)
-            filters = _filters(chosen)
             # Before an instant is the same as before its first position.
             begins = (seen.before_at, seen.before) if held else (until, 0)
             place = (tenant, *begins, rows_wanted(limit), seen.up_to, since)
-            if types is not None and len(types) > 1:
-                rows = await asked.fetch(SQL["search_types"], *place, *filters, types)
-            else:
-                rows = await asked.fetch(SQL["search"], *place, *filters, types[0] if types else chosen.action)
+            few, kinds = await _kinds(asked, tenant, chosen)
+            rows = await asked.fetch(SQL["search_kinds" if kinds else "search"], *place, *few) if few else []
             shown, following = paged(
                 rows, limit, lambda row: (row["recorded_at"], row["position"], seen.up_to, seen.as_of)
             )
             counted = None
             if count:
-                exact = [chosen.action] if chosen.action and not types else types
-                found = await asked.fetch(
-                    SQL["count"], tenant, COUNTED_MAX + 1, seen.up_to, since, until, *filters, exact
-                )
+                range_ = (tenant, COUNTED_MAX + 1, seen.up_to, since, until, *few)
+                found = await asked.fetch(SQL["count_kinds" if kinds else "count"], *range_) if few else [{"n": 0}]
                 counted = Count(min(found[0]["n"], COUNTED_MAX), found[0]["n"] <= COUNTED_MAX)
             complete = replace(asked.complete, position=seen.up_to)
             return Answer(tuple(map(_entry, shown)), complete, following, instant(seen.as_of), counted)
@@ -133,14 +129,6 @@ class AuditQueries:
         plain = canonical_bytes({name: _shown(value) for name, value in asdict(manifest).items()})
         yield csv_line(("#manifest", plain.decode())) if format_ == "csv" else b'{"manifest":' + plain + b"}\n"
 
-    @staticmethod
-    async def _types(asked: Asked, tenant: str, action: str | None) -> list[str] | None:
-        """The types that a prefix (`task.`) stands for; None where none was asked for, or nothing is like it."""
-        if not action or not action.endswith("."):
-            return None
-        rows = await asked.fetch(SQL["types"], tenant, action, action[:-1] + chr(ord(".") + 1))
-        return [row["type"] for row in rows] or None
-
 
 def csv_line(cells: Sequence[Any]) -> bytes:
     """One line of CSV (RFC 4180), safe to open in a spreadsheet."""
@@ -175,10 +163,39 @@ def _span(wanted: AuditFilter, seen: _Seen) -> tuple[int, int]:
     return since, min(until, seen.as_of + 1)
 
 
-def _filters(wanted: AuditFilter) -> tuple[str | None, ...]:
-    found = (wanted.saga, wanted.business_key, wanted.actor, wanted.customer, wanted.outcome, wanted.name)
-    # What PostgreSQL cannot hold is in no row either.
-    return tuple(value if value is None else value.replace("\0", "�") for value in found)
+async def _kinds(asked: Asked, tenant: str, wanted: AuditFilter) -> tuple[tuple[Any, ...], bool]:
+    """What a search is asked for behind its place, and whether that is kinds of records; nothing where none can be.
+
+    A saga and a business key have few records. Everything else may be said of millions of them that have little in
+    common: then it is first asked which kinds there are at all (docs/adr/0074-audit-by-kind.md).
+    """
+    actor, customer, outcome, name = map(_stored, (wanted.actor, wanted.customer, wanted.outcome, wanted.name))
+    since, until = _types(_stored(wanted.action))
+    few = (_stored(wanted.saga), _stored(wanted.business_key))
+    if few != (None, None) or (actor, customer, outcome, name, since) == (None,) * 5:
+        return (*few, actor, customer, outcome, name, since, until), False
+    said = (tenant, since or "", until or LAST_WORD, outcome, name)
+    if customer is not None:
+        rows = await asked.fetch(SQL["kinds_of_customer"], *said, customer)
+    elif actor is not None:
+        rows = await asked.fetch(SQL["kinds_of_actor"], *said, actor)
+    else:
+        rows = await asked.fetch(SQL["kinds"], *said)
+    if not rows:
+        return (), True
+    return (*([row[column] for row in rows] for column in ("type", "outcome", "name")), actor, customer), True
+
+
+def _types(action: str | None) -> tuple[str | None, str | None]:
+    """The first type of record that is meant, and the first that is not: `task.` is all that begin so."""
+    if not action:
+        return None, None
+    return action, action[:-1] + AFTER_DOT if action.endswith(".") else action + "\x01"
+
+
+def _stored(word: str | None) -> str | None:
+    """A word as a row would have it: what PostgreSQL cannot hold is in no row either."""
+    return None if word is None else word.replace("\0", "\ufffd")
 
 
 def _entry(row: Any) -> AuditEntry:

@@ -18,11 +18,45 @@ from orchestrator.store.postgres import PostgresStore
 from orchestrator.store.queries import ReadQueries, SagaFilter
 from projections.answers import AuditFilter
 from projections.models import Models
+from tests.proof.filling import CUSTOMERS, PEOPLE
 
 PERIOD = timedelta(days=30)
 PAGE_ROWS = 50
+AUDIT_ROWS = 100  # as on the page
 
 Question = Callable[[random.Random], Awaitable[object]]
+Wanted = Callable[[random.Random], dict[str, Any]]
+
+# What very many records have; what two of these words have in common may be very much, little or nothing.
+FREQUENT: dict[str, dict[str, Any]] = {
+    "of everything": {},
+    "by actor": {"actor": "participant:apitest-desk"},
+    "by person": {"actor": "person:maria"},
+    "by nobody": {"actor": "person:nobody"},
+    "by customer": {"customer": "customer-approved"},
+    "by action": {"action": "step.succeeded"},
+    "by a rare action": {"action": "undo.failed"},
+    "by an action that is not": {"action": "nothing"},
+    "of tasks": {"action": "task."},
+    "of steps": {"action": "step."},
+    "by outcome": {"outcome": "succeeded"},
+    "by a rare outcome": {"outcome": "expired"},
+    "by name": {"name": "payout"},
+    "by name and outcome": {"name": "payout", "outcome": "stuck"},
+    "by person and action": {"actor": "person:maria", "action": "task.voted"},
+    "by person and outcome": {"actor": "person:maria", "outcome": "reject"},
+    "by person and outcome, nothing": {"actor": "person:maria", "outcome": "refused"},
+    "by actor and action, nothing": {"actor": "participant:apitest-desk", "action": "task.voted"},
+    "by action and outcome, nothing": {"action": "step.requested", "outcome": "reject"},
+    "by customer and action": {"customer": "customer-approved", "action": "task.decided"},
+    "by customer and outcome, nothing": {"customer": "customer-approved", "outcome": "expired"},
+    "by customer and actor": {"customer": "customer-approved", "actor": "person:maria"},
+    "by customer and actor, nothing": {"customer": "customer-refused", "actor": "person:maria"},
+    "by all": {
+        "customer": "customer-approved", "actor": "person:maria", "action": "task.", "outcome": "approve",
+        "name": "payout",
+    },
+}  # fmt: skip
 
 
 def moment(chance: random.Random) -> datetime:
@@ -36,14 +70,27 @@ def hour(chance: random.Random) -> dict[str, Any]:
     return {"since": since, "until": since + timedelta(hours=1)}
 
 
-def asking(store: PostgresStore, ids: Sequence[str], keys: Sequence[str]) -> dict[str, Question]:
-    """Every question by its name. `ids`, `keys`: of sagas that there are."""
-    return {
+def always(wanted: dict[str, Any]) -> Wanted:
+    """The same each time."""
+    return lambda _: wanted
+
+
+def in_an_hour(wanted: dict[str, Any]) -> Wanted:
+    """The same, of another hour each time."""
+    return lambda chance: {**wanted, **hour(chance)}
+
+
+async def asking(store: PostgresStore, ids: Sequence[str], keys: Sequence[str], only: str = "") -> dict[str, Question]:
+    """Every question by its name, or those whose names begin so. `ids`, `keys`: of sagas that there are."""
+    asked = {
         **_of_tasks(store),
         **_of_sagas(store, keys),
         **_of_journeys(store, ids),
         **_of_audit(store, ids, keys),
     }
+    if "audit".startswith(only[:5]):
+        asked |= await hundredth_pages(store)
+    return {name: question for name, question in asked.items() if name.startswith(only)}
 
 
 def _of_tasks(store: PostgresStore) -> dict[str, Question]:
@@ -112,21 +159,52 @@ def _of_journeys(store: PostgresStore, ids: Sequence[str]) -> dict[str, Question
 
 
 def _of_audit(store: PostgresStore, ids: Sequence[str], keys: Sequence[str]) -> dict[str, Question]:
+    """The first page of the audit trail with its count, as the office shows it, for everything that it can be asked."""
     models = Models(store)
 
-    def audit(count: bool = False, **wanted: Any) -> Awaitable[object]:
-        return models.audit.search("main", AuditFilter(**wanted), count=count)
+    def page(wanted: Wanted) -> Question:
+        return lambda c: models.audit.search("main", AuditFilter(**wanted(c)), limit=AUDIT_ROWS, count=True)
 
-    return {
-        "audit, newest": lambda _: audit(),
-        "audit of a saga": lambda c: audit(saga=c.choice(ids)),
-        "audit by key": lambda c: audit(business_key=c.choice(keys)),
-        "audit by actor": lambda c: audit(actor="person:maria", **hour(c)),
-        "audit by customer": lambda _: audit(customer="customer-rejected"),
-        "audit by customer and action": lambda _: audit(customer="customer-refused", action="step.refused"),
-        "audit by actor and action": lambda c: audit(actor="person:maria", action="task.voted", **hour(c)),
-        "audit of tasks": lambda c: audit(action="task.", **hour(c)),
-        "audit by outcome": lambda c: audit(outcome="reject", **hour(c)),
-        "audit of a time": lambda c: audit(**hour(c)),
-        "audit, counted": lambda c: audit(count=True, action="step.succeeded", **hour(c)),
-    }
+    said: dict[str, Wanted] = {
+        "of a saga": lambda c: {"saga": c.choice(ids)},
+        "of a saga, by action": lambda c: {"saga": c.choice(ids), "action": "task."},
+        "by key": lambda c: {"business_key": c.choice(keys)},
+        "by key and outcome": lambda c: {"business_key": c.choice(keys), "outcome": "approve"},
+        **{name: always(wanted) for name, wanted in FREQUENT.items()},
+        **{f"{name}, an hour": in_an_hour(wanted) for name, wanted in FREQUENT.items()},
+        "by a rare actor": lambda c: {"actor": f"person:person-{c.randrange(PEOPLE):03d}"},
+        "by a rare actor and action": lambda c: {
+            "actor": f"person:person-{c.randrange(PEOPLE):03d}", "action": "task.voted", **hour(c)
+        },
+        "by a rare customer": lambda c: {"customer": f"customer-{c.randrange(CUSTOMERS):05d}-approved"},
+        "by a rare customer and actor": lambda c: {
+            "customer": f"customer-{c.randrange(CUSTOMERS):05d}-approved", "actor": "person:maria"
+        },
+        "by a frequent customer and a rare actor": lambda c: {
+            "customer": "customer-approved", "actor": f"person:person-{c.randrange(PEOPLE):03d}"
+        },
+    }  # fmt: skip
+    asked = {f"audit {name}": page(wanted) for name, wanted in said.items()}
+    asked["audit as of an instant"] = lambda c: models.audit.search(
+        "main", AuditFilter(actor="person:maria"), as_of=moment(c), limit=AUDIT_ROWS, count=True
+    )
+    return asked
+
+
+async def hundredth_pages(store: PostgresStore) -> dict[str, Question]:
+    """The hundredth page of long lists, by the cursor that the ninety-ninth gave."""
+    search = Models(store).audit.search
+
+    def page(wanted: dict[str, Any], cursor: str) -> Question:
+        return lambda _: search("main", AuditFilter(**wanted), limit=AUDIT_ROWS, cursor=cursor)
+
+    asked = {}
+    for name, wanted in FREQUENT.items():
+        cursor = ""
+        for _ in range(99):
+            cursor = (await search("main", AuditFilter(**wanted), limit=AUDIT_ROWS, cursor=cursor)).next
+            if not cursor:
+                break
+        if cursor:
+            asked[f"audit {name}, hundredth page"] = page(wanted, cursor)
+    return asked
