@@ -10,7 +10,7 @@ Rules of this file
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -18,6 +18,10 @@ from typing import Any, Protocol
 PREFIX = "personal:v1:"
 TOKEN = re.compile(r"personal:v1:([A-Za-z0-9_-]{16}):([0-9a-f]{16}):([A-Za-z0-9_-]{1,64}):([A-Za-z0-9_-]{38,})\.")
 """Key id, scope, field, nonce with ciphertext; a full stop ends it."""
+
+SUBJECT_KEY = "subjectkey"
+"""The attribute in which a message of a saga names the key of its subject."""
+_KEY_HEADER = f"ce_{SUBJECT_KEY}"
 
 
 class ErasedText(str):
@@ -79,6 +83,11 @@ def pseudonym(value: Any) -> Any:
 def broken(text: str) -> str:
     """A text in which nothing looks sealed any more: what somebody typed is opened nowhere."""
     return text.replace(PREFIX, "personal:v-:")
+
+
+def subject_key(headers: Iterable[tuple[str, bytes | None]]) -> str:
+    """The key that a message names, "" for none."""
+    return next((value.decode("ascii", "replace") for name, value in headers if name == _KEY_HEADER and value), "")
 
 
 def key_ids(text: str) -> set[str]:

@@ -109,7 +109,7 @@ class Runtime:
         self.broker: Broker = self.metrics.counted(open_broker(broker_url, settings=settings.broker_settings()))
         self.queries = ReadQueries(self.store.pools)
         self.vault = parts.vault(settings, self.catalog, self.store)
-        self.router: Router = parts.router(settings, self.catalog, self.vault)
+        self.router: Router = parts.router(settings, self.catalog, self.vault, self.store)
         self.coordinator: Coordinator = parts.coordinator(
             settings, self.catalog, self.store, self.hints, self.vault, self.telemetry
         )

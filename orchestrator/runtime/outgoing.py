@@ -16,9 +16,12 @@ from orchestrator.broker.contract import OutgoingMessage, message_bytes
 from orchestrator.kernel.effects import Outgoing
 from orchestrator.messages.canonical import canonical_bytes
 from orchestrator.messages.envelope import CONTENT_TYPE, Headers, schema_urn
+from orchestrator.messages.personal import SUBJECT_KEY
 from orchestrator.messages.protocol import ANSWER_TYPE, SAGAS_TOPIC, START_TYPE, UNWIND_TYPE, commands_topic
 from orchestrator.runtime.identity import traceparent_of
 from orchestrator.store.contract import OutboxRow
+from orchestrator.vault.proofs import HEADER as PROOF
+from orchestrator.vault.proofs import Prover
 
 _BETWEEN_SAGAS = {"start": START_TYPE, "answer": ANSWER_TYPE, "unwind": UNWIND_TYPE}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,10 +42,12 @@ def source_of(saga: str) -> str:
 
 
 class Encoder:
-    """Encodes outgoing messages. `message_bytes_max`: the broker's limit, framing included."""
+    """Encodes outgoing messages. `message_bytes_max`: the broker's limit, framing included. `prover`: proves those of
+    sagas that seal (ADR 73)."""
 
-    def __init__(self, message_bytes_max: int) -> None:
+    def __init__(self, message_bytes_max: int, prover: Prover | None = None) -> None:
         self._bytes_max = message_bytes_max
+        self._prover = prover
         self._fixed: dict[tuple[str, str, str, int, str, str], tuple[str, Headers]] = {}  # topic, constant headers
         self._names: dict[str, str] = {}
         self._time: tuple[int, tuple[str, bytes]] = (0, ("", b""))
@@ -72,6 +77,8 @@ class Encoder:
             if text:
                 headers.append((names.get(name) or self._name(name), text.encode()))
         value = canonical_bytes(out.body)
+        if self._prover is not None and SUBJECT_KEY in out.attributes:
+            headers.append((PROOF, self._prover.prove(dict(headers), topic, out.key.encode(), value)))
         # Summing every header costs a microsecond, so only what could be too large is measured exactly.
         if len(value) * 2 > self._bytes_max:
             size = message_bytes(OutgoingMessage(topic, out.key.encode(), value, tuple(headers)))

@@ -17,6 +17,7 @@ from orchestrator.messages import Event
 from orchestrator.messages.protocol import events_topic
 from orchestrator.notices.events import TOPIC as NOTICES_TOPIC
 from orchestrator.runtime.admission import Admission, AdmissionLimits
+from orchestrator.runtime.before import SentBefore
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.coordinator import Coordinator
 from orchestrator.runtime.hints import Hints
@@ -32,6 +33,7 @@ from orchestrator.store.connections import ConnectionLimits
 from orchestrator.store.contract import Store
 from orchestrator.store.load import Load, LoadQueries
 from orchestrator.store.maintenance import Kept, Maintenance
+from orchestrator.store.operations import OperationQueries
 from orchestrator.store.postgres import PostgresStore
 from orchestrator.store.queries import ReadQueries
 from orchestrator.telemetry import system_of
@@ -78,8 +80,11 @@ def vault(settings: Settings, catalog: Catalog, store: PostgresStore) -> Vault |
     return Vault(Keys(store.pools, read(file), reread=lambda: read(file)), catalog, customers(catalog.views))
 
 
-def router(settings: Settings, catalog: Catalog, vault: Vault | None = None) -> Router:
-    """Reads messages."""
+def router(
+    settings: Settings, catalog: Catalog, vault: Vault | None = None, store: PostgresStore | None = None
+) -> Router:
+    """Reads messages. `store`: where messages from before proofs are looked up."""
+    before = SentBefore(OperationQueries(store.pools).sent_message, settings.tenant) if store is not None else None
     return Router(
         catalog,
         tenant=settings.tenant,
@@ -87,6 +92,7 @@ def router(settings: Settings, catalog: Catalog, vault: Vault | None = None) -> 
         message_bytes_max=settings.message_bytes_max,
         headers_max=settings.headers_max,
         vault=vault,
+        before=before,
     )
 
 
@@ -102,7 +108,7 @@ def coordinator(
     telemetry = telemetry or TelemetrySettings()
     fixed = Fixed(
         catalog,
-        Encoder(settings.message_bytes_max),
+        Encoder(settings.message_bytes_max, vault.prover if vault is not None else None),
         Limits(
             turn_records_max=settings.turn_records_max,
             message_bytes_max=settings.message_bytes_max * BODY_SHARE_PERCENT // 100,

@@ -36,6 +36,7 @@ from orchestrator.messages.protocol import (
     START_TYPE,
     UNWIND_TYPE,
 )
+from orchestrator.runtime.before import SentBefore
 from orchestrator.runtime.bodies import (
     Flaw,
     Texts,
@@ -82,12 +83,14 @@ class Router:
         message_bytes_max: int,
         headers_max: int,
         vault: Vault | None = None,
+        before: SentBefore | None = None,
     ) -> None:
         self._catalog = catalog
         self._routes = catalog.routes
         self._tenant, self._tenants = tenant, tenants
         self._bytes_max, self._headers_max = message_bytes_max, headers_max
         self._vault = vault
+        self._before = before
         self._flat: dict[type[Contract], bool] = {}
         self._between: dict[str, Callable[[IncomingMessage, Texts, bytes, Cause], Item]] = {
             START_TYPE: self._child_start,
@@ -104,6 +107,8 @@ class Router:
         """Asks for what is needed to read these messages. Raises StoreError where it cannot be had now."""
         if self._vault is not None:
             await self._vault.learn(message.value for message in messages)
+            if self._before is not None:
+                await self._before.learn([m for m in messages if m.value is not None and PREFIX in m.value])
 
     def route(self, raw: IncomingMessage, redriven: int = 0) -> Item | None:
         """What this message is; None for an event that is known here and that no saga starts on or waits for (what
@@ -151,7 +156,7 @@ class Router:
             handle = self._between.get(type_)
             if handle is None:
                 raise Flaw("unknown_type", f"{type_} is not a message between sagas")
-            check_belongs(cause, saga_scope(texts.get("ce_correlationid", b"").decode()))
+            self._check_sealed(raw, texts, cause)
             return handle(raw, texts, value, cause)
         return self._event(type_, f"{source}\n{id_}", raw, texts, value, cause)
 
@@ -192,6 +197,16 @@ class Router:
             raise Flaw("invalid", f"a personal value cannot be read: {error}") from None
         return value
 
+    def _check_sealed(self, raw: IncomingMessage, texts: Texts, cause: Cause, *scopes: str) -> None:
+        """What is sealed in a message is of the event that it is, or of the saga that provably sent it. Raises Flaw."""
+        if self._vault is None or cause.opened is None or cause.opened.scopes.issubset(scopes):
+            return
+        check_belongs(cause, *scopes, saga_scope(texts.get("ce_correlationid", b"").decode()))
+        digest = sha256(raw.value or b"").digest()
+        sent = self._vault.prover.holds(texts, raw.topic, raw.key or b"", digest)
+        if not sent and not (self._before is not None and self._before.knows(raw)):
+            raise Flaw("unauthorised_source", "it holds personal values of a saga, and nothing proves that it sent it")
+
     # --- kinds of messages --------------------------------------------------------------------------------------------
 
     def _event(
@@ -214,7 +229,7 @@ class Router:
             raise Flaw("invalid", str(error)) from None
         if len(key) > TEXT_CHARACTERS_MAX:
             raise Flaw("oversized", f"the business key has more than {TEXT_CHARACTERS_MAX} characters")
-        check_belongs(cause, event_scope(type_, key), saga_scope(texts.get("ce_correlationid", b"").decode()))
+        self._check_sealed(raw, texts, cause, event_scope(type_, key))
         data = self._plain(message)
         begins = tuple([self.begin(name, cause, type_, key, data, event_id) for name in starts])
         return DomainEvent(Arrived(type_, key, data, event_id, raw.appended_at), cause, begins, awaited)

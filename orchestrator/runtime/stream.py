@@ -14,6 +14,7 @@ from orchestrator.kernel.effects import Effects, Outgoing
 from orchestrator.kernel.graph import Program
 from orchestrator.kernel.inputs import SendRefused
 from orchestrator.kernel.state import State
+from orchestrator.messages.personal import SUBJECT_KEY
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.identity import is_sampled, traceparent_of
 from orchestrator.runtime.letters import KEY_BROKEN
@@ -119,7 +120,7 @@ def encode(
 def _sealed(out: Outgoing, sealer: Sealer) -> Outgoing:
     """A message that names its subject's key; its data was sealed when it was built, a child's answer is now."""
     body = sealer.record(out.body) if out.kind == "answer" else out.body
-    return replace(out, body=body, attributes={**out.attributes, "subjectkey": sealer.key.key_id})
+    return replace(out, body=body, attributes={**out.attributes, SUBJECT_KEY: sealer.key.key_id})
 
 
 def take(stream: Stream, turn: Turn, cause: Cause, rows: list[OutboxRow], item: int) -> None:

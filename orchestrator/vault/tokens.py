@@ -1,6 +1,8 @@
-"""Sealed values: AES-256-GCM under a subject's key, as one text.
+"""Sealed values: AES-256-GCM under a key of one scope, which is derived from a subject's key, as one text.
 
 Rules of this file
+- A scope has a key of its own: lent out, it opens and seals what is of that saga, and nothing else of the subject
+  (ADR 72). Values from before that was so lie under the subject's key itself, and still open.
 - The associated data is everything of the text before the ciphertext, and the tenant: a value that is moved to another
   tenant, saga or field, or given to another key, does not open there.
 - The nonce is an HMAC of the associated data and the plaintext, under a key of its own. So the same value in the same
@@ -16,6 +18,7 @@ import hashlib
 import hmac
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidTag
@@ -26,11 +29,53 @@ from orchestrator.messages.personal import PREFIX, TOKEN
 KEY_BYTES = 32
 NONCE_BYTES = 12
 FIELD_CHARACTERS_MAX = 64
+SCOPES_MAX = 256  # whose keys are at hand, of one subject
 _FIELD = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class SealedError(ValueError):
     """A sealed value cannot be opened: it was altered or moved, or it is not of this key."""
+
+
+class _Cipher:
+    """Seals and opens under one key."""
+
+    __slots__ = ("_aead", "_nonces")
+
+    def __init__(self, raw: bytes) -> None:
+        self._aead, self._nonces = AESGCM(_derived(raw, b"seal")), _derived(raw, b"nonce")
+
+    def seal(self, bound: bytes, plain: bytes) -> bytes:
+        nonce = hmac.digest(self._nonces, bound + b"\0" + plain, "sha256")[:NONCE_BYTES]
+        return nonce + self._aead.encrypt(nonce, plain, bound)
+
+    def open(self, bound: bytes, sealed: bytes) -> bytes:
+        return self._aead.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeKey:
+    """The key of one scope of a subject: a saga's, mostly. `raw` may be lent to whoever works for that saga."""
+
+    key_id: str
+    tenant: str
+    scope: str
+    raw: bytes = field(repr=False)
+    _cipher: _Cipher = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_cipher", _Cipher(self.raw))
+
+    def seal(self, text: str, scope: str, name: str) -> str:
+        """The sealed form of a text that stands in field `name` of `scope`. Raises SealedError for another scope."""
+        if scope != self.scope:
+            raise SealedError("this key seals for one saga alone, and not for this one")
+        head = f"{PREFIX}{self.key_id}:{scope}:{field_name(name)}:"
+        return f"{head}{_encoded(self._cipher.seal(_bound(self.tenant, head), text.encode()))}."
+
+    def open(self, token: str, scope: str = "") -> str:
+        """The text again. `scope`: where it must belong. Raises SealedError."""
+        return _open(self, token, scope, lambda found: (self._cipher,) if found == self.scope else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,36 +85,48 @@ class DataKey:
     key_id: str
     tenant: str
     raw: bytes = field(repr=False)
-    _aead: AESGCM = field(init=False, repr=False, compare=False)
-    _nonces: bytes = field(init=False, repr=False, compare=False)
+    _scopes: dict[str, ScopeKey] = field(init=False, repr=False, compare=False, default_factory=dict)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_aead", AESGCM(_derived(self.raw, b"seal")))
-        object.__setattr__(self, "_nonces", _derived(self.raw, b"nonce"))
+    def scoped(self, scope: str) -> ScopeKey:
+        """The key of one scope."""
+        found = self._scopes.get(scope)
+        if found is None:
+            if len(self._scopes) >= SCOPES_MAX:
+                self._scopes.clear()
+            raw = _derived(self.raw, b"scope " + scope.encode())
+            found = self._scopes[scope] = ScopeKey(self.key_id, self.tenant, scope, raw)
+        return found
 
     def seal(self, text: str, scope: str, name: str) -> str:
         """The sealed form of a text that stands in field `name` of `scope`."""
-        head = f"{PREFIX}{self.key_id}:{scope}:{field_name(name)}:"
-        bound, plain = self._bound(head), text.encode()
-        nonce = hmac.digest(self._nonces, bound + b"\0" + plain, "sha256")[:NONCE_BYTES]
-        return f"{head}{_encoded(nonce + self._aead.encrypt(nonce, plain, bound))}."
+        return self.scoped(scope).seal(text, scope, name)
 
     def open(self, token: str, scope: str = "") -> str:
         """The text again. `scope`: where it must belong, "" for anywhere. Raises SealedError."""
-        found = TOKEN.fullmatch(token)
-        if found is None or found[1] != self.key_id:
-            raise SealedError("this is no value sealed under this key")
-        if scope and found[2] != scope:
-            raise SealedError(f"a sealed value of field {found[3]} belongs to another saga")
-        raw = _decoded(found[4])
-        bound = self._bound(token[: found.start(4)])
-        try:
-            return self._aead.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], bound).decode()
-        except InvalidTag:
-            raise SealedError(f"a sealed value of field {found[3]} was altered or moved: it does not open") from None
+        return _open(self, token, scope, self._ciphers)
 
-    def _bound(self, head: str) -> bytes:
-        return f"{self.tenant}\0{head}".encode()
+    def _ciphers(self, scope: str) -> Iterator[_Cipher]:
+        yield self.scoped(scope)._cipher
+        yield _Cipher(self.raw)  # of a value from before scopes had keys
+
+
+def _open(key: DataKey | ScopeKey, token: str, scope: str, ciphers: Callable[[str], Iterable[_Cipher]]) -> str:
+    found = TOKEN.fullmatch(token)
+    if found is None or found[1] != key.key_id:
+        raise SealedError("this is no value sealed under this key")
+    if scope and found[2] != scope:
+        raise SealedError(f"a sealed value of field {found[3]} belongs to another saga")
+    bound, sealed = _bound(key.tenant, token[: found.start(4)]), _decoded(found[4])
+    for cipher in ciphers(found[2]):
+        try:
+            return cipher.open(bound, sealed).decode()
+        except InvalidTag:
+            continue
+    raise SealedError(f"a sealed value of field {found[3]} was altered or moved: it does not open")
+
+
+def _bound(tenant: str, head: str) -> bytes:
+    return f"{tenant}\0{head}".encode()
 
 
 def field_name(name: str) -> str:

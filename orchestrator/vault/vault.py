@@ -28,6 +28,7 @@ from orchestrator.store.contract import DeadLetter, EarlyEvent, StoredRecord
 from orchestrator.vault.keys import Broken, BrokenKeyError, Erased, Keys, Subject
 from orchestrator.vault.letters import Letters
 from orchestrator.vault.marks import is_marked
+from orchestrator.vault.proofs import Prover
 from orchestrator.vault.sealer import Person, Sealer, opened
 from orchestrator.vault.tokens import DataKey, SealedError, event_scope, saga_scope
 
@@ -62,6 +63,7 @@ class Vault:
             name for (name, _), saga in catalog.sagas.items() if any(is_marked(one) for one in saga.contracts)
         }
         self.letters = Letters(keys)
+        self.prover = Prover(keys.wrapping.index)
 
     # --- what comes in ------------------------------------------------------------------------------------------------
 

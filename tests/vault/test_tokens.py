@@ -74,6 +74,32 @@ def test_a_value_of_another_tenant_key_or_saga_does_not_open() -> None:
         KEY.open(token, THERE)
 
 
+def test_the_key_of_one_saga_opens_and_seals_for_that_saga_alone() -> None:
+    """Whoever is lent it gets what is of that saga; with it nobody comes to the subject's key, or another saga's."""
+    lent = KEY.scoped(HERE)
+    assert lent.open(KEY.seal(CANARY, HERE, "address"), HERE) == CANARY
+    assert KEY.open(lent.seal(CANARY, HERE, "address")) == CANARY
+    assert lent.seal(CANARY, HERE, "address") == KEY.seal(CANARY, HERE, "address")
+    with pytest.raises(SealedError):
+        lent.open(KEY.seal(CANARY, THERE, "address"))
+    with pytest.raises(SealedError, match="one saga alone"):
+        lent.seal(CANARY, THERE, "address")
+    assert len({KEY.raw, lent.raw, KEY.scoped(THERE).raw, DataKey(KEY.key_id, "main", lent.raw).scoped(HERE).raw}) == 4
+
+
+def test_a_value_from_before_scopes_had_keys_still_opens() -> None:
+    """Records are for ever: this one was written by the version before."""
+    token = (
+        "personal:v1:AAAAAAAAAAAAAAAA:9c342b5089f90f74:address:AeNpZVN1GycDO17dRm"
+        "xISlEWV9Zt2v3fEOJ5eFS6IoJefFHMu5IHHjwmKeLdj8siCFiazLv7fokanLc."
+    )
+    assert KEY.open(token, HERE) == CANARY
+    with pytest.raises(SealedError):
+        KEY.open(token.replace(":address:", ":account:"))
+    with pytest.raises(SealedError):
+        KEY.scoped(HERE).open(token)
+
+
 def test_scopes_and_odd_names_are_told_apart() -> None:
     """An event's scope is no saga's, and a name that would break the form is hashed."""
     assert event_scope("orders.OrderPlaced", "o-1") != saga_scope("o-1")
