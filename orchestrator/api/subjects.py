@@ -118,7 +118,10 @@ async def hold(body: HoldBody, request: Request, engine: EngineOf, actor: Acting
     """Puts somebody under a legal hold, or ends it."""
 
     async def work() -> Response:
-        keys = await erasing(engine).hold(actor.tenant, body.subject, body.reason, actor.id)
+        try:
+            keys = await erasing(engine).hold(actor.tenant, body.subject, body.reason, actor.id)
+        except ErasureRefusedError as error:
+            raise refused(error) from None
         if not keys:
             raise RefusedError("not_found", "Nothing is sealed under a key of this person.")
         return respond({"keys": keys, "held": bool(body.reason)})

@@ -54,6 +54,7 @@ def erase(
 @app.command()
 def confirm(
     request: Annotated[str, typer.Argument(metavar="REQUEST", help="The request's number.")],
+    subject: Annotated[str, typer.Option("--subject", help="Whom you mean: refused where it is somebody else.")] = "",
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -62,7 +63,7 @@ def confirm(
     out, api = Output(as_json), Api()
     if not agreed(out, f"request {request} is carried out, for ever", yes=yes, dry_run=dry_run):
         return
-    _said(out, api.post(f"/v1/subjects/erasures/{quote(request, safe='')}/confirm", {}))
+    _said(out, api.post(f"/v1/subjects/erasures/{quote(request, safe='')}/confirm", {"subject": subject}))
 
 
 @app.command()
@@ -92,8 +93,11 @@ def list_requests(as_json: Json = False) -> None:
     if as_json:
         out.objects(found)
         return
-    rows = [(i["request"], i["askedBy"], i["confirmedBy"], (i["erasedAt"] or "waits")[:19], i["reason"]) for i in found]
-    out.table(("request", "asked by", "confirmed by", "erased (UTC)", "reason"), rows)
+    rows = [
+        (i["request"], i["askedBy"], i["confirmedBy"], (i["erasedAt"] or "waits")[:19], _told(i), i["reason"])
+        for i in found
+    ]
+    out.table(("request", "asked by", "confirmed by", "erased (UTC)", "sagas", "reason"), rows)
     if not rows:
         out.say("no requests")
 
@@ -180,10 +184,17 @@ async def _with_keys(wrapping: Wrapping, work: Callable[[Keys], Awaitable[T]]) -
 def _said(out: Output, answer: dict[str, object]) -> None:
     out.object(answer)
     if answer["erasedAt"]:
-        out.line(f"request {answer['request']}: erased; {answer['sagas']} sagas say so")
+        out.line(f"request {answer['request']}: erased; {_told(answer)} sagas say so")
     else:
         out.line(f"request {answer['request']}: asked by {answer['askedBy']}; somebody else confirms it with")
         out.line(f"  orchestrator subject confirm {answer['request']}")
+
+
+def _told(item: dict[str, object]) -> str:
+    """How many sagas have the record, and whether more are to have it."""
+    if not item["erasedAt"] or item["finishedAt"]:
+        return str(item["sagas"])
+    return f"{item['sagas']} so far"
 
 
 def _path(file: Path | None) -> Path:

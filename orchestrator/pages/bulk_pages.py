@@ -94,6 +94,9 @@ async def moved(request: Request, office: OfficeOf, actor: Acting, bulk_id: str,
     if (wants and not reason) or len(reason) > REASON_CHARACTERS_MAX:
         errors = [("reason", "Say why, in 2,000 characters at most: it stays in the records.")]
         return await _page(request, office, actor, act, errors=errors, reason=reason, status=422)
+    repeated = await office.repeats(actor, await office.bulk.sagas(act), reason) if reason else ""
+    if repeated:
+        return await _page(request, office, actor, act, errors=[("reason", repeated)], reason=reason, status=422)
     keep, confirms = move in ("start", "propose"), move == "confirm"
     if not await office.bulk.move(
         act, to, what, actor.id, seen=seen, reason=reason, keep_reason=keep, confirms=confirms

@@ -62,6 +62,9 @@ async def owner(
     cause, _ = await office.causes.one(actor, key)
     if cause is None and act == "taken":
         raise RefusedError("not_found", "Nothing is stuck for this cause any more.")
+    if not errors and reason and cause is not None:
+        repeated = await office.repeats(actor, [one.saga.saga_id for one in cause.sagas], reason)
+        errors = [("reason", repeated)] if repeated else []
     number = int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 9 else -1
     if not errors and (
         number != (last.number if last is not None else 0)

@@ -37,6 +37,7 @@ from orchestrator.store.operations import STREAMS_MAX, Facet, LivePlace, Operati
 from orchestrator.store.queries import Backlog, BadCursorError, ReadQueries, SagaFilter, StoredDefinition
 from orchestrator.tracing.again import Again, Emitted
 from orchestrator.tracing.store import TraceStore
+from orchestrator.vault.repeating import refusal_text, repeating_of
 from projections.models import Models
 
 
@@ -53,6 +54,7 @@ class Office:
         self.causes = Causes(self._read, self._operations)
         self.bulk = Bulk(runtime.store.pools)
         self.finding = Finding(runtime.store.pools, trace_id_of)
+        self._repeating = repeating_of(runtime)
 
     @property
     def settings(self) -> Settings:
@@ -66,6 +68,11 @@ class Office:
     def is_installed(self, name: str, version: int) -> bool:
         """Whether the code of this version is here."""
         return self._runtime.catalog.program(name, version) is not None
+
+    async def repeats(self, actor: Actor, sagas: Sequence[str], text: str) -> str:
+        """Why a reason that is kept in the clear beside these sagas is not taken; "" where it names nobody."""
+        fields = await self._repeating.fields(actor.tenant, sagas, text) if self._repeating is not None else []
+        return refusal_text("The reason", fields) if fields else ""
 
     def contexts(self) -> Mapping[str, str]:
         """The topic context of each installed type of event."""

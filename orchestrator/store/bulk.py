@@ -184,6 +184,10 @@ class Bulk:
         rows = await self._fetch(act.tenant, "page_of_items", act.id, after, limit, state, verdict)
         return [BulkItem(*row) for row in rows]
 
+    async def sagas(self, act: BulkAct) -> list[str]:
+        """The sagas of an act, also those that are left out."""
+        return [row["saga_id"] for row in await self._fetch(act.tenant, "sagas_of", act.id)]
+
     # --- the worker ---------------------------------------------------------------------------------------------------
 
     async def lease(self) -> tuple[BulkAct, bool] | None:

@@ -63,6 +63,9 @@ SELECT number, saga_id, business_key, place, version, state, verdict, detail, ac
 WHERE tenant = $1 AND bulk = $2 AND number > $3 AND ($5::text IS NULL OR state = $5) AND ($6::text IS NULL OR verdict = $6)
 ORDER BY number LIMIT $4
 
+-- name: sagas_of
+SELECT DISTINCT saga_id FROM bulk_items WHERE tenant = $1 AND bulk = $2 ORDER BY saga_id
+
 -- name: lease
 -- The work of one round, for whichever process comes first. People who were barred since do not act any more.
 UPDATE bulk_acts b SET leased_until = (SELECT clock_us()) + $1

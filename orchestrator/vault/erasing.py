@@ -24,6 +24,7 @@ from orchestrator.store.connections import Pools
 from orchestrator.store.contract import StoreError
 from orchestrator.vault.finishing import FRESH_SECONDS, LEASE_SECONDS, Finishing, finishing_of
 from orchestrator.vault.keys import SQL
+from orchestrator.vault.repeating import Repeating, refusal_text, repeating_of
 from orchestrator.vault.vault import Vault
 
 log = structlog.get_logger("orchestrator.vault")
@@ -85,8 +86,11 @@ class Theirs:
 class Erasing:
     """What can be done about a person. `two_people`: one asks, another confirms."""
 
-    def __init__(self, vault: Vault, pools: Pools, finishing: Finishing, *, two_people: bool) -> None:
+    def __init__(
+        self, vault: Vault, pools: Pools, finishing: Finishing, repeating: Repeating, *, two_people: bool
+    ) -> None:
         self._vault = vault
+        self._repeating = repeating
         self._pools = pools
         self._finishing = finishing
         self.two_people = two_people
@@ -102,6 +106,7 @@ class Erasing:
         if not saga and subject.casefold() in f"{request} {reason}".casefold():
             raise ErasureRefusedError("invalid", "request and reason are kept for ever: leave the person's id out")
         keys = await self._keys_of(tenant, subject, saga=saga)
+        await self._check_text(tenant, keys, f"{request} {reason}", "Request or reason")
         known = await self._asked(tenant, request)
         if known is not None:
             await self._check_same(tenant, request, keys, done=known.erased_at is not None)
@@ -133,8 +138,11 @@ class Erasing:
         return await self._carry_out(tenant, request, by)
 
     async def hold(self, tenant: str, subject: str, reason: str, by: str) -> int:
-        """A legal hold, or its end (reason ""). Gives how many keys it concerns."""
+        """A legal hold, or its end (reason ""). Gives how many keys it concerns. Raises ErasureRefusedError invalid."""
+        if subject.casefold() in reason.casefold():
+            raise ErasureRefusedError("invalid", "the reason is kept in the clear: leave the person's id out")
         keys = await self._keys_of(tenant, subject, saga=False)
+        await self._check_text(tenant, keys, reason, "The reason")
         async with self._pools.connection("vault") as connection:
             return await connection.execute(SQL["hold"], keys, reason, by if reason else "")
 
@@ -194,6 +202,13 @@ class Erasing:
             text = f"Request {request} stands for somebody else, or is done: give this one a number of its own."
             raise ErasureRefusedError("invalid", text)
 
+    async def _check_text(self, tenant: str, keys: Sequence[str], text: str, what: str) -> None:
+        async with self._pools.connection("vault") as connection:
+            sagas = [saga.saga_id for saga in await _sagas(connection, keys)]
+        fields = await self._repeating.fields(tenant, sagas, text)
+        if fields:
+            raise ErasureRefusedError("invalid", refusal_text(what, fields), fields=fields)
+
     async def _check(self, connection: Any, keys: Sequence[str]) -> None:
         held = [row["held_for"] for row in await connection.fetch(SQL["held"], keys)]
         if held:
@@ -245,7 +260,9 @@ def erasing_of(runtime: Any) -> Erasing | None:
     if runtime.vault is None:
         return None
     two_people = "erase" in runtime.settings.acts_of_two_people
-    return Erasing(runtime.vault, runtime.store.pools, finishing_of(runtime), two_people=two_people)
+    repeating = repeating_of(runtime)
+    assert repeating is not None
+    return Erasing(runtime.vault, runtime.store.pools, finishing_of(runtime), repeating, two_people=two_people)
 
 
 async def _sagas(connection: Any, keys: Sequence[str]) -> list[Theirs]:

@@ -178,3 +178,8 @@ UPDATE vault_keys AS k SET held_for = '', held_by = '', held_at = NULL
 FROM vault_keys AS h
 WHERE h.tenant = $1 AND h.key_id = $2 AND h.held_for <> '' AND k.tenant = h.tenant AND k.held_for = h.held_for
   AND k.held_by = h.held_by AND k.held_at IS NOT DISTINCT FROM h.held_at
+
+-- name: sealed_in
+-- Records of these sagas in which something is sealed.
+SELECT body FROM records
+WHERE tenant = $1 AND saga_id = ANY ($2::text[]) AND position('\x706572736f6e616c3a76313a'::bytea IN body) > 0

@@ -16,6 +16,7 @@ from orchestrator.vault import keyfile
 from orchestrator.vault.erasing import Erasing
 from orchestrator.vault.finishing import Finishing
 from orchestrator.vault.keys import Keys
+from orchestrator.vault.repeating import Repeating
 from orchestrator.vault.vault import Vault
 
 
@@ -29,7 +30,8 @@ async def confirm(url: str, key_file: str, request: str) -> None:
         raise AssertionError("it lives")
 
     finishing = Finishing(pools, submit, ReadQueries(pools).records)
-    await Erasing(vault, pools, finishing, two_people=True).confirm("main", request, "omar")
+    repeating = Repeating(vault.keys, pools, [])
+    await Erasing(vault, pools, finishing, repeating, two_people=True).confirm("main", request, "omar")
 
 
 if __name__ == "__main__":

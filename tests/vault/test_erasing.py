@@ -25,6 +25,7 @@ from orchestrator.vault import keyfile
 from orchestrator.vault.erasing import Erasing, ErasureRefusedError
 from orchestrator.vault.finishing import Finishing
 from orchestrator.vault.keys import Erased, Keys
+from orchestrator.vault.repeating import Repeating
 from orchestrator.vault.tokens import SealedError, event_scope, saga_scope
 from orchestrator.vault.vault import Vault
 from tests.databases import Database
@@ -81,7 +82,8 @@ async def act(database: Database, tmp_path: Path) -> AsyncIterator[Act]:
 
     vault = Vault(keys, Catalog.of([], []), lambda _name, _data: "")
     finishing = Finishing(pools, submit, recorded)
-    yield Act(Erasing(vault, pools, finishing, two_people=True), finishing, vault, keys, pools, submitted)
+    repeating = Repeating(keys, pools, [])
+    yield Act(Erasing(vault, pools, finishing, repeating, two_people=True), finishing, vault, keys, pools, submitted)
     await pools.close()
 
 

@@ -114,3 +114,39 @@ async def test_each_sees_of_it_what_is_theirs_to_do(product: Care) -> None:
     empty = await send(product, PATH, {"subject": "x" * 300})
     assert empty.status_code == 422
     assert "This has 300 characters; 200 at most." in words(empty.text)
+
+
+async def test_what_staff_write_beside_sagas_in_the_clear_repeats_nobody(product: Care) -> None:
+    """Reasons of owners and of acts on many, of requests and holds, and saved views: none keeps a name or an id."""
+    tess = {**ANNA, "customer_id": "CUST-TESS", "name": "Tess Durbeyfield"}
+    await product.publish("caretest.CareRequested", {"case": "p-3", "mood": "bug", **tess})
+    await product.until("p-3", "stuck")
+    page = (await see(product, "/office/operations")).text
+    cause = re.search(r"/office/operations/causes/[^\"?/]+", page)
+    assert cause is not None
+    assert (await send(product, f"{cause[0]}/owner", {"act": "taken", "seen": "0"}, "ada")).status_code == 303
+    over = {"act": "taken", "seen": "1", "reason": "I know the durbeyfield case"}
+    refused = await send(product, f"{cause[0]}/owner", over)
+    assert refused.status_code == 422
+    assert "The reason repeats what a saga holds of a person (name)." in words(refused.text)
+    assert (await send(product, f"{cause[0]}/owner", {**over, "reason": "the customer waits"})).status_code == 303
+    bulk = (await send(product, f"{cause[0]}/preview", {"act": "retry"})).headers["location"]
+    refused = await send(product, f"{bulk}/start", {"reason": "call her at 7 Rosebud Lane, Kingsmarkham"})
+    assert (refused.status_code, "(address)" in words(refused.text)) == (422, True)
+    assert (await send(product, f"{bulk}/start", {"reason": "the letter is mended"})).status_code == 303
+    view = {"name": "hers", "path": "/office/sagas", "view": "customer=CUST-TESS"}
+    saved = (await send(product, "/office/views", view)).headers["location"]
+    found = (await see(product, saved)).headers["location"]
+    assert "CUST-TESS" not in found
+    assert "p-3" in (await see(product, found)).text, "what stands for her finds her as well"
+    for bad in ({"view": "text=CUST-TESS"}, {"name": "of CUST-TESS"}):
+        assert (await send(product, "/office/views", {**view, **bad})).status_code == 400
+    detail = await product.until("p-3", "stuck")
+    await product.post(f"/v1/sagas/{detail['saga']['sagaId']}/cancel", {"reason": "no letter"}, actor="olga")
+    await product.until("p-3", "compensated")
+    ask = {"subject": "CUST-TESS", "request": "ER-3", "reason": "Mrs Durbeyfield wrote"}
+    assert "Request or reason repeats" in words((await send(product, PATH, ask)).text)
+    held = await send(product, f"{PATH}/hold", {"held": "CUST-TESS", "why": "Tess Durbeyfield sues"})
+    assert held.status_code == 422
+    kept = {name: text for name, text in (await product.dump()).items() if "security" not in name}
+    assert [name for name, text in kept.items() if "urbeyfield" in text or "CUST-TESS" in text] == []
