@@ -24,6 +24,7 @@ from orchestrator.runtime.catalog import Catalog
 from orchestrator.vault import keyfile
 from tests.databases import Database
 from tests.vault.care import care, visits
+from tests.vault.leaks import Sent, told_to_a_collector
 
 SECONDS_MAX = 30
 
@@ -37,6 +38,7 @@ class Care:
     client: httpx2.AsyncClient
     database: Database
     key_file: Path
+    sent: Sent | None = None
 
     async def get(self, path: str, actor: str = "ada", **params: Any) -> httpx2.Response:
         """GET as somebody."""
@@ -135,8 +137,10 @@ async def at_work(database: Database, key_file: Path, **settings: Any) -> AsyncI
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def product(module_database: Database, tmp_path_factory: Any) -> AsyncIterator[Care]:
-    """The running product of a module."""
+    """The running product of a module, which tells a collector everything."""
     path = tmp_path_factory.mktemp("keys") / "vault.keys"
     keyfile.create(path)
-    async with at_work(module_database, path) as made:
-        yield made
+    with told_to_a_collector() as sent:
+        async with at_work(module_database, path) as made:
+            made.sent = sent
+            yield made

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import signal
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from orchestrator.broker.contract import OutgoingMessage
+from orchestrator.kernel.api import fold
+from orchestrator.kernel.records import Record
 from orchestrator.vault.keys import SECONDS_MAX as SECONDS_MAX_OF_KEYS
+from projections.rebuild import rebuild
+from projections.registry import projections
 from tests.vault.conftest import SECONDS_MAX, Care
+from tests.vault.leaks import pg_dump
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -96,6 +103,7 @@ async def test_nothing_of_a_person_lies_anywhere_and_after_erasing_nobody_can_re
     assert upstream == 1, "only what upstream itself wrote to its topic, unreadable, is there"
     signed_in = ["CUST-CANARY-1 in public.security_log"]  # who asked for what over HTTP: an access log of its own
     assert found_in(places) == signed_in
+    assert await dumped(product, broken) == ["CUST-CANARY-1 in pg_dump"], "the same, as the server itself dumps it"
     assert "Bo Ek" not in str(places)
     assert "personal:v1:" in places["public.records_stored"] or "personal:v1:" in str(places)
 
@@ -109,6 +117,7 @@ async def test_nothing_of_a_person_lies_anywhere_and_after_erasing_nobody_can_re
     after = await product.dump()
     after["public.broker_message"] = after["public.broker_message"].replace(broken.decode(), "")
     assert found_in(after) == signed_in
+    assert await dumped(product, broken) == ["CUST-CANARY-1 in pg_dump"]
     records = await product.get(f"/v1/sagas/{saga}/records")
     assert "[erased under request ER-7, " in records.text
     assert not found_in({"records": records.text})
@@ -127,6 +136,18 @@ async def test_nothing_of_a_person_lies_anywhere_and_after_erasing_nobody_can_re
     assert "Bo Ek" in other.text, "somebody else is as before"
     assert "CUST-CANARY" not in caplog.text
     assert not found_in({"log": caplog.text, "stdout and stderr": "".join(capfd.readouterr())})
+    assert product.sent is not None
+    heard = await product.sent.until(saga, "plan_visit", "saga.outcome", "saga.in_flight", "saga.step.duration")
+    assert not found_in({"spans and figures": heard})
+
+
+async def dumped(product: Care, broken: bytes) -> list[str]:
+    """What is found in a dump of all that the product has, without what upstream itself wrote and the access log."""
+    text = await pg_dump(product.database)
+    for kept in ("CREATE TABLE public.records_stored", "COPY public.vault_keys", "personal:v1:", "security_log"):
+        assert kept in text, kept
+    assert broken.hex() in text, "bytes are looked into"
+    return found_in({"pg_dump": text.replace(broken.decode(), "")})
 
 
 async def number_of(product: Care, saga: str, type_: str) -> int:
@@ -223,3 +244,80 @@ async def test_an_erasure_that_was_cut_off_after_its_commit_is_finished_by_nobod
         assert "Eva Brandt" not in records.text
     again = await product.post("/v1/subjects/erasures/ER-9/confirm", actor="omar")
     assert again.json()["sagas"] == 2, "who comes late is told what was done"
+
+
+async def test_every_prefix_of_a_stream_with_erased_values_folds_to_the_state_that_it_folded_to(
+    product: Care,
+) -> None:
+    """Nothing but the texts themselves differs (V12), in other processes under other hash seeds too; and every read
+    model that is built anew from erased records has the rows of the live one (V15)."""
+    fay = {**ANNA, "customer_id": "CUST-FAY", "name": "Fay Monroe"}
+    await product.publish("caretest.CareRequested", {"case": "f-1", **fay})
+    await product.publish("caretest.CareRequested", {"case": "f-2", "mood": "no", **fay})
+    await product.approve("f-1", reason="Fay Monroe is known to me")
+    await product.until("f-2", "compensated")
+    before = {case: await opened_records(product, case) for case in ("f-1", "f-2")}
+    ask = {"subject": "CUST-FAY", "request": "ER-10", "reason": "asked by letter"}
+    assert (await product.post("/v1/subjects/erasures", ask, actor="olga")).is_success
+    assert (await product.post("/v1/subjects/erasures/ER-10/confirm", actor="omar")).is_success
+    for case, plain in before.items():
+        erased = await opened_records(product, case)
+        assert erased[-1].type == "subject.erased"
+        assert len(erased) == len(plain) + 1
+        differing: set[str] = set()
+        for length in range(1, len(plain) + 1):
+            found = fold(erased[:length]).summary()
+            differing |= set(differences(fold(plain[:length]).summary(), found))
+        assert any("Fay Monroe" in text for text in differing), "something was erased"
+        again = fold(erased).summary()
+        for seed in ("1", "2"):
+            assert await folded_elsewhere(erased, seed) == repr(again)
+    await product.settled()
+    for made in projections():
+        rebuilt = await rebuild(product.database.url, made.name, swap=False)
+        assert (rebuilt.same_rows, rebuilt.differences) == (True, ()), made.name
+
+
+async def opened_records(product: Care, case: str) -> list[Record]:
+    """A saga's records as they are folded in the coordinator: opened, or with what stands for a value."""
+    saga = (await product.get(f"/v1/sagas/{case}")).json()["saga"]["sagaId"]
+    stored = await product.runtime.queries.records("main", saga)
+    assert product.runtime.vault is not None
+    plain, _, broken, _ = await product.runtime.vault.open_streams({saga: stored})
+    assert not broken
+    return [Record(record.type, record.activity, record.data) for record in plain[saga]]
+
+
+def differences(before: Any, after: Any) -> Iterator[str]:
+    """The texts that were erased; fails at any other difference."""
+    if isinstance(before, str) and before != after:
+        assert str(after).startswith("[erased under request ER-10, "), (before, after)
+        yield before
+    elif isinstance(before, Mapping):
+        assert list(before) == list(after)
+        for name in before:
+            yield from differences(before[name], after[name])
+    elif isinstance(before, list | tuple):
+        assert len(before) == len(after)
+        for one, other in zip(before, after, strict=True):
+            yield from differences(one, other)
+    elif hasattr(before, "__slots__") and not isinstance(before, str | bytes | int):
+        for name in before.__slots__:
+            yield from differences(getattr(before, name), getattr(after, name))
+    else:
+        assert before == after
+
+
+async def folded_elsewhere(records: Sequence[Record], seed: str) -> str:
+    """The state that a fresh process under another hash seed folds, from what is written of the records."""
+    code = (
+        "import json, sys; from orchestrator.kernel.api import fold; from orchestrator.kernel.records import Record\n"
+        "print(repr(fold(Record(*json.loads(line)) for line in sys.stdin).summary()))"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+    )  # fmt: skip
+    lines = "\n".join(json.dumps([record.type, record.activity, record.data]) for record in records)
+    said, _ = await process.communicate(lines.encode())
+    return said.decode().strip()
