@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from orchestrator.activation.settings import ActivationSettings
 from orchestrator.broker.settings import BrokerSettings, KafkaSecurity
 from orchestrator.evidence.pack.settings import PackSettings
 from orchestrator.evidence.settings import EvidenceSettings
@@ -43,7 +44,9 @@ class SettingsError(ValueError):
     """A setting is wrong or missing. The text has one line per mistake: variable, value, what it may be."""
 
 
-class Settings(IdentitySettings, EvidenceSettings, PackSettings, NoticeSettings, TraceSettings, MetricsSettings):
+class Settings(
+    IdentitySettings, EvidenceSettings, PackSettings, NoticeSettings, TraceSettings, MetricsSettings, ActivationSettings
+):
     """All settings. Read with `load_settings`, which names variables instead of fields when something is wrong."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", validate_default=True)

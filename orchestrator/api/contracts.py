@@ -66,6 +66,8 @@ def definitions(catalog: Catalog) -> Iterator[dict[str, Any]]:
             "name": name,
             "version": version,
             "newest": catalog.newest[name].version == version,
+            "active": catalog.version_for_new(name) == version,
+            "activation": "approval" if name in catalog.governed else "deploy",
             "hash": saga.graph.hash,
             "startsOn": list(saga.graph.starts_on),
         }
@@ -85,6 +87,8 @@ def start_message(catalog: Catalog, name: str, given: Event | Command[Any] | Map
     Raises ProblemError `unknown_saga` or `invalid`.
     """
     saga = catalog.newest.get(name)
+    if name in catalog.governed:  # what is active here and now; where it is written it is asked again
+        saga = catalog.sagas.get((name, catalog.version_for_new(name)), saga)
     if saga is None:
         known = ", ".join(sorted(catalog.newest)) or "none"
         raise ProblemError("unknown_saga", f"No saga {name[:80]!r} is installed; there are: {known}.")

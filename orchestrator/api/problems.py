@@ -21,6 +21,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
+from orchestrator.api.activation_problems import ACTIVATION_PROBLEMS
 from orchestrator.api.pack_problems import PACK_PROBLEMS
 from orchestrator.api.shapes import shape
 from orchestrator.api.tracing import trace_id_of
@@ -249,7 +250,7 @@ PROBLEMS: Mapping[str, Problem] = {
         503, "Not available", "The database or the broker does not answer.", "Try again with the same Idempotency-Key."
     ),
     "not_ready": Problem(503, "Not ready", "A part makes no progress.", "`errors` names each; look at its log."),
-    **{code: Problem(*facts) for code, facts in PACK_PROBLEMS.items()},
+    **{code: Problem(*facts) for code, facts in {**PACK_PROBLEMS, **ACTIVATION_PROBLEMS}.items()},
     "internal": Problem(500, "Internal error", "A bug, or a failure nobody foresaw.", "Report it with the trace id."),
 }
 

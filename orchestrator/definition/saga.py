@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from enum import Enum
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from typing_extensions import TypeVar
 
@@ -34,7 +34,8 @@ class Saga(Callee[S]):
     starts_on: the event or command that starts it, or several. flow: the path it takes. on_failed: what follows the
     last undo, forward only. within: time for the whole saga. forward_only: nothing is ever undone. states: the business
     life cycle, `{State.A: [State.B]}`; the first is where it begins. rerun: a new start after the end is a new run.
-    early_age: how long before its start an event may have come that it still takes.
+    early_age: how long before its start an event may have come that it still takes. activation: "approval": a new
+    version takes new sagas when two people say so, whatever the product's setting; no part of the shape.
 
     Raises DefinitionError that lists everything that is wrong with the definition.
     """
@@ -57,6 +58,7 @@ class Saga(Callee[S]):
         states: Mapping[Enum, Sequence[Enum]] | None = None,
         rerun: bool = False,
         early_age: timedelta = timedelta(hours=1),
+        activation: Literal["", "approval"] = "",
     ) -> None:
         starts = cast("tuple[type[Contract], ...]", (starts_on,) if isinstance(starts_on, type) else tuple(starts_on))
         settings = Settings(
@@ -65,6 +67,7 @@ class Saga(Callee[S]):
             states={state: tuple(nexts) for state, nexts in (states or {}).items()},
         )  # fmt: skip
         self.name, self.version, self.starts_on, self.place = name, version, starts, settings.place
+        self.activation = activation
         draft = _draft(settings, flow, on_failed)
         self._compile(draft)
 

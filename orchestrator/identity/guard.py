@@ -11,6 +11,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from orchestrator.activation.definition import ActivateDefinition
 from orchestrator.api.views import Actor
 from orchestrator.identity.amounts import amounts
 from orchestrator.identity.rules import FRESH_SECONDS, Thing, authorise
@@ -19,6 +20,7 @@ from orchestrator.kernel.state import State
 from orchestrator.runtime.work import Guard
 
 START = "saga.start"
+ACTIVATE = "definition.activate"
 ACTION_OF_INPUT = {
     "Start": START,
     "Vote": "task.decide",
@@ -26,6 +28,9 @@ ACTION_OF_INPUT = {
     "Operate": "saga.operate",
     "TaskAct": "task.work",
 }
+
+# Starts whose content is evidence: no client writes it, the route that may makes it.
+ACTION_OF_START = {ActivateDefinition.wire_name: ACTIVATE}
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -38,6 +43,10 @@ def guard_of(actor: Actor, *, starts: str = START) -> Guard:
 
     def guard(given: Input, saga_id: str, tenant: str, state: State | None) -> Refusal | None:
         action = starts if isinstance(given, Start) else action_of(given)
+        type_ = given.type if isinstance(given, Start) else ""
+        own = ACTION_OF_START.get(type_, action)
+        if action != own:
+            return Refusal("not_allowed", f"{type_} comes by a route of its own, which says what is true: {own}")
         since = _fresh_since(actor, given, state) if action == "task.decide" else None
         refused = authorise(actor, action, Thing(tenant, "saga", saga_id, fresh_since=since))
         return Refusal(refused.code, refused.text, dict(refused.facts)) if refused is not None else None

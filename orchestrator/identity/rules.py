@@ -58,6 +58,7 @@ ACTIONS: Mapping[str, Action] = {
     "contact.manage": Action({OPERATOR, ADMIN}, "see and change where people and groups are told", person=True),
     "event.publish": Action({SERVICE, OPERATOR}, "publish a domain event"),
     "definition.read": Action(CAPACITIES, "see installed sagas, contracts and the API's description"),
+    "definition.activate": Action({OPERATOR, ADMIN}, "ask that a version of a saga becomes active", person=True),
     "audit.read": Action({AUDITOR}, "search the audit trail"),
     "audit.export": Action({AUDITOR}, "take the audit trail away in files"),
     "audit.verify": Action({AUDITOR, OPERATOR}, "check that no record was altered"),

@@ -19,6 +19,7 @@ from typing import Any, Self
 
 import structlog
 
+from orchestrator.activation.keeping import Keeping
 from orchestrator.broker.contract import Broker, IncomingMessage, open_broker
 from orchestrator.config import ROLES, Settings
 from orchestrator.evidence.wiring import LogEvidence
@@ -40,6 +41,7 @@ from orchestrator.runtime.submit import Submitter
 from orchestrator.runtime.supervisor import LoopHealth, Pulse, Stopping, Supervisor
 from orchestrator.runtime.timers import Timers
 from orchestrator.runtime.work import Item, Outcome
+from orchestrator.store.activations import Activations
 from orchestrator.store.connections import in_our_words
 from orchestrator.store.memory import collect_rarely
 from orchestrator.store.migrate import check_schema
@@ -108,6 +110,7 @@ class Runtime:
         self.metrics = Metrics(settings, self.roles, broker_url)
         self.broker: Broker = self.metrics.counted(open_broker(broker_url, settings=settings.broker_settings()))
         self.queries = ReadQueries(self.store.pools)
+        self.activation = Keeping(self.catalog, Activations(self.store.pools), settings, parts.holder(settings))
         self.vault = parts.vault(settings, self.catalog, self.store)
         self.router: Router = parts.router(settings, self.catalog, self.vault, self.store)
         self.coordinator: Coordinator = parts.coordinator(
@@ -152,6 +155,8 @@ class Runtime:
             opening.push_async_callback(self.evidence.close)
             if self.roles & DECIDING:
                 await self.evidence.check_start()
+                opening.push_async_callback(self.activation.close)
+                await self.activation.settle()
                 await self.catalog.register(self.store, self._stored_definition)
                 await keep_schemas(self.catalog, ContractSchemas(self.store.pools))
             if self.settings.topic_create:
@@ -244,6 +249,8 @@ class Runtime:
     def _make_loops(self) -> None:
         if self.roles & DECIDING:
             self._loop("submit", self.submitter.run)
+            if self.catalog.governed:
+                self._beating("activation", self.activation.run)
         if "api" in self.roles:
             self._beating("admission", self.admission.run)
         if "relay" in self.roles:

@@ -3,7 +3,8 @@
 Rules of this file
 - Looked up once, at the start; nothing is registered by importing. Sagas are attributes of the configured modules, of
   packages below them, and of submodules named `definition`; participants are found in submodules named `participants`.
-- Every version stays routable: a saga keeps its version for life; only new starts take the newest one.
+- Every version stays routable: a saga keeps its version for life; only new starts take the newest one, or, of a
+  definition under approval (ADR 67), the one that is active.
 - `(name, version)` stands for one shape. Two different ones, here or in the database, stop the start.
 """
 
@@ -24,6 +25,7 @@ from orchestrator.messages.registry import Registry
 
 _SUBMODULES = ("definition", "participants")
 DIFFERENCES_MAX = 12
+APPROVAL = "approval"  # of a saga's versions: two people say when one takes new sagas
 
 
 class CatalogError(Exception):
@@ -106,6 +108,8 @@ class Catalog:
     registry: Registry = field(default_factory=lambda: Registry([Done]))
     routes: Routes = field(init=False)
     programs: dict[tuple[str, int], Program] = field(default_factory=dict)
+    governed: frozenset[str] = frozenset()  # sagas whose versions become active by approval
+    active: dict[str, int] = field(default_factory=dict)  # of these, as far as this process knows; 0: none
 
     def __post_init__(self) -> None:
         self.routes = _routes([])
@@ -147,6 +151,24 @@ class Catalog:
                     "definition, or set ORCHESTRATOR_SAGAS to the modules that do"
                 )
         return cls.of(sagas, participants, views)
+
+    def govern(self, *, all_of_them: bool) -> None:
+        """Puts all sagas under approval, or those that say so themselves, and takes in the saga that asks people."""
+        from orchestrator.activation.definition import definition_activation
+
+        names = {n for (n, _), saga in self.sagas.items() if all_of_them or getattr(saga, "activation", "") == APPROVAL}
+        if names:
+            self._add(definition_activation)
+            self.governed = frozenset(names - {definition_activation.name})
+            self.routes = _routes(list(self.sagas.values()), self.governed)
+
+    def believe(self, active: Mapping[str, int]) -> None:
+        """Takes what is active, as just read. Kept as one value: readers see all of it or nothing."""
+        self.active = dict(active)
+
+    def version_for_new(self, name: str) -> int:
+        """The version that new sagas take, as far as this process knows; 0: none. Raises KeyError for no such saga."""
+        return self.active.get(name, 0) if name in self.governed else self.newest[name].version
 
     def program_for(self, name: str, version: int) -> Program | None:
         """The program for a new saga: of this version, or (0) of the newest one. None where it is not installed."""
@@ -232,14 +254,15 @@ def _modules(name: str) -> Iterator[ModuleType]:
             yield importlib.import_module(below)
 
 
-def _routes(sagas: Sequence[InstalledSaga]) -> Routes:
+def _routes(sagas: Sequence[InstalledSaga], governed: frozenset[str] = frozenset()) -> Routes:
     newest: dict[str, InstalledSaga] = {}
     for saga in sagas:
         if saga.name not in newest or newest[saga.name].version < saga.version:
             newest[saga.name] = saga
     starts: dict[str, list[str]] = {}
     for name, saga in sorted(newest.items()):
-        for type_ in saga.graph.starts_on:
+        may_start = [one.graph for one in sagas if one.name == name] if name in governed else [saga.graph]
+        for type_ in dict.fromkeys(type_ for graph in may_start for type_ in graph.starts_on):
             starts.setdefault(type_, []).append(name)
     awaiters: dict[str, set[str]] = {}
     shared: set[str] = set()

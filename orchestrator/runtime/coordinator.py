@@ -21,6 +21,7 @@ import structlog
 
 from orchestrator.kernel.inputs import TimerDue
 from orchestrator.logs import about
+from orchestrator.runtime.choosing import SwitchError, asked_for, chooses, chosen, guarded, switches
 from orchestrator.runtime.folds import fold_streams
 from orchestrator.runtime.hints import Hints
 from orchestrator.runtime.letters import letter_of, told, trace_of
@@ -48,7 +49,8 @@ from orchestrator.store.contract import (
 )
 from orchestrator.vault.sealer import Person
 
-NO_POSITIONS: Mapping[Position, tuple[int, int]] = {}
+Ends = Mapping[Position, tuple[int, int]]  # how far a batch brings its partitions
+NO_POSITIONS: Ends = {}
 DECIDE_ITEMS_SLICE = 100  # the same: some 10 ms
 PRESUMED_MAX = 50  # sagas and messages: in a larger batch asking is a small part of the price, and one wrong guess dear
 LETTERS_TOLD = 5  # dead letters of one batch with a line of their own in the log; all of them are kept
@@ -97,19 +99,20 @@ class Coordinator:
         self._asking = 0  # batches that are still to ask before anything is presumed again
         self.counts: Counter[str] = Counter()  # batches, records, messages, conflicts, unknown_commits, fates, reasons
 
-    async def process(
-        self, items: Sequence[Item], positions: Mapping[Position, tuple[int, int]] = NO_POSITIONS
-    ) -> list[Outcome]:
+    async def process(self, items: Sequence[Item], positions: Ends = NO_POSITIONS) -> list[Outcome]:
         """Decides and commits a batch; one outcome per item, in order. `positions`: how far it brings intake.
 
         Raises StoreError when the database cannot do it now; then nothing is stored.
         """
         given_up: dict[str, str] = {}
-        attempt = 0
+        attempt, switching = 0, False
         while True:
             attempt += 1
             try:
-                outcomes = await self._attempt(items, positions, given_up)
+                outcomes = await self._attempt(items, positions, given_up, switching=switching)
+            except SwitchError:
+                attempt, switching = attempt - 1, True
+                continue
             except PresumedWrongError:
                 attempt -= 1  # nobody was there first: it was only not asked for
                 self.counts["presumed_wrong"] += 1
@@ -135,9 +138,7 @@ class Coordinator:
             if outcomes is not None:
                 return outcomes
 
-    async def _apart(
-        self, items: Sequence[Item], positions: Mapping[Position, tuple[int, int]], error: StoreError
-    ) -> list[Outcome]:
+    async def _apart(self, items: Sequence[Item], positions: Ends, error: StoreError) -> list[Outcome]:
         """The store cannot take this batch, and trying again does not help: it is halved until the culprit is alone."""
         self.counts["taken_apart"] += 1
         if len(items) > 1:
@@ -160,15 +161,26 @@ class Coordinator:
         return outcomes
 
     async def _attempt(
-        self, items: Sequence[Item], positions: Mapping[Position, tuple[int, int]], given_up: Mapping[str, str]
+        self,
+        items: Sequence[Item],
+        positions: Ends,
+        given_up: Mapping[str, str],
+        *,
+        switching: bool = False,
     ) -> list[Outcome] | None:
-        """One transaction. None: its commit is known not to have happened."""
+        """One transaction. None: its commit is known not to have happened. Raises SwitchError where it makes a version
+        active and has not waited alone for that (`switching`)."""
         write, turns, used = BatchWrite(), None, None
         messages: list[MessageId] = []
         try:
             async with self._store.batch() as batch:
                 used = batch
-                loaded, fates, messages = await self._load(batch, items, given_up)
+                choosing = switching or chooses(self._fixed.catalog, items)
+                if choosing:
+                    items = chosen(self._fixed.catalog, items, await batch.active(alone=switching))
+                loaded, fates, messages = await self._load(batch, items, given_up, ask=choosing)
+                if switching:
+                    items = guarded(items, await batch.lacking(asked_for(loaded.entries)))
                 vault = self._fixed.vault
                 if vault is not None:
                     keys_of = await vault.prepare(items, loaded.heads, loaded.entries)
@@ -180,7 +192,7 @@ class Coordinator:
                     if first:
                         await asyncio.sleep(0)  # heartbeats and people's requests share this event loop
                     turns.run(items, fates, first, DECIDE_ITEMS_SLICE)
-                write = turns.write(positions)
+                write = self._written(turns, positions, switching=switching)
                 while True:
                     try:
                         await batch.write(write)
@@ -189,7 +201,7 @@ class Coordinator:
                         if not error.sagas:
                             raise
                         turns.cut(items, error.sagas, str(error))
-                        write = turns.write(positions)
+                        write = self._written(turns, positions, switching=switching)
         except CommitUnknownError as error:
             self.counts["unknown_commits"] += 1
             # The database may have been restored or replaced meanwhile: nothing in memory is to be believed.
@@ -204,19 +216,27 @@ class Coordinator:
         self._committed(turns, write, used.left)
         return turns.outcomes
 
+    @staticmethod
+    def _written(turns: Turns, positions: Ends, *, switching: bool) -> BatchWrite:
+        found = switches(turns.streams)
+        if found and not switching:
+            raise SwitchError
+        write = turns.write(positions)
+        return replace(write, switches=found) if found else write
+
     # --- before ---------------------------------------------------------------------------------------------------
 
     async def _load(
-        self, batch: Batch, items: Sequence[Item], given_up: Mapping[str, str]
+        self, batch: Batch, items: Sequence[Item], given_up: Mapping[str, str], *, ask: bool
     ) -> tuple[Loaded, dict[int, MessageFate], list[MessageId]]:
         """Locks and reads what the items need: keys, then heads and inbox, then the streams that are not in memory.
 
-        Where all of it is in memory, nothing is asked: the write verifies it.
+        Where all of it is in memory, nothing is asked: the write verifies it. `ask`: something was asked already.
         """
         wanted = _Wanted(self._fixed, self._tenants)
         for index, item in enumerate(items):
             wanted.add(index, item)
-        presumed = None if given_up else self._presume(batch, wanted)
+        presumed = None if given_up or ask else self._presume(batch, wanted)
         if presumed is not None:
             return presumed
         keys = frozenset(wanted.keys)

@@ -43,6 +43,7 @@ REASONS = {
     "too_many_early": "more events wait for one key than are kept",
     "not_installed": "the code of its saga's version is not installed here",
     "key_broken": "the key of a person does not open: put it right, then drive these again",
+    "not_active": "no version of its saga takes new sagas yet: two people have to say so",
     "poison": "the kernel raised while it processed this",
 }
 """Every reason code, and what it means."""

@@ -50,7 +50,7 @@ from orchestrator.runtime.bodies import (
     version_of,
 )
 from orchestrator.runtime.catalog import Catalog
-from orchestrator.runtime.identity import saga_id_of
+from orchestrator.runtime.choosing import begin
 from orchestrator.runtime.letters import INTERNAL_TOPIC, KEY_BROKEN, last_lines, letter_of
 from orchestrator.runtime.work import Cause, DomainEvent, EarlyCheck, Item, SagaBegin, SagaInput, Unprocessable
 from orchestrator.store.contract import MessageId, SagaStart, Waiting
@@ -235,12 +235,8 @@ class Router:
         return DomainEvent(Arrived(type_, key, data, event_id, raw.appended_at), cause, begins, awaited)
 
     def begin(self, name: str, cause: Cause, type_: str, key: str, data: Any, event_id: str) -> SagaBegin:
-        """The start of the newest version of a saga by this message. `event_id` tells the runs of a key apart."""
-        saga = self._catalog.newest[name]
-        run = event_id if saga.graph.rerun else ""
-        saga_id = saga_id_of(cause.tenant, name, key, run)
-        start = Start(saga_id, cause.tenant, key, type_, data, forward_only=saga.graph.forward_only)
-        return SagaBegin(SagaStart(saga_id, cause.tenant, name, key), start, cause, saga.version)
+        """The start of a saga by this message, on the version for new ones. `event_id` tells runs of a key apart."""
+        return begin(self._catalog, name, cause, type_, key, data, event_id)
 
     def _reply(self, type_: str, texts: Texts, value: bytes, cause: Cause, participant: str) -> Item:
         get = texts.get
@@ -285,7 +281,7 @@ class Router:
         name, version, parent = text_of(body, "saga"), number_of(body.get("version"), "version"), parent_of(body)
         saga_id = envelope_key(raw)
         cause.actor = f"saga:{parent.saga_id}"
-        begin = SagaStart(saga_id, cause.tenant, name, text_of(body, "business_key"))
+        start = SagaStart(saga_id, cause.tenant, name, text_of(body, "business_key"))
         type_ = text_of(body, "type")
         program = self._catalog.program_for(name, version)
         if program is None:
@@ -295,15 +291,15 @@ class Router:
                 raise Flaw("invalid", f"saga {name} v{version} does not start on {type_}")
             data = self._contract(type_, orjson.dumps(body.get("data")), None).plain()
         forward_only = program.graph.forward_only if program is not None else False
-        given = Start(saga_id, cause.tenant, begin.business_key, type_, data, parent, forward_only)
-        return SagaBegin(begin, given, cause, version)
+        given = Start(saga_id, cause.tenant, start.business_key, type_, data, parent, forward_only)
+        return SagaBegin(start, given, cause, version)
 
     def _unwind(self, raw: IncomingMessage, texts: Texts, value: bytes, cause: Cause) -> Item:
         body = json_of(value)
         parent, version = parent_of(body), number_of(body.get("version"), "version")
         cause.actor = f"saga:{parent.saga_id}"
-        begin = SagaStart(envelope_key(raw), cause.tenant, text_of(body, "saga"), text_of(body, "business_key"))
-        return SagaBegin(begin, UndoAsked(parent), cause, version)
+        start = SagaStart(envelope_key(raw), cause.tenant, text_of(body, "saga"), text_of(body, "business_key"))
+        return SagaBegin(start, UndoAsked(parent), cause, version)
 
     def _child_answer(self, raw: IncomingMessage, texts: Texts, value: bytes, cause: Cause) -> Item:
         body = json_of(value)

@@ -28,6 +28,7 @@ from orchestrator.kernel.inputs import (
     UndoAsked,
 )
 from orchestrator.messages.personal import sealing
+from orchestrator.runtime.choosing import absent
 from orchestrator.runtime.identity import trace_of
 from orchestrator.runtime.letters import KEPT_REFUSALS, answer_flaw, last_lines, letter_of
 from orchestrator.runtime.stream import Fixed, Loaded, PoisonError, Stream, append_of, encode, take
@@ -178,8 +179,7 @@ class Turns:
             return self._refuse_begin(item, "unknown_saga", f"{start.name} is to be a child of {parent.saga_id}")
         stream = self._open(start.saga_id, item)
         if stream is None:
-            detail = f"saga {start.name} v{item.definition_version or '?'} is not installed"
-            return self._refuse_begin(item, "unknown_saga", detail)
+            return self._refuse_begin(item, *absent(start.name, item.definition_version))
         owner = stream.head.run_owner
         taken = owner is not None and owner != start.saga_id
         if stream.version == 0 and taken and isinstance(given, Start):

@@ -67,12 +67,15 @@ class SagaInput:
 
 @dataclass(slots=True)
 class SagaBegin:
-    """A start, or the parent's wish to undo a child that may not exist yet. `definition_version` 0: the newest."""
+    """A start, or the parent's wish to undo a child that may not exist yet. `definition_version` 0: the newest.
+
+    `event_id`: tells the runs of a key apart, where the version is ours to choose; "": the parent has named it."""
 
     start: SagaStart
     given: Start | UndoAsked
     cause: Cause
     definition_version: int = 0
+    event_id: str = ""
 
 
 @dataclass(slots=True)

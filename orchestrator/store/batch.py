@@ -1,8 +1,9 @@
 """One batch: the transaction in which a coordinator locks, reads and writes.
 
 Rules of this file
-- Lock order: event keys (sorted buckets), new heads, heads (in id order), live runs (in key order), inbox. A
-  transaction waits only for others that are at least as far as itself, so two batches never wait for each other.
+- Lock order: which versions are active, event keys (sorted buckets), new heads, heads (in id order), live runs (in key
+  order), inbox. A transaction waits only for others that are at least as far as itself, so two batches never wait for
+  each other.
 - The clock and the batch's number are read after the locks. So `now` never precedes what a waited-for batch recorded,
   and batch numbers follow the order of versions in every stream.
 - A presumed batch asks nothing before it writes, and verifies what it was decided on in the call that writes.
@@ -34,12 +35,15 @@ from orchestrator.store.contract import (
     SagaStart,
     StoredRecord,
     StoreError,
+    Switch,
     Waiting,
 )
 from orchestrator.store.reading import early_event, stored_record
 from orchestrator.store.sql import load_queries
 
 SQL = load_queries("orchestrator.store", "batch.sql")
+ACTIVE = load_queries("orchestrator.store", "activations.sql")
+CARRIED_US = 20_000_000  # a process that has said nothing for so long is not there any more
 MAKE_HEADS_ATTEMPTS_MAX = 5
 JOINED = frozenset({"clear_timers", "advance_heads"})  # each turn of each saga: see batch.sql
 COPY_INBOX_ROWS_MIN = 20  # below, one statement is cheaper than a savepoint
@@ -59,7 +63,23 @@ class PostgresBatch:
         self._unwritten: dict[str, Head] = {}  # heads at version 0: they must not outlive this transaction
         self._presumed: small.Presumed | None = None
         self._keys_locked = False
-        self._written = False
+        self._written = self._alone = False
+
+    async def active(self, *, alone: bool = False) -> dict[str, int]:
+        """Locks which versions take new sagas, and gives them; see `contract.Batch`."""
+        if self._keys_locked or self.now:
+            raise StoreError("active comes before lock_keys and claim: otherwise two batches could wait for each other")
+        await self._connection.begin()
+        self._alone = alone
+        return {row["name"]: row["version"] for row in await self._connection.fetch(ACTIVE["active"], alone)}
+
+    async def lacking(self, sagas: Sequence[tuple[str, int]]) -> dict[tuple[str, int], list[str]]:
+        """Which running processes have not got these versions."""
+        wanted = {f"{name}/{version}": (name, version) for name, version in sagas}
+        found: dict[tuple[str, int], list[str]] = {}
+        for row in await self._connection.fetch(ACTIVE["lacking"], list(wanted), CARRIED_US):
+            found.setdefault(wanted[row["saga"]], []).append(row["instance"])
+        return found
 
     async def lock_keys(self, keys: Sequence[EventKey]) -> tuple[list[Waiting], list[EarlyEvent]]:
         """Locks event keys; gives who waits for them (longest first) and what is kept for them (earliest first)."""
@@ -68,7 +88,8 @@ class PostgresBatch:
         self._keys_locked = True
         if not keys:
             return [], []
-        await self._connection.begin()
+        if not self._connection.open:
+            await self._connection.begin()
         await self._connection.fetch(SQL["lock_keys"], EVENT_KEY_LOCKS, lock_buckets(keys))
         columns = [texts(column) for column in zip(*sorted(set(keys)), strict=True)]
         # New statements, so that they see what the batches that held these locks have committed.
@@ -146,6 +167,8 @@ class PostgresBatch:
             _refuse_unpresumed(self._presumed, write)
         else:
             await self._refuse_consumed(write)
+        if write.switches and not self._alone:
+            raise StoreError("a switch without having asked for `active` alone: others may have begun sagas meanwhile")
         self._written, self.left = True, rows.left
         if self._presumed is not None:
             await self._write_presumed(rows, self._presumed)
@@ -157,6 +180,8 @@ class PostgresBatch:
             if append.records:
                 self._unwritten.pop(append.saga_id, None)
         self.numbers = self.numbers or rows.numbers
+        for switch in write.switches:
+            await self._switch(switch)
         await self.finish()
 
     async def _write_presumed(self, rows: Rows, presumed: small.Presumed) -> None:
@@ -194,6 +219,11 @@ class PostgresBatch:
         changed = await self._connection.execute(SQL[name], *columns)
         if name == "advance_heads":
             _refuse_moved(changed, sagas)
+
+    async def _switch(self, s: Switch) -> None:
+        given = (s.name, s.version, s.replaces, s.hash, s.saga_id, self._number, self.now)
+        if await self._connection.execute(ACTIVE["switch"], *given) != 1:
+            raise StoreError(f"{s.name} v{s.version} cannot replace v{s.replaces}: something else is active or stored")
 
     async def finish(self) -> None:
         """Removes the heads of starts that were not written, and their claim to a live run."""

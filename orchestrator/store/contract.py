@@ -1,8 +1,8 @@
 """The store's port: what the runtime needs of a database, and nothing else.
 
 Rules of this file
-- A **batch** is one transaction: locks, inbox, reads, one write, commit. Lock order is fixed: event keys first, then
-  saga heads in id order, so two batches never deadlock.
+- A **batch** is one transaction: locks, inbox, reads, one write, commit. Lock order is fixed: which versions are
+  active, event keys, saga heads in id order, so two batches never deadlock.
 - `PRIMARY KEY (saga_id, version)` decides who wrote. Nothing is updated in a stream, ever.
 - A commit whose outcome is unknown raises CommitUnknownError; `Store.committed` answers what happened. Never retry
   blindly.
@@ -225,6 +225,20 @@ class DeadLetter:
 
 
 @value
+class Switch:
+    """A version becomes the one for new sagas, by the saga whose records say who asked and who agreed (ADR 67).
+
+    `hash`: of the version's shape, as they saw it. `replaces`: the version that took new sagas until now; 0: none.
+    """
+
+    name: str
+    version: int
+    replaces: int
+    hash: str
+    saga_id: str
+
+
+@value
 class BatchWrite:
     """Everything one batch writes. `positions`: next offset and how far in time intake has read (microseconds)."""
 
@@ -236,6 +250,7 @@ class BatchWrite:
     resumes_done: Sequence[str] = ()  # saga ids whose due resume was handled
     checks_done: Sequence[tuple[str, str, str, str]] = ()  # saga id, activity, type, key of handled early checks
     redriven: Sequence[int] = ()  # ids of dead letters that were processed now
+    switches: Sequence[Switch] = ()  # only where `active` was asked for alone
 
 
 class Batch(Protocol):
@@ -245,6 +260,15 @@ class Batch(Protocol):
     clock: int  # the database's clock when it was last read in this batch, microseconds; 0 before that
     late_until: int  # until when, by the database's clock, a lost write may still arrive there; 0: it cannot
     left: Mapping[str, Head]  # the heads of the sagas that were written, as this batch leaves them; valid after `write`
+
+    async def active(self, *, alone: bool = False) -> dict[str, int]:
+        """The version that takes new sagas, by name, for definitions under approval; 0: none. Before everything else.
+
+        It stays so until the transaction ends: who switches (`alone`) waits for those who have asked, and they for it.
+        """
+
+    async def lacking(self, sagas: Sequence[tuple[str, int]]) -> dict[tuple[str, int], list[str]]:
+        """Which running processes have not got these versions, as far as they said lately."""
 
     async def lock_keys(self, keys: Sequence[EventKey]) -> tuple[list[Waiting], list[EarlyEvent]]:
         """Locks event keys; gives who waits for them and what is kept for them. At most once, before `claim`."""

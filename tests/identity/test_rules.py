@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.api.views import Actor
 from orchestrator.identity.amounts import amounts
-from orchestrator.identity.guard import ACTION_OF_INPUT, START, guard_of
+from orchestrator.identity.guard import ACTION_OF_INPUT, ACTION_OF_START, ACTIVATE, START, guard_of
 from orchestrator.identity.rules import ACTIONS, API_KEY, CAPACITIES, PUBLIC, SIGNED_IN, Thing, authorise, may
 from orchestrator.kernel.inputs import Arrived, Cancel, Start, Vote
 from orchestrator.kernel.state import Activity, State, TaskState
@@ -24,10 +24,11 @@ EXPECTED = {
     "approver": "own task.read task.decide task.work definition.read levels.read office.use",
     "operator": "own saga.start saga.read saga.cancel saga.operate task.read task.reassign letter.read letter.redrive "
     "notice.read notice.send contact.manage subject.read subject.erase "
-    "event.publish definition.read audit.verify levels.read metrics.read office.use",
+    "event.publish definition.read definition.activate audit.verify levels.read metrics.read "
+    "office.use",
     "auditor": "own saga.read task.read letter.read notice.read definition.read audit.read audit.export audit.verify "
     "levels.read metrics.read office.use security.read subject.read",
-    "admin": "own contact.manage definition.read office.use security.read key.manage user.manage subject.read "
+    "admin": "own contact.manage definition.read definition.activate office.use security.read key.manage user.manage subject.read "
     "subject.erase",
     "service": "own saga.start saga.read saga.cancel event.publish definition.read levels.read metrics.read",
 }
@@ -153,9 +154,17 @@ def test_a_start_is_asked_by_the_action_of_its_route() -> None:
         assert (refusal.code if refusal else "") == code, (starts, capacity)
 
 
+def test_nobody_writes_the_evidence_of_an_activation_themselves() -> None:
+    """Not by the route that starts any saga, whatever they may: only the route that makes it begins that saga."""
+    start = Start("s", "main", "order", "orchestrator.ActivateDefinition", {})
+    for starts, code in ((START, "not_allowed"), (SIGNED_IN, "not_allowed"), (ACTIVATE, "")):
+        refusal = guard_of(actor(*CAPACITIES), starts=starts)(start, "s", "main", None)
+        assert (refusal.code if refusal else "") == code, starts
+
+
 def test_every_action_of_an_input_is_in_the_table() -> None:
     """A misspelt one would refuse everybody."""
-    assert set(ACTION_OF_INPUT.values()) <= set(ACTIONS)
+    assert {*ACTION_OF_INPUT.values(), *ACTION_OF_START.values()} <= set(ACTIONS)
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,24 @@ class FakeBatch:
         self.number = 0
         self.heads: dict[str, Head] = {}
         self._tables, self._port = tables, port
-        self._keys_locked = False
+        self._keys_locked = self._alone = False
         self._presumed: Presumed | None = None
+
+    async def active(self, *, alone: bool = False) -> dict[str, int]:
+        """Which versions take new sagas. One lock for all: whoever shares it waits as well."""
+        if self._keys_locked or self.now:
+            raise StoreError("active comes before lock_keys and claim")
+        self._alone = alone
+
+        async def locked() -> dict[str, int]:
+            await self._lock("active")
+            return dict(self._tables.active)
+
+        return await self._port.call("active", locked)
+
+    async def lacking(self, sagas: Sequence[tuple[str, int]]) -> dict[tuple[str, int], list[str]]:
+        """Nobody says here what they have."""
+        return {}
 
     async def lock_keys(self, keys: Sequence[EventKey]) -> tuple[list[Waiting], list[EarlyEvent]]:
         """Locks event keys, then asks, so that it sees what those who held them have committed."""
@@ -149,6 +165,8 @@ class FakeBatch:
         self._refuse_consumed(write)
         if self._presumed is not None:
             self._presumed.check(write)
+        if write.switches and not self._alone:
+            raise StoreError("a switch without having asked for `active` alone")
         self.write_given = write
         if self._tables.watcher is not None:
             self._tables.watcher.writes(write)

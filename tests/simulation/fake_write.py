@@ -30,6 +30,10 @@ class Writing:
         self.left: dict[str, Head] = {}  # the heads as `changes` leave them
         self._appends = [append for append in write.appends if append.records]
         self._refuse()
+        for s in write.switches:
+            stored, active = tables.definitions.get((s.name, s.version)), tables.active.get(s.name, 0)
+            if (stored, active) != (s.hash, s.replaces):
+                raise StoreError(f"{s.name} v{s.version} cannot replace v{s.replaces}: v{active} is active")
         self._data = [self._bytes(append) for append in self._appends]
         for append in write.appends:
             _stored(append.saga_id, [task.data for task in append.effects.tasks_open], canonical_bytes)
@@ -69,7 +73,10 @@ class Writing:
 
     def changes(self) -> list[Change]:
         """What COMMIT carries out, in the order of the statements."""
-        return [*self._records(), self._timers, self._runs, self._waits, self._tasks, self._messages]
+        return [*self._records(), self._timers, self._runs, self._waits, self._tasks, self._messages, self._switches]
+
+    def _switches(self) -> None:
+        self._tables.active |= {switch.name: switch.version for switch in self._write.switches}
 
     # --- streams and outbox -------------------------------------------------------------------------------------------
 

@@ -109,6 +109,7 @@ class Tables:
     redriven: set[int] = field(default_factory=set)
     positions: dict[Position, tuple[int, int]] = field(default_factory=dict)
     definitions: dict[tuple[str, int], str] = field(default_factory=dict)
+    active: dict[str, int] = field(default_factory=dict)  # what takes new sagas, of definitions under approval
     unsealed: dict[int, list[tuple[str, int]]] = field(default_factory=dict)
     sealed: list[tuple[str, int]] = field(default_factory=list)
     batches: int = 0
