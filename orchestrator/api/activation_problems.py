@@ -1,4 +1,4 @@
-"""Why a version is not, or does not become, active, as rows of the table of problems: status, title, meaning, what to do."""
+"""Why a version is not, or does not become, active, as rows of the table of problems."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from fastapi.routing import iter_route_contexts
 from orchestrator.api import (
     absences,
     audit,
+    definitions,
     events,
     evidence,
     health,
@@ -93,6 +94,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         security,
         sign_in,
         subjects,
+        definitions,
     ):
         app.include_router(part.router)
     app.state.notices = notices.desk_of(runtime)

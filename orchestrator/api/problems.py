@@ -306,10 +306,8 @@ def answer(request: Request, error: ProblemError) -> Response:
 
 
 def _for_people(request: Request, code: str, error: ProblemError) -> Response | None:
-    """What a browser in the back office gets instead: the way in, or a page; None for everybody else.
-
-    `app.state.problem_page(request, code, error)` makes the page, where there are pages.
-    """
+    """What a browser in the back office gets instead: the way in, or a page (`app.state.problem_page` makes it); None
+    for everybody else."""
     app = request.scope.get("app")
     if app is None or not request.url.path.startswith(OFFICE) or "text/html" not in request.headers.get("accept", ""):
         return None

@@ -19,6 +19,7 @@ import typer
 from orchestrator.cli import (
     allowing,
     audit,
+    definitions,
     evidence,
     letters,
     notices,
@@ -52,6 +53,7 @@ for verb in (demo, init, serve, live, migrate, check, graph, simulate, emit, exp
 app.add_typer(sagas.app, name="saga")
 app.add_typer(tasks.app, name="task")
 app.add_typer(letters.app, name="letter")
+app.add_typer(definitions.app, name="definition")
 app.add_typer(subjects.app, name="subject")
 app.add_typer(subjects.vault, name="vault")
 app.add_typer(notices.app, name="notice")

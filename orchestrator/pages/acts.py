@@ -49,7 +49,7 @@ async def cancel(request: Request, engine: EngineOf, office: OfficeOf, actor: Ac
     form = (await form_of(request)).firsts
     reason, key = _text(form, "reason"), _text(form, "key")[:KEY_CHARACTERS_MAX]
     seen = await see(engine, office, actor, reference)
-    errors = _reason_errors(reason)
+    errors = reason_errors(reason)
     if errors:
         return _cancel_page(request, actor, seen, form=form, errors=errors, status=422)
     try:
@@ -78,7 +78,7 @@ async def operate(
     place, reason, version = _text(form, "place"), _text(form, "reason"), _text(form, "version")
     seen = await see(engine, office, actor, reference)
     _, offer = _offered(office, seen, act, place)
-    errors = _reason_errors(reason)
+    errors = reason_errors(reason)
     data, outcome, wrong = _typed(form, offer)
     errors += wrong
     if offer is None or errors:
@@ -141,7 +141,8 @@ def _typed(form: Mapping[str, str], offer: Offer | None) -> tuple[Any, str, list
         return None, outcome, [*errors, ("data", f"{error.detail} Texts stand in double quotes.")]
 
 
-def _reason_errors(reason: str) -> list[tuple[str, str]]:
+def reason_errors(reason: str) -> list[tuple[str, str]]:
+    """What is wrong with a reason."""
     if not reason:
         return [("reason", "Say why: the reason stays in the saga's records.")]
     if len(reason) > REASON_CHARACTERS_MAX:

@@ -7,7 +7,6 @@ Rules of this file
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -18,15 +17,16 @@ from typing import Annotated, Any
 from fastapi import Path, Query, Request
 from fastapi.responses import Response
 
-from orchestrator.api.engine import Acting, may
+from orchestrator.activation.asking import Asking
+from orchestrator.api.definitions import AskingOf
+from orchestrator.api.engine import Acting, Actor, may
 from orchestrator.api.times import instant
 from orchestrator.api.views import RefusedError
 from orchestrator.definition.draw import describe, difference
+from orchestrator.identity.rules import may as is_allowed
 from orchestrator.kernel.graph import CallNode, Graph, StepNode, TaskNode, node_path
-from orchestrator.pages.drawing.history import History
 from orchestrator.pages.drawing.standing import marks
 from orchestrator.pages.drawing.svg import draw
-from orchestrator.pages.preflight import flight, walk
 from orchestrator.pages.reading import OfficeOf
 from orchestrator.pages.saga_words import place_words
 from orchestrator.pages.site import office_router, page
@@ -34,9 +34,7 @@ from orchestrator.pages.site import office_router, page
 router = office_router()
 
 Version = Annotated[int, Path(ge=1, le=1_000_000)]
-Chosen = Annotated[int, Query(ge=0, le=1_000_000)]
-WALKED_MAX = 2_000
-EXAMPLES_MAX = 5
+Said = Annotated[str, Query(max_length=20)]
 _FIELD = re.compile(r"^(?P<what>.+?): (?P<field>.+?) was ")
 _PEOPLE = frozenset({"to", "exclude", "exclude tasks", "votes", "outcomes", "rejects", "escalate", "limits", "chain"})
 _POLICIES = frozenset({"retry", "within", "undo retry", "undo within", "at once", "at most", "early age", "remind"})
@@ -90,8 +88,9 @@ def touched(before: Graph, after: Graph) -> frozenset[str]:
 
 
 @router.get("/definitions", dependencies=[may("definition.read")])
-async def definitions(request: Request, office: OfficeOf, actor: Acting) -> Response:
+async def definitions(request: Request, office: OfficeOf, asking: AskingOf, actor: Acting) -> Response:
     """All definitions, with their versions."""
+    active = await asking.active()
     live, total = Counter[tuple[str, int]](), Counter[tuple[str, int]]()
     for facet in await office.facets(actor):
         total[facet.name, facet.version] += facet.sagas
@@ -101,7 +100,7 @@ async def definitions(request: Request, office: OfficeOf, actor: Acting) -> Resp
         key = (one.name, one.version)
         rows[one.name].append((one, office.is_installed(*key), live[key], total[key]))
     shown = [(name, sorted(versions, key=lambda row: -row[0].version)) for name, versions in sorted(rows.items())]
-    return page(request, actor, "definitions/list.html", definitions=shown, at=instant)
+    return page(request, actor, "definitions/list.html", definitions=shown, active=active, at=instant)
 
 
 @router.get("/definitions/{name}/diff", dependencies=[may("definition.read")])
@@ -140,30 +139,25 @@ async def diff(
 @router.get("/definitions/{name}/preflight", dependencies=[may("saga.read")])
 async def preflight(
     request: Request,
-    office: OfficeOf,
+    asking: AskingOf,
     actor: Acting,
     name: str,
     before: Annotated[int, Query(alias="from", ge=1, le=1_000_000)],
     after: Annotated[int, Query(alias="to", ge=1, le=1_000_000)],
 ) -> Response:
     """Every live saga of one version, walked through another one."""
-    old, new = await _graph(office, name, before), await _graph(office, name, after)
-    sagas, is_all = await office.live(actor, name, before, WALKED_MAX)
-    walks = await asyncio.to_thread(lambda: [(id_, walk(History.of(records), old, new)) for id_, records in sagas])
-    found = flight([one for _, one in walks], old, new)
-    examples: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for saga_id, one in walks:
-        if one.node and len(examples[one.verdict, one.node]) < EXAMPLES_MAX:
-            examples[one.verdict, one.node].append(saga_id)
+    found = await asking.preflight(actor, name, before, after)
     return page(
-        request, actor, "definitions/preflight.html", name=name, before=before, after=after, flight=found,
-        is_all=is_all, examples=examples,
+        request, actor, "definitions/preflight.html", name=name, before=before, after=after, flight=found.flight,
+        is_all=found.is_all, examples=found.examples,
     )  # fmt: skip
 
 
 @router.get("/definitions/{name}/{version}", dependencies=[may("definition.read")])
-async def definition(request: Request, office: OfficeOf, actor: Acting, name: str, version: Version) -> Response:
-    """One version: graph, tasks, messages, and what lives on it."""
+async def definition(
+    request: Request, office: OfficeOf, asking: AskingOf, actor: Acting, name: str, version: Version, said: Said = ""
+) -> Response:
+    """One version: graph, tasks, messages, what lives on it, and how it became active."""
     graph = await _graph(office, name, version)
     stored = [one for one in await office.definitions() if one.name == name]
     found = marks(graph, None, datetime.now(UTC))
@@ -189,7 +183,21 @@ async def definition(request: Request, office: OfficeOf, actor: Acting, name: st
         alive=sum(one.sagas for one in places),
         at=instant,
         retry=_retry_words,
+        said=said,
+        **await _activation(asking, actor, name, version),
     )
+
+
+async def _activation(asking: Asking, actor: Actor, name: str, version: int) -> dict[str, Any]:
+    """How this version stands, and the request that waits for somebody."""
+    standing = await asking.standing(actor, name)
+    wanted = next(one for one in standing.versions if one.version == version)
+    task = await asking.task(standing.request.saga_id) if standing.request is not None else None
+    is_free = standing.activation == "approval" and standing.request is None and wanted.state != "active"
+    return {
+        "standing": standing, "own": wanted, "waiting_task": task,
+        "can_ask": is_free and is_allowed(actor, "definition.activate"),
+    }  # fmt: skip
 
 
 def _retry_words(policy: Any) -> str:

@@ -161,12 +161,7 @@ class Coordinator:
         return outcomes
 
     async def _attempt(
-        self,
-        items: Sequence[Item],
-        positions: Ends,
-        given_up: Mapping[str, str],
-        *,
-        switching: bool = False,
+        self, items: Sequence[Item], positions: Ends, given_up: Mapping[str, str], *, switching: bool = False
     ) -> list[Outcome] | None:
         """One transaction. None: its commit is known not to have happened. Raises SwitchError where it makes a version
         active and has not waited alone for that (`switching`)."""

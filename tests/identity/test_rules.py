@@ -28,8 +28,8 @@ EXPECTED = {
     "office.use",
     "auditor": "own saga.read task.read letter.read notice.read definition.read audit.read audit.export audit.verify "
     "levels.read metrics.read office.use security.read subject.read",
-    "admin": "own contact.manage definition.read definition.activate office.use security.read key.manage user.manage subject.read "
-    "subject.erase",
+    "admin": "own contact.manage definition.read definition.activate office.use security.read key.manage user.manage "
+    "subject.read subject.erase",
     "service": "own saga.start saga.read saga.cancel event.publish definition.read levels.read metrics.read",
 }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from html import unescape
@@ -139,10 +139,14 @@ def _headers(actor: str, roles: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def office_product(
-    database: Database, port: int = 0, also: tuple[Saga, Participant] | None = None, **settings: Any
+    database: Database,
+    port: int = 0,
+    also: tuple[Saga, Participant] | None = None,
+    installed: Sequence[Saga] = (wire,),
+    **settings: Any,
 ) -> AsyncIterator[OfficeProduct]:
     """The running product, not staged yet. `also`: one more saga, and who obeys it."""
-    catalog = Catalog.of([wire, *(also or ())[:1]], [wires_desk, *(also or ())[1:]])
+    catalog = Catalog.of([*installed, *(also or ())[:1]], [wires_desk, *(also or ())[1:]])
     await migrate_schema(database.migrate_url, [one.own_schema for one in catalog.participants])
     # Its loops stand still whenever other tests have the thread: that ends no process here.
     given = {"sagas": "tests.pages.wires_saga", "topic_partitions": 2, "stall_exit_ms": 0, **settings}
