@@ -11,13 +11,16 @@ Rules of this file
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import structlog
 
+from orchestrator.activation.definition import ACTIVATED, NAME
 from orchestrator.activation.settings import ActivationSettings
 from orchestrator.runtime.catalog import Catalog, CatalogError
 from orchestrator.runtime.supervisor import Pulse, Stopping
-from orchestrator.store.activations import Activations
+from orchestrator.store.activations import Activated, Activations
 from orchestrator.store.contract import StoreError
 
 LOOK_MS = 2_000
@@ -60,6 +63,11 @@ class Keeping:
         gone = {name: version for name, version in gone.items() if version not in versions[name]}
         if gone:
             raise NotActiveHereError("\n".join(_missing(name, gone[name], versions[name]) for name in gone))
+        for row, records in (await self._store.approved(sorted(catalog.governed))).items():
+            if not agreed(row, records):
+                raise CatalogError(
+                    f"the activation of {row[0]} v{row[1]} is not what its records say: somebody wrote to the table"
+                )
         catalog.believe(active)
         for name in sorted(catalog.governed):
             if max(versions[name]) != active[name]:
@@ -85,6 +93,16 @@ class Keeping:
                     raise
                 pulse.trouble(f"store: {error}")
             await stopping.sleep(LOOK_MS)
+
+
+def agreed(row: Activated, records: Sequence[Mapping[str, Any]]) -> bool:
+    """Do these records say that people agreed to what the row says?"""
+    if not records or records[-1]["type"] != "saga.completed" or records[-1]["data"].get("outcome") != ACTIVATED:
+        return False
+    begun = records[0]["data"]
+    asked = begun["data"]
+    is_ours = begun["name"] == NAME and begun.get("parent") is None
+    return is_ours and (asked["definition"], asked["version"], asked["replaces"]) == row
 
 
 def _missing(name: str, active: int, here: list[int]) -> str:

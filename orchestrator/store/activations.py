@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import orjson
 
 from orchestrator.store.batch import ACTIVE as SQL
 from orchestrator.store.batch import CARRIED_US
@@ -18,6 +21,7 @@ from orchestrator.store.connections import Pools
 HISTORY_MAX = 500
 
 Version = tuple[str, int]
+Activated = tuple[str, int, int]  # name, version, what it replaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,16 @@ class Activations:
         """What is active now, without a lock: to be shown, and to be asked again where it counts."""
         async with self._pools.connection("work") as connection:
             return {row["name"]: row["version"] for row in await connection.fetch(SQL["active"], False)}
+
+    async def approved(self, names: Sequence[str]) -> dict[Activated, list[dict[str, Any]]]:
+        """The newest row of each of these that people agreed to, with the records of the saga that it names."""
+        found: dict[Activated, list[dict[str, Any]]] = {}
+        async with self._pools.connection("read") as connection:
+            for row in await connection.fetch(SQL["newest_approved"], list(names)):
+                records = found.setdefault((row["name"], row["version"], row["replaces"]), [])
+                if row["body"] is not None:
+                    records.append(orjson.loads(row["body"]))
+        return found
 
     async def history(self, name: str = "") -> list[Activation]:
         """Every row, newest first; of one definition or of all."""

@@ -60,3 +60,14 @@ DELETE FROM definition_carriers WHERE instance = $1 OR seen_at < clock_us() - $2
 
 -- name: carriers
 SELECT instance, sagas FROM definition_carriers WHERE seen_at > clock_us() - $1 ORDER BY instance
+
+-- name: newest_approved
+-- The newest row of each of these that people agreed to, and the records that it names: what was asked for, how it ended.
+SELECT n.name, n.version, n.replaces, r.body
+FROM (
+    SELECT DISTINCT ON (a.name) a.name, a.version, a.replaces, a.how, a.saga_id
+    FROM activations a WHERE a.name = ANY ($1::text[]) ORDER BY a.name, a.id DESC
+) AS n
+LEFT JOIN records r ON r.saga_id = n.saga_id
+WHERE n.how = 'approved'
+ORDER BY n.name, r.version

@@ -124,6 +124,29 @@ async def test_a_process_without_the_active_version_does_not_start(database: Dat
     assert await eyes.count("definition_carriers") == 0, "who does not run says nothing"
 
 
+async def test_a_row_that_nobody_agreed_to_stops_the_next_start(database: Database, eyes: Eyes) -> None:
+    """Whoever writes to the table alone is found out by the records, whichever saga the row names."""
+    async with process(database.url, order, policy="deploy"):
+        pass
+    async with process(database.url, order, order_2) as desk:
+        agreed = await activated(desk, eyes, 2, 1)
+        rejected = await ask(desk, 1, 2)
+        await vote(desk, eyes, rejected, outcome="reject")
+    async with process(database.url, order, order_2):
+        pass
+    for saga_id, version, replaces in (("nobody", 1, 2), (rejected, 1, 2), (agreed, 2, 1)):
+        await eyes.rows("DELETE FROM activations WHERE saga_id = $1", saga_id)
+        await eyes.rows(
+            "INSERT INTO activations (name, version, replaces, how, saga_id, batch, activated_at) "
+            "VALUES ('order', $1, $2, 'approved', $3, 1, 1)", version, replaces, saga_id,
+        )  # fmt: skip
+        if saga_id == agreed:
+            async with process(database.url, order, order_2):
+                continue
+        with pytest.raises(CatalogError, match=r"the activation of order v1 is not what its records say"):
+            await process(database.url, order, order_2).__aenter__()
+
+
 async def test_a_definition_may_ask_for_approval_by_itself(database: Database, eyes: Eyes) -> None:
     """The others of the same process are active by deployment."""
     strict = Saga("order", version=2, starts_on=OrderPlaced, flow=FLOW_2, activation="approval")
