@@ -283,6 +283,45 @@ PEOPLE = [
         ],
     ),
 ]
+PEOPLE += [
+    Panel(
+        "Notices, by what became of them",
+        "ops",
+        [
+            (
+                per_second("saga_notices_settled_total", "saga_notice_channel, saga_outcome"),
+                "{{saga_notice_channel}} {{saga_outcome}}",
+            )
+        ],
+        "retried: tried in vain, and again later. failed: given up, for a person to see. Runbook: NoticesFailed.",
+    ),
+    Panel(
+        "Notices that wait",
+        "short",
+        [
+            ("max by (saga_notice_channel) (saga_notices_waiting)", "{{saga_notice_channel}}"),
+            ("max by (saga_notice_channel) (saga_notices_channel_away)", "{{saga_notice_channel}} cannot be reached"),
+        ],
+        "Those that wait for their hour or their digest too.",
+    ),
+    Panel(
+        "Oldest notice that should be out",
+        "s",
+        [("max by (saga_notice_channel) (saga_notices_age_seconds)", "{{saga_notice_channel}}")],
+        "Runbook: NoticesLate.",
+    ),
+    Panel(
+        "Attempts to send, 95 of 100",
+        "s",
+        [(quantile(0.95, "saga_notice_duration_seconds", "saga_notice_channel"), "{{saga_notice_channel}}")],
+    ),
+    Panel(
+        "From planning to sending, 95 of 100",
+        "s",
+        [(quantile(0.95, "saga_notice_wait_seconds", "saga_notice_channel"), "{{saga_notice_channel}}")],
+        "Quiet hours and digests are in it.",
+    ),
+]
 
 GROUP = 'messaging_consumer_group_name=~"participants[.].*"'
 PARTICIPANTS = [
@@ -369,6 +408,25 @@ LOOPS = [
                 "not in {{saga_checkpoint_place}}",
             ),
         ],
+    ),
+    Panel(
+        "HTTP requests",
+        "ops",
+        [
+            (
+                per_second(
+                    "http_server_request_duration_seconds_count", "http_request_method, http_response_status_code"
+                ),
+                "{{http_request_method}} {{http_response_status_code}}",
+            )
+        ],
+        "Runbook: HttpErrors.",
+    ),
+    Panel(
+        "HTTP, 95 of 100",
+        "s",
+        [(quantile(0.95, "http_server_request_duration_seconds", "http_route"), "{{http_route}}")],
+        "A stream of news to a page lasts as long as the page is open.",
     ),
     Panel("States in memory", "short", [("saga_cache_sagas", "{{instance}}")]),
     Panel("Acts that wait", "short", [("saga_acts_waiting", "{{instance}}")]),

@@ -46,6 +46,7 @@ from orchestrator.api.tracing import Traced
 from orchestrator.evidence.pack.serving import Packs
 from orchestrator.identity.gate import Identity
 from orchestrator.identity.watch import Watch
+from orchestrator.metrics.http import Measured
 from orchestrator.pages import wiring as pages
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.catalog import CatalogError
@@ -77,7 +78,8 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.add_middleware(StrictBody, bytes_max=settings.message_bytes_max, secure=settings.is_https)
     app.state.sampler = runtime.telemetry.sampler
     app.add_middleware(Watch, identity=app.state.identity, actions=app.state.actions)
-    app.add_middleware(Traced, add=runtime.traces.add_request)  # outermost
+    app.add_middleware(Traced, add=runtime.traces.add_request)
+    app.add_middleware(Measured, served=runtime.metrics.requests().served)  # outermost
     problems.install(app)
     app.include_router(about())
     for part in (

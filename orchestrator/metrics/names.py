@@ -1,8 +1,8 @@
 """Every metric of the product: its name, kind, unit, attributes and meaning. No other file spells these names.
 
 Rules of this file
-- Messaging metrics are named as in the OpenTelemetry semantic conventions 1.44; `saga.` is ours, since there is no
-  convention for sagas.
+- Metrics of messaging and HTTP are named as in the OpenTelemetry semantic conventions 1.44, with the bounds that they
+  advise; `saga.` is ours, since there is no convention for sagas.
 - An attribute's values are few and known to whoever wrote the sagas: names of sagas, steps, topics, loops, outcomes.
   Never an id, a key, a person, or anything that came in a message.
 - What Prometheus calls a metric follows from this table (`prometheus_name`), by the rules that collectors use too.
@@ -29,6 +29,13 @@ SYSTEM, OPERATION, OPERATION_TYPE = (
     telemetry.MESSAGING_SYSTEM,
     telemetry.MESSAGING_OPERATION_NAME,
     telemetry.MESSAGING_OPERATION_TYPE,
+)
+CHANNEL = "saga.notice.channel"
+METHOD, ROUTE, STATUS, SCHEME = (
+    telemetry.HTTP_METHOD,
+    telemetry.HTTP_ROUTE,
+    telemetry.HTTP_STATUS,
+    telemetry.URL_SCHEME,
 )
 TOPIC, GROUP, ERROR = telemetry.MESSAGING_DESTINATION, telemetry.MESSAGING_GROUP, telemetry.ERROR_TYPE
 
@@ -147,6 +154,42 @@ EVENT_LOOP_LAG = Metric(
     "saga.event_loop.lag", "histogram", "s", (), "How late the event loop woke a task that slept, twice a second.", LAG
 )
 
+NOTICES_SETTLED = Metric(
+    "saga.notices.settled",
+    "counter",
+    "{notice}",
+    (CHANNEL, OUTCOME),
+    "Notices that were sent, given up (failed), tried in vain (retried), or of no use any more (skipped).",
+)
+NOTICE_DURATION = Metric(
+    "saga.notice.duration",
+    "histogram",
+    "s",
+    (CHANNEL, ERROR),
+    "How long one attempt took: to make a mail, a call or a message, and to hand it over.",
+    QUICK,
+)
+NOTICE_WAIT = Metric(
+    "saga.notice.wait",
+    "histogram",
+    "s",
+    (CHANNEL,),
+    "From planning a notice to handing it over, quiet hours and digests in it.",
+    LONG,
+)
+CHANNEL_AWAY = Metric(
+    "saga.notices.channel_away", "gauge", "{channel}", (CHANNEL,), "1 while a channel cannot be reached, else 0."
+)
+
+REQUEST_DURATION = Metric(
+    "http.server.request.duration",
+    "histogram",
+    "s",
+    (METHOD, SCHEME, ROUTE, STATUS, ERROR),
+    "How long requests took, pages and polling too, by route.",
+    QUICK,
+)
+
 SPANS_SENT = Metric(
     "saga.spans.sent", "counter", "{span}", (SPANS,), "Spans that a collector took: made from records, or measured."
 )
@@ -171,6 +214,20 @@ OUTBOX_DEPTH = Metric("saga.outbox.depth", "gauge", "{message}", (), "Committed 
 OUTBOX_AGE = Metric("saga.outbox.age", "gauge", "s", (), "How long the oldest of them has waited.")
 INTAKE_LAG = Metric("saga.intake.lag", "gauge", "s", (), "How far intake is behind the database's clock.")
 TIMER_LATENESS = Metric("saga.timer.lateness", "gauge", "s", (), "How late the most overdue timer is.")
+NOTICES_WAITING = Metric(
+    "saga.notices.waiting",
+    "gauge",
+    "{notice}",
+    (CHANNEL,),
+    "Notices that are to be sent, those that wait for their hour too, counted up to 50,000.",
+)
+NOTICES_AGE = Metric(
+    "saga.notices.age",
+    "gauge",
+    "s",
+    (CHANNEL,),
+    "How long the oldest notice that should be out has waited: since it was due, or was tried in vain first.",
+)
 LETTERS_WAITING = Metric(
     "saga.dead_letters.waiting", "gauge", "{message}", (REASON,), "Dead letters that nobody has dealt with."
 )

@@ -27,7 +27,7 @@ log = structlog.get_logger("orchestrator.metrics")
 
 class Survey:
     """Asks `ask` every `every_ms`. `reasons`: of dead letters, so that each is there with 0. `sealed`: checkpoints are
-    to be signed here, so it matters how old the last one is."""
+    to be signed here, so it matters how old the last one is. `channels`: of notices, each is there with 0."""
 
     def __init__(
         self,
@@ -36,9 +36,10 @@ class Survey:
         every_ms: int,
         reasons: Sequence[str] = (),
         sealed: bool = False,
+        channels: Sequence[str] = (),
     ) -> None:
         self._ask, self._every_seconds, self._reasons = ask, every_ms / 1000, tuple(reasons)
-        self._sealed = sealed
+        self._sealed, self._channels = sealed, tuple(channels)
         self._began = time.monotonic()
         self._found: ProductFigures | None = None
         self._asked_at = 0.0
@@ -103,6 +104,9 @@ class Survey:
         yield names.EARLY_WAITING, (), found.early
         for reason, number in (dict.fromkeys(self._reasons, 0) | found.letters).items():
             yield names.LETTERS_WAITING, (reason,), number
+        for channel, number, seconds in [*((channel, 0, 0.0) for channel in self._channels), *found.notices]:
+            yield names.NOTICES_WAITING, (channel,), number  # the later one counts
+            yield names.NOTICES_AGE, (channel,), seconds
         for model in found.read_models:
             yield names.PROJECTION_STOPPED, (model.name,), int(model.stopped)
             yield names.PROJECTION_BEHIND, (model.name,), model.behind

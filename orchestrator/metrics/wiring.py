@@ -19,11 +19,15 @@ from orchestrator.messages.protocol import commands_topic
 from orchestrator.metrics import names, otlp, process
 from orchestrator.metrics.broker import CountingBroker
 from orchestrator.metrics.figures import Family, Figures, Reading
+from orchestrator.metrics.http import RequestFigures
 from orchestrator.metrics.listener import listening
+from orchestrator.metrics.notices import NoticeFigures
 from orchestrator.metrics.sagas import SagaFigures, processed
 from orchestrator.metrics.settings import split_address
 from orchestrator.metrics.survey import Survey
 from orchestrator.metrics.text import render
+from orchestrator.notices.sender import Sender
+from orchestrator.notices.wiring import channels_of
 from orchestrator.participants.worker import Handled
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.intake import Intake
@@ -100,6 +104,17 @@ class Metrics:
 
         return on_handled
 
+    def requests(self) -> RequestFigures:
+        """For the HTTP server of a process."""
+        return RequestFigures(self.figures)
+
+    def notices(self, sender: Sender) -> None:
+        """Counts what the sender of notices does, by channel."""
+        found = NoticeFigures(self.figures, lambda: sender.away)
+        for channel in sender.channels:
+            found.begin(channel)
+        sender.watched_by = found
+
     def process(self, health: Callable[[], process.Health], supervisor: Supervisor) -> None:
         """Watches the process itself."""
         lag = self.figures.histogram(names.EVENT_LOOP_LAG)
@@ -114,6 +129,7 @@ class Metrics:
             lambda: queries.product(settings.consumer_group, topics, tenants),
             every_ms=settings.metrics_survey_ms,
             reasons=tuple(REASONS),
+            channels=channels_of(settings),
             sealed=bool((settings.evidence_key or settings.evidence_key_file) and settings.evidence_seal_ms),
         )
         self.figures.watch(made.readings)

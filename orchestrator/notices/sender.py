@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -59,8 +60,20 @@ class Sending:
         return plain * 1000 + plain * 200 * (zlib.crc32(str(id_).encode()) % 1000) // 1000
 
 
+class Watching(Protocol):
+    """Who counts what a sender does. Nothing here may wait or raise."""
+
+    def settled(self, channel: Channel, outcome: str, waited_seconds: float) -> None:
+        """A notice was sent, skipped, failed, or tried in vain (retried)."""
+
+    def tried(self, channel: Channel, error: str, seconds: float) -> None:
+        """One attempt; `error`: the class of what went wrong, "" where it went out."""
+
+
 class Sender:
     """Sends notices over the channels given."""
+
+    watched_by: Watching | None = None
 
     def __init__(self, store: NoticeStore, texts: Texts, channels: Mapping[Channel, Notifier], limits: Sending) -> None:
         self._store, self._texts, self._channels, self._limits = store, texts, dict(channels), limits
@@ -68,6 +81,7 @@ class Sender:
         self._trimmed_at = 0.0
         self.counts = {"sent": 0, "skipped": 0, "failed": 0, "retried": 0}
         self.away: dict[Channel, str] = {}
+        self.channels = tuple(channels)
 
     async def run(self, stopping: Stopping, pulse: Pulse) -> None:
         """Sends until asked to stop; what is under way then is finished and marked."""
@@ -143,25 +157,40 @@ class Sender:
         sent = await self._attempt(channel, rest) if rest else []
         # Marked together: a digest that is sent again after a crash must be made of the same rows.
         await self._store.settle([*skipped, *old, *sent])
+        planned = {row.told.id: row.now - row.told.planned_at for row in together}
         for item in (*skipped, *old, *sent):
-            self.counts["retried" if item.state == "waiting" else item.state] += 1
+            outcome = "retried" if item.state == "waiting" else item.state
+            self.counts[outcome] += 1
+            if self.watched_by is not None:
+                self.watched_by.settled(channel, outcome, max(planned[item.id], 0) / 1e6)
 
     async def _attempt(self, channel: Channel, rows: Sequence[Claimed]) -> list[Settled]:
+        began, trouble = time.perf_counter(), ""
         try:
-            told = [row.told for row in rows]
-            notice = self._texts.digest(told) if rows[0].digest else self._texts.notice(told[0])
-            async with asyncio.timeout(self._limits.attempt_ms / 1000):
-                await self._channels[channel].send(notice)
+            return await self._tried(channel, rows)
         except NotSentError as error:
+            trouble = "away" if error.channel_down else "not_sent"
             if error.channel_down:
                 self._is_away(channel, error.reason)
                 return [_given_back(row, error.reason, CHANNEL_PAUSE_MS * 1000) for row in rows]
             return [self._failed(row, error.reason, retriable=error.retriable) for row in rows]
         except TimeoutError:
+            trouble = "timeout"
             return [self._failed(row, f"no answer within {self._limits.attempt_ms} ms", retriable=True) for row in rows]
         except Exception as error:  # a template that is broken, for example: its notices fail, the others go on
+            trouble = type(error).__name__
             log.exception("a notice could not be made or sent", channel=channel, **_about(rows[0]))
             return [self._failed(row, f"{type(error).__name__}: {error}"[:300], retriable=True) for row in rows]
+        finally:
+            if self.watched_by is not None:
+                self.watched_by.tried(channel, trouble, time.perf_counter() - began)
+
+    async def _tried(self, channel: Channel, rows: Sequence[Claimed]) -> list[Settled]:
+        """One attempt. Raises what the channel raises."""
+        told = [row.told for row in rows]
+        notice = self._texts.digest(told) if rows[0].digest else self._texts.notice(told[0])
+        async with asyncio.timeout(self._limits.attempt_ms / 1000):
+            await self._channels[channel].send(notice)
         if self.away.pop(channel, None) is not None:
             log.info("a channel of notices is back", channel=channel)
         return [Settled(row.told.id, row.attempts, "sent") for row in rows]

@@ -64,6 +64,16 @@ def reach(settings: NoticeSettings) -> Reach:
     )
 
 
+def channels_of(settings: NoticeSettings) -> list[Channel]:
+    """The names of the channels that are configured."""
+    found: dict[Channel, bool] = {
+        "mail": bool(settings.notice_mail_url),
+        "webhook": bool(settings.notice_webhook_secret),
+        "event": settings.notice_events,
+    }
+    return [channel for channel, wanted in found.items() if wanted]
+
+
 def guard(settings: NoticeSettings) -> Guard:
     """Where webhooks may go."""
     return Guard(entry for part in settings.notice_webhook_allow.split(",") if (entry := part.strip()))

@@ -310,6 +310,7 @@ class Runtime:
     def _notice_loops(self) -> None:
         settings = self.settings
         self.notices = Notices(settings, self.store, self.broker, lambda: settings.public_url or self.own_url)
+        self.metrics.notices(self.notices.sender)
         self._beating("notices-plan", self.notices.planner.run, settings.stall_ms_max + settings.notice_poll_ms)
         stall_ms = settings.stall_ms_max + settings.notice_poll_ms + settings.notice_lease_ms
         self._beating("notices-send", self.notices.sender.run, stall_ms)

@@ -54,6 +54,7 @@ class ProductFigures:
     early: int
     letters: dict[str, int]
     read_models: tuple[Follower, ...]
+    notices: tuple[tuple[str, int, float], ...]  # channel, how many wait, seconds of the oldest that should be out
     checkpoints: tuple[Follower, ...]  # the first, without a name: how far the log is sealed
 
 
@@ -79,6 +80,7 @@ class FigureQueries:
         tasks = await connection.fetch(SQL["tasks"], tenants, TASKS_MAX)
         flow = await connection.fetchrow(SQL["flow"], group, topics, ROWS_MAX)
         letters = await connection.fetch(SQL["letters"], ROWS_MAX)
+        notices = await connection.fetch(SQL["notices"], ROWS_MAX)
         models = await connection.fetch(SQL["projections"])
         checkpoints = await connection.fetch(SQL["checkpoints"])
         return ProductFigures(
@@ -92,5 +94,6 @@ class FigureQueries:
             early=flow["early"],
             letters=dict(tuple(row) for row in letters),
             read_models=tuple(Follower(*row) for row in models),
+            notices=tuple((row[0], row[1], row[2]) for row in notices),
             checkpoints=tuple(Follower(*row) for row in checkpoints),
         )

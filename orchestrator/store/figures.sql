@@ -47,6 +47,15 @@ SELECT (SELECT count(*) FROM (SELECT FROM outbox_unsent LIMIT $3) AS u) AS unsen
            / 1000000 AS timer_seconds,
        (SELECT count(*) FROM (SELECT FROM early_events LIMIT $3) AS e) AS early
 
+-- name: notices
+-- $1: at most so many, those that are due first. What was tried in vain is put off again and again: it is as old as its
+-- planning. What is not due, and was not tried, waits for its hour.
+SELECT n.channel, count(*), max(n.age)::float8 / 1000000 AS seconds
+FROM (SELECT o.channel,
+             greatest(clock_us() - CASE WHEN o.reason <> '' THEN o.planned_at ELSE o.due END, 0) AS age
+      FROM notice_outbox o WHERE o.state = 'waiting' ORDER BY o.due, o.id LIMIT $1) AS n
+GROUP BY n.channel
+
 -- name: letters
 -- $1: at most so many.
 SELECT reason, count(*) FROM (SELECT reason FROM dead_letters WHERE redriven_at IS NULL LIMIT $1) AS l GROUP BY reason

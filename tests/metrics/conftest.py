@@ -144,6 +144,8 @@ async def _running(module_database: Database, directory: Path) -> AsyncIterator[
         topic_partitions=2,
         metrics_listen="127.0.0.1:0",
         metrics_survey_ms=SURVEY_MS,
+        notice_events=True,
+        notice_poll_ms=100,
         evidence_key_file=str(directory / "log.key"),
         evidence_file=str(directory / "checkpoints.txt"),
         evidence_seal_ms=200,

@@ -83,7 +83,7 @@ def test_names_follow_the_conventions() -> None:
     listed = [metric.name for metric in all_metrics()]
     assert len(listed) == len(set(listed)) == len(BY_NAME)
     for metric in all_metrics():
-        assert metric.name.startswith(("saga.", "messaging."))
+        assert metric.name.startswith(("saga.", "messaging.", "http."))
         assert metric.meaning.endswith(".")
         assert not any(other.startswith(f"{metric.name}.") for other in listed), metric.name
         assert bool(metric.bounds) == (metric.kind == "histogram")
@@ -126,7 +126,7 @@ def test_prometheus_names_follow_from_kind_and_unit(metric: Metric, expected: st
 
 def product(models: Sequence[Follower] = ()) -> ProductFigures:
     """A product without anything, but these read models."""
-    return ProductFigures({}, {}, (), 0, 0.0, 0.0, 0.0, 0, {}, tuple(models), ())
+    return ProductFigures({}, {}, (), 0, 0.0, 0.0, 0.0, 0, {}, tuple(models), (), ())
 
 
 async def test_what_the_database_said_long_ago_is_not_told_as_if_it_were_now() -> None:

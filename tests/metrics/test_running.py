@@ -98,6 +98,32 @@ async def test_messages_are_counted_as_the_conventions_say(measured: Measured) -
     assert total(found, "saga_commands_handled_total", saga_participant_name="apitest-desk") == 7
 
 
+async def test_notices_are_counted_by_channel_and_what_became_of_them(measured: Measured) -> None:
+    """Sent, with how long it took and waited; what never happened is there with 0; none of whom they are for."""
+    assert await measured.until("saga_notices_settled_total", 3, saga_notice_channel="event", saga_outcome="sent") >= 3
+    assert await measured.until("saga_notice_duration_seconds_count", 3, saga_notice_channel="event") >= 3
+    found = await measured.present("saga_notices_age_seconds")
+    assert total(found, "saga_notice_wait_seconds_count", saga_notice_channel="event") >= 3
+    event = ("saga_notice_channel", "event")
+    for outcome in ("failed", "retried", "skipped"):
+        assert found["saga_notices_settled_total", frozenset({event, ("saga_outcome", outcome)})] == 0
+    assert found["saga_notices_channel_away", frozenset({event})] == 0
+    assert found["saga_notices_age_seconds", frozenset({event})] < 60
+
+
+async def test_requests_are_counted_by_route_and_never_by_address(measured: Measured) -> None:
+    """As the conventions have it; a path that matches nothing is no series of its own."""
+    for path in ("/nowhere/CANARY", f"/nowhere/{CANARY}"):
+        assert (await measured.product.client.get(path)).status_code == 404
+    found = await measured.scrape()
+    name = "http_server_request_duration_seconds_count"
+    labels = {"http_request_method": "POST", "url_scheme": "http", "http_response_status_code": "200"}
+    assert total(found, name, http_route="/v1/tasks/{task_id}/decide", **labels) == 1
+    unrouted = [dict(has) for (sample, has) in found if sample == name and "http_route" not in dict(has)]
+    assert all(has["http_response_status_code"] == "404" for has in unrouted)
+    assert total(found, name, http_response_status_code="404") >= 2
+
+
 async def test_loops_say_how_they_are(measured: Measured) -> None:
     """Every loop with a pulse, by name; the event loop's own lateness; sizes of batches."""
     found = await measured.scrape()

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.metrics.figures import Figures
+from orchestrator.metrics.notices import NoticeFigures
 from orchestrator.notices import store as keeping
 from orchestrator.notices.contract import NotSentError
 from orchestrator.notices.preferences import Preferences
@@ -73,6 +75,28 @@ class TestSending:
         office.mail.errors = [NotSentError("it said \0 and \ud800", retriable=True) for _ in range(3)]
         await office.sender().send()
         assert {row["reason"] for row in await office.rows()} == {"it said \\u0000 and \\ud800"}
+
+    async def test_what_becomes_of_notices_is_counted_by_channel(self, office: Office) -> None:
+        """Sent, tried in vain, given up, and a channel that is away: for whoever watches, and with no name in it."""
+        await office.ask("k")
+        await until_planned(office.planner())
+        sender, figures = office.sender(), Figures()
+        counted = NoticeFigures(figures, lambda: sender.away)
+        counted.begin("mail")
+        sender.watched_by = counted
+        office.mail.errors = [
+            NotSentError("busy", retriable=True),
+            NotSentError("no such person", retriable=False),
+            NotSentError("the server is away", retriable=True, channel_down=True),
+        ]
+        await sender.send()
+        found = {f.metric.name: {p.values: p for p in f.points} for f in figures.collect()}
+        settled = {values: point.number for values, point in found["saga.notices.settled"].items()}
+        assert settled == {("mail", "sent"): 0, ("mail", "failed"): 1, ("mail", "retried"): 2, ("mail", "skipped"): 0}
+        tries = {values: sum(point.counts) for values, point in found["saga.notice.duration"].items()}
+        assert tries == {("mail", "not_sent"): 2, ("mail", "away"): 1}
+        assert found["saga.notices.channel_away"]["mail",].number == 1
+        assert "saga.notice.wait" not in found
 
     async def test_trouble_that_passes_is_tried_again_and_given_up_in_the_end(self, office: Office) -> None:
         """Three attempts, then failed with the last reason."""
