@@ -191,7 +191,11 @@ REQUEST_DURATION = Metric(
 )
 
 SPANS_SENT = Metric(
-    "saga.spans.sent", "counter", "{span}", (SPANS,), "Spans that a collector took: made from records, or measured."
+    "saga.spans.sent",
+    "counter",
+    "{span}",
+    (SPANS,),
+    "Spans that a collector took: made from records, measured, or found after a crash.",
 )
 SPANS_LOST = Metric(
     "saga.spans.lost",

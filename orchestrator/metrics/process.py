@@ -28,6 +28,7 @@ _FACTS: Mapping[str, tuple[Metric, Values]] = {
     "trace_spans_sent": (names.SPANS_SENT, ("records",)),
     "trace_spans_refused": (names.SPANS_LOST, ("records",)),
     "local_spans_sent": (names.SPANS_SENT, ("measured",)),
+    "local_spans_found": (names.SPANS_SENT, ("found",)),
     "local_spans_lost": (names.SPANS_LOST, ("measured",)),
 }
 _ALWAYS = ("records", "conflicts", "unknown_commits")  # counted from the first time on: before it they are 0

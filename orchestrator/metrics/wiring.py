@@ -53,6 +53,7 @@ class Metrics:
         self._settings, self._roles = settings, roles
         self._system = system_of(broker_url)
         self._resource = resource(settings, roles)
+        self.surveying: Survey | None = None  # what asks the database, where this process does
 
     def counted(self, broker: Broker) -> Broker:
         """The same broker, counted."""
@@ -125,7 +126,7 @@ class Metrics:
         """What asks the database; its `run` is a loop."""
         settings = self._settings
         queries, tenants = FigureQueries(pools), sorted(settings.tenants)
-        made = Survey(
+        made = self.surveying = Survey(
             lambda: queries.product(settings.consumer_group, topics, tenants),
             every_ms=settings.metrics_survey_ms,
             reasons=tuple(REASONS),

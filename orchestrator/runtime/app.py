@@ -138,7 +138,7 @@ class Runtime:
         self.notices: Notices | None = None
         self.evidence = LogEvidence(settings, self.store, self.broker, holder=parts.holder(settings))
         self.own_url = f"http://{settings.api_host}:{settings.api_port}"  # whoever serves HTTP knows the real port
-        self.traces = parts.traces(settings, self.telemetry, self.store, self.catalog, self.roles)
+        self.traces = parts.traces(settings, self.telemetry, self.store, self.catalog, self.roles, self.database_url)
         self.attendants: list[Attendant] = []
         self.read_models: list[Runner] = []
         self._on_handled = self.metrics.handled(self.catalog, on_handled)

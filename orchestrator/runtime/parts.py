@@ -39,7 +39,7 @@ from orchestrator.store.queries import ReadQueries
 from orchestrator.telemetry import system_of
 from orchestrator.tracing.fold import TopicOf, Wire
 from orchestrator.tracing.settings import TelemetrySettings
-from orchestrator.tracing.wiring import Traces, topics_of
+from orchestrator.tracing.wiring import Traces, spool_of, topics_of
 from orchestrator.vault.keyfile import read
 from orchestrator.vault.keys import Keys
 from orchestrator.vault.vault import Vault
@@ -262,11 +262,23 @@ def reconciler(settings: Settings, store: PostgresStore, coordinator: Coordinato
 
 
 def traces(
-    settings: Settings, telemetry: TelemetrySettings, store: PostgresStore, catalog: Catalog, roles: frozenset[str]
+    settings: Settings,
+    telemetry: TelemetrySettings,
+    store: PostgresStore,
+    catalog: Catalog,
+    roles: frozenset[str],
+    database_url: str,
 ) -> Traces:
     """What sends spans."""
     return Traces(
-        settings, telemetry, store, event_topics(catalog), wire(settings), roles=roles, instance=settings.instance_id
+        settings,
+        telemetry,
+        store,
+        event_topics(catalog),
+        wire(settings),
+        roles=roles,
+        instance=settings.instance_id,
+        spool=spool_of(settings.data_dir, database_url, telemetry),
     )
 
 

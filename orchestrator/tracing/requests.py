@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import orjson
 import structlog
 
 from orchestrator import telemetry as names
@@ -47,12 +48,30 @@ class Served:
     path: str = ""  # as it may be told
 
 
+def written(served: Served) -> bytes:
+    """A request as a line, for `read`."""
+    return orjson.dumps(served)
+
+
+def read(line: bytes) -> Served | None:
+    """The request of a line; None where it is none of ours."""
+    try:
+        found = orjson.loads(line)
+        return Served(**(found | {"moved": tuple(Moved(**moved) for moved in found["moved"])}))
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
 class Requests:
     """Requests whose spans are to be made. `before`: reads the records of sagas below a version."""
 
     def __init__(self, before: Before, sampler: Sampler) -> None:
         self._before, self._sampler = before, sampler
         self._waiting: deque[Served] = deque(maxlen=WAITING_MAX)
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
 
     def add(self, served: Served) -> None:
         """Notes an answered request."""

@@ -40,9 +40,14 @@ class Span:
 
 def encoded(batches: Iterable[tuple[Mapping[str, str], Sequence[Span]]]) -> bytes:
     """The body of one request: spans by the resource (its attributes) that they come from."""
+    return joined((resource, [encoded_span(span) for span in spans]) for resource, spans in batches)
+
+
+def joined(batches: Iterable[tuple[Mapping[str, str], Sequence[bytes]]]) -> bytes:
+    """The body of one request, of spans that are encoded already."""
     return b'{"resourceSpans":[%b]}' % b",".join(
         b'{"resource":{"attributes":[%b]},"schemaUrl":"%b","scopeSpans":[{"scope":{"name":"%b"},"schemaUrl":"%b","spans":[%b]}]}'
-        % (_attributes(resource), _SCHEMA, SCOPE.encode(), _SCHEMA, b",".join(map(encoded_span, spans)))
+        % (_attributes(resource), _SCHEMA, SCOPE.encode(), _SCHEMA, b",".join(spans))
         for resource, spans in batches
         if spans
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import structlog
 
@@ -16,10 +18,12 @@ from orchestrator.tracing.loop import BacklogLimit, TraceLoop
 from orchestrator.tracing.requests import Requests, Served
 from orchestrator.tracing.sender import Sender
 from orchestrator.tracing.settings import PROTOCOL, TelemetrySettings, instance_resource
+from orchestrator.tracing.spool import Spool
 from orchestrator.tracing.store import Told, TraceStore
 
 MEASURING = frozenset({"participants", "api"})
 ROLE = "traces"
+SPANS = "spans"  # where measured ones wait, below data_dir
 NOTING = frozenset({"coordinator", "timers", "api", "relay"})  # write records, and note which are to become spans
 
 log = structlog.get_logger("orchestrator.traces")
@@ -38,6 +42,7 @@ class Traces:
         *,
         roles: frozenset[str],
         instance: str,
+        spool: Path | None = None,
     ) -> None:
         who = instance or f"{socket.gethostname()}:{os.getpid()}"
         self.local: LocalSpans | None = None
@@ -52,9 +57,19 @@ class Traces:
             )
         if roles & MEASURING:
             resource = instance_resource(telemetry.resource, who)
-            requests = Requests(TraceStore(store).before, telemetry.sampler) if "api" in roles else None
-            self.local = LocalSpans(Sender(telemetry), resource, spans_max=limits.trace_spans_max, requests=requests)
-            self.add_request = requests.add if requests is not None else None
+
+            def requests() -> Requests:
+                return Requests(TraceStore(store).before, telemetry.sampler)
+
+            self.local = LocalSpans(
+                Sender(telemetry),
+                resource,
+                spans_max=limits.trace_spans_max,
+                requests=requests() if "api" in roles else None,
+                spool=Spool(spool, resource) if spool is not None else None,
+                fresh=requests,
+            )
+            self.add_request = self.local.add_request if "api" in roles else None
         if ROLE not in roles and roles & NOTING:
             self.limit = BacklogLimit(TraceStore(store), limits.trace_backlog_batches_max)
         if ROLE in roles:
@@ -82,6 +97,12 @@ class Traces:
     def facts(self) -> dict[str, int]:
         """Sizes and counts by name."""
         return {name: count for _, loop in self.loops() for name, count in loop.facts().items()}
+
+
+def spool_of(data_dir: Path, database_url: str, telemetry: TelemetrySettings) -> Path:
+    """A directory for spans of this database's product and this collector: nobody else's are sent there."""
+    text = f"{database_url}\n{telemetry.traces_url}"
+    return data_dir / SPANS / hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def topics_of(events: Iterable[tuple[str, str]]) -> TopicOf:

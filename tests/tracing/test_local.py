@@ -67,7 +67,12 @@ async def test_what_cannot_be_sent_at_all_does_not_end_the_loop(collector: Colle
     assert not await local.flush()
     stopping.ask()
     await local.run(stopping, Pulse("spans", 60_000))
-    assert local.facts() == {"local_spans_waiting": 1, "local_spans_sent": 0, "local_spans_lost": 0}
+    assert local.facts() == {
+        "local_spans_waiting": 1,
+        "local_spans_sent": 0,
+        "local_spans_lost": 0,
+        "local_spans_found": 0,
+    }
 
 
 async def test_an_answer_that_drips_for_ever_is_cut_off(collector: Collector) -> None:
