@@ -96,8 +96,13 @@ def verify_pack(
         raise CliError(ExitCode.USAGE, f"--key: {error}", "copy the key whole, as name+id+key") from error
     except FileNotFoundError as error:
         raise CliError(ExitCode.NOT_FOUND, f"there is no {file}") from error
-    except (PackFileError, OSError) as error:
+    except PackFileError as error:
         raise CliError(ExitCode.FOUND_SOMETHING, str(error)) from error
+    except OSError as error:
+        raise CliError(ExitCode.FAILED, f"cannot read {file}: {error.strerror or error}") from error
+    except Exception as error:  # what nobody has thought of is a flaw of the pack, and no crash of whoever checks it
+        said = f"{file} cannot be read any further: {type(error).__name__}: {error}"
+        raise CliError(ExitCode.FOUND_SOMETHING, said) from error
     signed = found.checkpoint.checkpoint if found.checkpoint is not None else None
     out.object(
         {

@@ -15,7 +15,7 @@ NOWHERE = 1 << 62  # behind everything that has a position
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that is not as it was written. `position` 0: it has none; `kind`: record, order, head, tile,
-    checkpoint, published, read model."""
+    checkpoint, published, definition, read model."""
 
     kind: str
     text: str

@@ -3,6 +3,9 @@
 Rules of this file
 - A place is worth something where the database's owner cannot write. Nothing here believes what a place holds: the last
   checkpoint in it is the last one that a trusted key signed, however much of something else lies behind it.
+- Whoever may write to a place can write old checkpoints again behind the last one, so that an older database looks new.
+  So the end of a place is believed where the place holds about as much as its checkpoints take, and where samples from
+  farther back, each four times as far, show nothing newer. Else more is read, in the end everything.
 - Publishing twice does no harm. Publishing fails as a whole (PlaceAwayError) and is then done again.
 """
 
@@ -35,6 +38,8 @@ TAIL_BYTES = 256 * 1024
 TAIL_MESSAGES = 50
 WIDER = 8  # how much more is looked at where the end of a place holds nothing that a trusted key signed
 NOTE_BYTES_MAX = 64 * 1024
+SAMPLE_BYTES, SAMPLE_MESSAGES, FARTHER = 16 * 1024, 20, 4
+CROWDED = 1.25  # so much more than its checkpoints take, and something else lies there: with FARTHER no flood hides all
 FETCH_MS = 500
 TRIES = 60
 FOR_EVER_MS = 3_153_600_000_000  # a hundred years
@@ -59,16 +64,26 @@ class Place(Protocol):
 
 
 def latest(notes: Iterable[str], keys: Sequence[Verifier]) -> SignedCheckpoint | None:
-    """Of these notes, oldest first, the one with the highest number that a trusted key signed."""
+    """Of these notes, oldest first, the one of the newest key with the highest number.
+
+    A key that was retired can sign what it likes: beside a checkpoint of a newer one it counts for nothing.
+    """
     found: SignedCheckpoint | None = None
     for note in notes:
         try:
             opened = open_checkpoint(note, keys)
         except NoteError:
             continue
-        if found is None or opened.checkpoint.number >= found.checkpoint.number:
+        if found is None or not is_newer(found, opened, keys):
             found = opened
     return found
+
+
+def is_newer(one: SignedCheckpoint, other: SignedCheckpoint | None, keys: Sequence[Verifier]) -> bool:
+    """Was it signed after the other? `keys`: newest first."""
+    if other is None:
+        return True
+    return (-keys.index(one.by), one.checkpoint.number) > (-keys.index(other.by), other.checkpoint.number)
 
 
 class FilePlace:
@@ -128,17 +143,34 @@ class FilePlace:
         while True:
             tail, is_all = self._tail(looked_at)
             found = latest(notes_in(tail), keys)
-            if found is not None or is_all:
+            if is_all or (found is not None and not self._is_hidden_behind(found, looked_at, keys)):
                 return found
             looked_at *= WIDER
 
-    def _tail(self, most: int = TAIL_BYTES) -> tuple[str, bool]:
-        """The end of the file, and whether that is all of it."""
+    def _is_hidden_behind(self, found: SignedCheckpoint, looked_at: int, keys: Sequence[Verifier]) -> bool:
+        """Does a newer checkpoint than the last one lie farther back?"""
+        try:
+            size = self.path.stat().st_size
+        except OSError as error:
+            raise PlaceAwayError(f"{self.path}: {error}") from error
+        if size > CROWDED * (len(found.note.encode()) + 1) * max(1, found.checkpoint.number):
+            return True
+        back = looked_at * FARTHER
+        while back < size:
+            sample, _ = self._tail(back, SAMPLE_BYTES)
+            older = latest(notes_in(sample), keys)
+            if older is not None and is_newer(older, found, keys):
+                return True
+            back *= FARTHER
+        return False
+
+    def _tail(self, most: int = TAIL_BYTES, count: int = -1) -> tuple[str, bool]:
+        """The end of the file, or `count` bytes where it begins; and whether that is all of the file."""
         try:
             with self.path.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
                 file.seek(max(0, size - most))
-                return file.read().decode("utf-8", "replace"), size <= most
+                return file.read(count).decode("utf-8", "replace"), size <= most
         except FileNotFoundError:
             return "", True
         except OSError as error:
@@ -177,7 +209,9 @@ class TopicPlace:
             looked_at = TAIL_MESSAGES
             while end > first:
                 found = latest(await self._read(max(first, end - looked_at), end), keys)
-                if found is not None or end - looked_at <= first:
+                if end - looked_at <= first:
+                    return found
+                if found is not None and not await self._is_hidden_behind(found, looked_at, first, end, keys):
                     return found
                 looked_at *= WIDER
             return None
@@ -202,6 +236,20 @@ class TopicPlace:
         """See `Place`."""
         if self._started:
             await self._producer.stop()
+
+    async def _is_hidden_behind(
+        self, found: SignedCheckpoint, looked_at: int, first: int, end: int, keys: Sequence[Verifier]
+    ) -> bool:
+        """As for a file, counted in messages."""
+        if end - first > CROWDED * found.checkpoint.number + TAIL_MESSAGES:
+            return True
+        back = looked_at * FARTHER
+        while end - back > first:
+            older = latest(await self._read(end - back, end - back + SAMPLE_MESSAGES), keys)
+            if older is not None and is_newer(older, found, keys):
+                return True
+            back *= FARTHER
+        return False
 
     def _spec(self) -> TopicSpec:
         return TopicSpec(self.topic, partitions=1, retention_ms=FOR_EVER_MS)

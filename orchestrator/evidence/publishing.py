@@ -5,6 +5,8 @@ Rules of this file
   is read back first, and never taken from our own tables.
 - A place that is away keeps nobody waiting and is caught up later. A place that holds a checkpoint which this database
   cannot continue ends the process: somebody rewound or rewrote one of the two.
+- What a place holds is read again now and then: two databases that both believe to be the one (a standby and its old
+  primary) would else publish two stories to it side by side.
 - One process publishes to a place at a time, by a lease. Should two do it all the same, a checkpoint lies there twice.
 """
 
@@ -24,6 +26,7 @@ from orchestrator.evidence.reading import Evidence, StoredCheckpoint
 from orchestrator.store.connections import Pools
 
 CHECKPOINTS_AT_ONCE = 100
+READ_AGAIN_SECONDS = 300.0
 
 log = structlog.get_logger("orchestrator.evidence")
 
@@ -45,6 +48,7 @@ class Publisher:
         self._lease_us = (lease_ms + attempt_ms) * 1000
         self._last: SignedCheckpoint | None = None
         self._is_known = False  # what the place holds was read since we have the lease
+        self._read_at = 0.0
 
     async def publish(self) -> int:
         """Brings the place up to date, a bounded number at a time; how many went.
@@ -70,9 +74,11 @@ class Publisher:
         await self._note("release_place", self._holder)
 
     async def _publish(self, reached: int) -> int:
-        if not self._is_known:
+        now = asyncio.get_running_loop().time()
+        if not self._is_known or now - self._read_at > READ_AGAIN_SECONDS:
             async with self._in_time():
                 self._last = await self.place.last(self._keys)
+            self._read_at = now
             if lost := lost_by(self.place.name, self._last, reached):
                 log.error("a place has lost checkpoints, and gets them again", place=self.place.name, reason=lost)
             if self._last is not None:

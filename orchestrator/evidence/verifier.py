@@ -2,12 +2,10 @@
 
     python verifier.py log  --key VKEY [--key OLDER-VKEY ...] log.jsonl checkpoints.txt ...
     python verifier.py pack --key VKEY [--key OLDER-VKEY ...] pack.zip
-
 `log`: a whole log against signed checkpoints. `pack`: the evidence of one saga. Keys: what you pinned, newest first.
-Exit code 0: as written; 6: not so, and why; 2: no file. After RFC 8032, RFC 9162, C2SP signed-note, tlog-checkpoint.
+Exit code 0: as written; 6: not so, and why; 2: no file. Nothing that it reads is run, or written to disk.
 """
 
-# mypy: ignore-errors
 import argparse
 import base64
 import functools
@@ -15,13 +13,13 @@ import hashlib
 import json
 import re
 import sqlite3
-import sys
 import zipfile
 from pathlib import Path
 
-P = 2**255 - 19  # Ed25519, RFC 8032 section 5.1: points are (X, Y, Z, T) with x = X/Z, y = Y/Z, x * y = T/Z
-ORDER = 2**252 + 27742317777372353535851937790883648493
+# RFC 9162 (tree), C2SP signed-note, tlog-checkpoint; Ed25519 of RFC 8032: (X, Y, Z, T), x = X/Z, y = Y/Z, x * y = T/Z
+P, ORDER = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
 NOTE = re.compile(r"(?:[^\n]+\n)+\n(?:\u2014 [^\n]*\n?)+")  # lines, an empty one, signatures
+NAME = re.compile(r"(?:[\w~%-][\w.~%-]*/)*[\w~%-][\w.~%-]*", re.ASCII)  # of a file in a pack: below it, not hidden
 D, BASE = -121665 * pow(121666, P - 2, P) % P, (4 * pow(5, P - 2, P) % P).to_bytes(32, "little")
 
 
@@ -44,8 +42,7 @@ def times(scalar, raw):
 def point_of(raw):
     sign, y = raw[31] >> 7, int.from_bytes(raw, "little") & (2**255 - 1)
     square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
-    x = pow(square, (P + 3) // 8, P)
-    x = x if x * x % P == square else x * pow(2, (P - 1) // 4, P) % P
+    x = x if (x := pow(square, (P + 3) // 8, P)) * x % P == square else x * pow(2, (P - 1) // 4, P) % P
     if len(raw) != 32 or y >= P or x * x % P != square or (x == 0 and sign):
         raise ValueError("no point of the curve")
     return (x if x & 1 == sign else P - x), y, 1, (x if x & 1 == sign else P - x) * y % P
@@ -90,8 +87,7 @@ def node(left, right):
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
-def root_by_path(index, size, leaf, path):
-    last = size - 1
+def root_by_path(index, last, leaf, path):  # of the leaf at `index`, where `last` is the index of the last one
     for one in path:
         leaf = node(one, leaf) if index & 1 or index == last else node(leaf, one)
         while index and index == last and not index & 1:
@@ -101,7 +97,10 @@ def root_by_path(index, size, leaf, path):
 
 
 def link(body, saga, version, before, say):  # is this the record behind the one with hash `before`?
-    fields = json.loads(body)
+    twice = []  # a name that stands twice shows one value to some readers, and another one to others
+    fields = json.loads(body, object_pairs_hook=lambda all: twice.append(len(all) > len(dict(all))) or dict(all))
+    if any(twice):
+        say(f"saga {saga}, record {version}: a name stands twice in it")
     for name, wanted in (("saga", saga), ("version", version), ("previous", before or "0" * 64)):
         if fields[name] != wanted:
             say(f"saga {saga}, record {version}: its {name} is {fields[name]}, expected {wanted}")
@@ -115,8 +114,7 @@ def log(file, texts, keys, say):  # says what is wrong with an export; gives how
             wanted.append(checkpoint_of(note, keys))
         except (ValueError, IndexError) as error:
             say(f"checkpoint {' '.join(note.split()[:2])[:80]}: {error}")
-    ages = [one["age"] for one in sorted(wanted, key=lambda one: one["number"])]
-    if ages != sorted(ages, reverse=True):
+    if (ages := [one["age"] for one in sorted(wanted, key=lambda one: one["number"])]) != sorted(ages, reverse=True):
         say("a checkpoint is signed by a key that was retired before")
     wanted.sort(key=lambda one: (-one["size"], -one["number"]))
     broken = {tree for one in wanted for tree in one["broken"]}
@@ -149,18 +147,22 @@ def log(file, texts, keys, say):  # says what is wrong with an export; gives how
 
 def pack(file, _, keys, say):  # says what is wrong with an evidence pack, or the folder of one; gives what it is about
     if file.is_dir():
-        entries = [(path.relative_to(file).as_posix(), path.read_bytes()) for path in file.rglob("*") if path.is_file()]
+        paths = [path for path in file.rglob("*") if path.is_symlink() or path.is_file()]
+        entries = [(one.relative_to(file).as_posix(), b"" if one.is_symlink() else one.read_bytes()) for one in paths]
     else:
         with zipfile.ZipFile(file) as archive:
-            entries = [(entry.filename, archive.read(entry)) for entry in archive.infolist()]
-    held = dict(entries)
-    note, _ = opened(held["manifest.note"].decode(), keys)
+            found = archive.infolist()
+            if any(one.compress_type for one in found) or sum(one.file_size for one in found) > file.stat().st_size:
+                raise ValueError("a pack is not compressed, nor larger than its file: somebody has packed it again")
+            entries = [(one.filename, archive.read(one)) for one in found]
+    note, _ = opened((held := dict(entries))["manifest.note"].decode(), keys)
     if note[1:] != [hashlib.sha256(held["manifest.json"]).hexdigest()] or len(held) != len(entries):
         say("manifest.json is not the one that manifest.note was signed over, or some name is there twice")
     manifest = json.loads(held["manifest.json"])
     for name in sorted({*manifest["files"], *held} - {"manifest.json", "manifest.note"}):
-        if name not in held or hashlib.sha256(held[name]).hexdigest() != manifest["files"].get(name):
-            say(f"{name} is missing, was added or changed")
+        fits = name in held and hashlib.sha256(held[name]).hexdigest() == manifest["files"].get(name)
+        if not fits or not NAME.fullmatch(name):
+            say(f"{name} is missing, was added or changed, or is no name of a file in a pack")
     signed = checkpoint_of(held["checkpoint.txt"].decode(), keys)
     for folder in sorted({"", *("/".join(name.split("/")[:2]) + "/" for name in held if name.startswith("related/"))}):
         proofs = {one["version"]: one for one in json.loads(held[folder + "proofs.json"])["leaves"]}
@@ -170,7 +172,7 @@ def pack(file, _, keys, say):  # says what is wrong with an evidence pack, or th
             link(held[name], saga, version, before, say)
             before, leaf = hashlib.sha256(held[name]).hexdigest(), hashlib.sha256(b"\x00" + held[name]).digest()
             at, path = proofs[version]["position"], [bytes.fromhex(one) for one in proofs[version]["path"]]
-            if not 0 < at <= signed["size"] or root_by_path(at - 1, signed["size"], leaf, path) != signed["root"]:
+            if not 0 < at <= signed["size"] or root_by_path(at - 1, signed["size"] - 1, leaf, path) != signed["root"]:
                 say(f"{name} is not in the tree that checkpoint {signed['number']} signed")
         if len(proofs) != len(records) or not records or saga not in (manifest["saga"], *manifest["related"]):
             say(f"saga {saga}: {len(records)} records and {len(proofs)} proofs, or it is not named in manifest.json")
@@ -187,13 +189,15 @@ def main(arguments=None):
         keys, first = [key_of(text) for text in given.key], Path(given.files[0])
         texts = [Path(name).read_text("utf-8") for name in given.files[1:]]
         what, code = (log if given.what == "log" else pack)(first, texts, keys, flaws.append), 6 if flaws else 0
-    except OSError as error:
-        what, code = str(error), 2
     except Exception as error:  # an encrypted zip, unknown compression, nesting without end: nothing to believe
-        what, code = f"it cannot be read any further: {type(error).__name__}: {error}", 6
-    print(*flaws, f"{what}: {'NOT as it was written' if code else 'as it was written'}", sep="\n")
+        what, code = (
+            f"it cannot be read any further: {error!r}",
+            2 if type(error) in (FileNotFoundError, PermissionError) else 6,
+        )
+    said = [*flaws, f"{what}: {'NOT as it was written' if code else 'as it was written'}"]
+    print(*(ascii(line)[1:-1] for line in said), sep="\n")  # nothing in it controls the terminal
     return code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

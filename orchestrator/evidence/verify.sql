@@ -78,3 +78,7 @@ SELECT level, count(*) AS found, max(number) AS last FROM log_tiles GROUP BY lev
 -- name: position_since
 -- The last position that a checkpoint signed before this instant covers.
 SELECT coalesce(max(size), 0) AS position FROM log_checkpoints WHERE signed_at < $1::bigint
+
+-- name: altered_definitions
+-- Definitions whose data do not have their hash.
+SELECT name, version FROM definitions WHERE encode(sha256(data), 'hex') <> hash ORDER BY name, version

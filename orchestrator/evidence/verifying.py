@@ -82,6 +82,11 @@ class Verification:
             await self._heads()
             await self._strays()
             await self._count_tiles()
+            for row in await self._rows("altered_definitions"):
+                said = (
+                    f"definition {row['name']} version {row['version']}: its data do not have its hash: it was changed"
+                )
+                self._add("definition", said)
         for one in await self._evidence.breaks():
             report.notes.append(
                 f"accepted by {one.accepted_by}: a published tree over {one.size} records is not continued, since this "

@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from orchestrator.messages.canonical import canonical_bytes
+from orchestrator.messages.canonical import NotCanonicalError, canonical_bytes
 from orchestrator.store.contract import NewRecord, StoredRecord
 
 NO_HASH = bytes(32)
@@ -38,6 +38,8 @@ _FIELDS = frozenset(
         "version",
     ]
 )
+
+_KINDS: dict[str, type] = {"version": int, "recorded_at": int}  # all others but data are texts
 
 # As canonical_bytes has it, but without its hook for other types: whatever needs that takes the careful way.
 _QUICK = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER | orjson.OPT_PASSTHROUGH_DATETIME
@@ -248,10 +250,13 @@ def stored_flaw(saga_id: str, version: int, tenant: str, hash_: bytes, body: byt
 
 
 def _fields(body: bytes) -> dict[str, Any] | None:
+    """None also for what no record can hold: nesting without end, numbers beyond bounds, another kind of value."""
     try:
         fields = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        if not isinstance(fields, dict) or fields.keys() != _FIELDS or canonical_bytes(fields) != body:
+            return None
+    except (orjson.JSONDecodeError, NotCanonicalError):
         return None
-    if not isinstance(fields, dict) or fields.keys() != _FIELDS or canonical_bytes(fields) != body:
+    if any(type(value) is not _KINDS.get(name, str) for name, value in fields.items() if name != "data"):
         return None
     return fields

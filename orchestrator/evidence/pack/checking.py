@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -24,6 +24,7 @@ from orchestrator.evidence.notes import NoteError, SignedCheckpoint, Verifier, o
 from orchestrator.evidence.pack import layout
 from orchestrator.evidence.pack.decisions import decisions
 from orchestrator.evidence.pack.material import FORMAT
+from orchestrator.evidence.pack.shape import Leaf, ShapeError, is_name, leaves_of, manifest_of
 from orchestrator.evidence.tree import included, leaf_hash
 from orchestrator.messages.canonical import canonical_bytes
 from orchestrator.store.chain import ChainError, opened, verify
@@ -91,14 +92,14 @@ def _manifest(files: Mapping[str, bytes], found: Checked) -> None:
     if flaw:
         found.flaws.append((layout.NOTE, flaw))
     try:
-        about = orjson.loads(manifest)
-        named: Mapping[str, str] = about["files"]
-        found.about = {name: value for name, value in about.items() if name != "files"}
-        if about["format"] != FORMAT:
-            found.flaws.append((layout.MANIFEST, f"its format is {about['format']!r:.40}, this release reads {FORMAT}"))
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        found.flaws.append((layout.MANIFEST, f"it cannot be read: {type(error).__name__}"))
+        about = manifest_of(manifest)
+    except ShapeError as error:
+        found.flaws.append((layout.MANIFEST, str(error)))
         return
+    named: Mapping[str, str] = about["files"]
+    found.about = {name: value for name, value in about.items() if name != "files"}
+    if about["format"] != FORMAT:
+        found.flaws.append((layout.MANIFEST, f"its format is {about['format']!r:.40}, this release reads {FORMAT}"))
     for name in sorted({*named, *files} - {layout.MANIFEST, layout.NOTE}):
         if name not in files:
             found.flaws.append((name, "it is missing"))
@@ -106,15 +107,17 @@ def _manifest(files: Mapping[str, bytes], found: Checked) -> None:
             found.flaws.append((name, "it was added: the manifest does not name it"))
         elif hashlib.sha256(files[name]).hexdigest() != named[name]:
             found.flaws.append((name, "it was changed: its hash is not the one in the manifest"))
+        elif not is_name(name):
+            found.flaws.append((name, "no file of a pack has such a name: it could lead elsewhere"))
 
 
 def _strand(files: Mapping[str, bytes], folder: str, found: Checked) -> Iterator[tuple[str, str]]:
     """One saga: its chain, its proofs, and what is told of its decisions."""
     try:
-        leaves = orjson.loads(files[f"{folder}{layout.PROOFS}"])["leaves"]
+        leaves = leaves_of(files.get(f"{folder}{layout.PROOFS}", b""))
         records = [_record(files, folder, leaf) for leaf in leaves]
-        paths = [[bytes.fromhex(node) for node in leaf["path"]] for leaf in leaves]
-    except (ChainError, orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        paths = [leaf.path for leaf in leaves]
+    except (ShapeError, ChainError) as error:
         yield f"{folder}{layout.PROOFS}", f"records and proofs cannot be read together: {error}"
         return
     names = {name for name in files if name.startswith(f"{folder}records/")}
@@ -145,18 +148,20 @@ def _decided(records: Sequence[StoredRecord]) -> bytes | None:
     """What the records say about decisions; None where they are of no saga that this product wrote."""
     try:
         return canonical_bytes(decisions([_view(record) for record in records]))
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RecursionError, OSError):
         return None
 
 
-def _record(files: Mapping[str, bytes], folder: str, leaf: Mapping[str, Any]) -> StoredRecord:
-    version = int(leaf["version"])
-    name = f"{folder}{layout.record_name(version)}"
+def _record(files: Mapping[str, bytes], folder: str, leaf: Leaf) -> StoredRecord:
+    name = f"{folder}{layout.record_name(leaf.version)}"
     if name not in files:
-        raise ValueError(f"{name} is missing")
+        raise ShapeError(f"{name} is missing")
     body = files[name]
-    saga_id = str(orjson.loads(body)["saga"])
-    return opened(saga_id, version, body, hashlib.sha256(body).digest(), int(leaf["position"]))
+    found = opened("", leaf.version, body, hashlib.sha256(body).digest(), leaf.position)
+    saga_id = orjson.loads(body).get("saga")
+    if not isinstance(saga_id, str):
+        raise ShapeError(f"{name} is no record: it does not say of which saga it is")
+    return replace(found, saga_id=saga_id)
 
 
 def _view(one: StoredRecord) -> RecordView:
@@ -174,26 +179,34 @@ def _folder_of(name: str) -> str:
 
 
 def _folder(path: Path) -> dict[str, bytes]:
-    found = {}
+    found: dict[str, bytes] = {}
+    held = 0
     for file in sorted(path.rglob("*")):
         if file.is_symlink():
             raise PackFileError(f"{file} is a link: a pack has none")
         if file.is_file():
+            held += file.stat().st_size
+            if len(found) >= FILES_MAX or held > BYTES_MAX:
+                raise PackFileError(f"{path} is larger than any pack")
             found[file.relative_to(path).as_posix()] = file.read_bytes()
     return found
 
 
 def _zip(path: Path) -> dict[str, bytes]:
+    """What is not compressed holds no more than it weighs, unless its entries lie over each other."""
+    size = path.stat().st_size
     try:
         with zipfile.ZipFile(path) as held:
             entries = held.infolist()
             names = [entry.filename for entry in entries]
-            if len(names) > FILES_MAX or sum(entry.file_size for entry in entries) > BYTES_MAX:
-                raise PackFileError(f"{path} is larger than any pack: {len(names)} files")
             if len(set(names)) != len(names):
                 raise PackFileError(f"{path} has two files of one name")
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
                 raise PackFileError(f"{path} is compressed, which a pack never is: somebody has packed it again")
+            if len(names) > FILES_MAX or sum(entry.file_size for entry in entries) > min(BYTES_MAX, size):
+                raise PackFileError(f"{path} says that it holds more than any pack of its size: {len(names)} files")
             return {name: held.read(name) for name in names}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise PackFileError(f"{path} cannot be read: {error}") from error
+    except PackFileError:
+        raise
+    except Exception as error:  # whatever the library raises over bytes that are no zip
+        raise PackFileError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
