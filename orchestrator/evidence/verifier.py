@@ -183,17 +183,14 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["log", "pack"])
     parser.add_argument("--key", action="append", required=True, help="a public key, name+id+key; newest first")
-    parser.add_argument("files", nargs="+")
+    parser.add_argument("files", nargs="+", type=Path)
     given, flaws = parser.parse_args(arguments), []
     try:
-        keys, first = [key_of(text) for text in given.key], Path(given.files[0])
-        texts = [Path(name).read_text("utf-8") for name in given.files[1:]]
-        what, code = (log if given.what == "log" else pack)(first, texts, keys, flaws.append), 6 if flaws else 0
+        keys, texts = [key_of(text) for text in given.key], [file.read_text("utf-8") for file in given.files[1:]]
+        what, code = (log if given.what == "log" else pack)(given.files[0], texts, keys, flaws.append), 6 * bool(flaws)
     except Exception as error:  # an encrypted zip, unknown compression, nesting without end: nothing to believe
-        what, code = (
-            f"it cannot be read any further: {error!r}",
-            2 if type(error) in (FileNotFoundError, PermissionError) else 6,
-        )
+        code = 2 if type(error) in (FileNotFoundError, PermissionError) else 6
+        what = f"it cannot be read any further: {type(error).__name__}: {error}"
     said = [*flaws, f"{what}: {'NOT as it was written' if code else 'as it was written'}"]
     print(*(ascii(line)[1:-1] for line in said), sep="\n")  # nothing in it controls the terminal
     return code
