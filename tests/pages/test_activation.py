@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from playwright.async_api import async_playwright, expect
 
 from orchestrator import Retry, Saga, compute, fail, pivot, publish, wait_for, when
 from orchestrator.activation.definition import NAME
 from orchestrator.api.views import Actor, RefusedError
 from orchestrator.cli.main import run
+from tests.browser.conftest import Office, chromium
 from tests.databases import Database
 from tests.pages.office import ADA, OfficeProduct, office_product
 from tests.pages.wires_saga import (
@@ -167,3 +169,37 @@ async def test_going_back_is_asked_for_at_the_command_line(
     assert f"v1 instead of v2: saga {asked['sagaId']}" in shown
     lines = [json.loads(line) for line in (await cli("list", "--json")).splitlines()]
     assert {(one["name"], one["version"]): one["activation"] for one in lines}[NAME, 1] == "deploy"
+
+
+@pytest.mark.browser
+async def test_two_people_in_two_browsers(office: OfficeProduct) -> None:
+    """Ada reads what changes and asks; ben finds it in his inbox and agrees; the version says since when."""
+    executable = chromium()
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        seen = Office(office.runtime, office.engine, office.url, office.client, browser, office.app.state.live)
+        ada, ben = await seen.page("ada", "operator"), await seen.page("ben", f"{APPROVER},approver", width=400)
+        await ada.goto("/office/definitions")
+        await seen.assert_accessible(ada)
+        await ada.goto("/office/definitions/wire/2")
+        await ada.get_by_role("link", name="Ask that it takes new sagas").click()
+        await expect(ada.get_by_role("heading", name="What changes")).to_be_visible()
+        await seen.assert_accessible(ada)
+        await ada.get_by_label("Reason").fill("holds are tried more often")
+        await ada.get_by_role("button", name="Ask for v2").click()
+        await expect(ada.get_by_role("status").filter(has_text="in the inbox of those who may agree")).to_be_visible()
+        await seen.assert_accessible(ada)
+        await ben.goto("/office/inbox")
+        await ben.get_by_role("link", name="agree to version").first.click()
+        await expect(ben.get_by_text("hold: retry was")).to_be_visible()
+        await seen.assert_accessible(ben)
+        await ben.get_by_role("radio", name="Approve").check()
+        await ben.get_by_label(re.compile("^Reason")).first.fill("read it")
+        await ben.locator("[data-decide]").click()
+        await expect(ben.get_by_role("status").filter(has_text="Your decision is recorded")).to_be_visible()
+        await ada.reload()
+        await expect(ada.locator("h1 + .pill")).to_contain_text("takes new sagas")
+        await seen.assert_accessible(ada)
+        assert seen.complaints == []
+        await browser.close()
+    assert await versions(office, await office.begin()) == [2]

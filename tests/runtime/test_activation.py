@@ -104,6 +104,12 @@ async def test_a_definition_that_never_ran_takes_nothing_before_it_is_active(dat
         async with process(database.url, order_2) as desk:
             (told,) = await desk.take(event(OrderPlaced(order_id="o-1")))
             assert (told.fate, told.reason) == ("dead", "not_active")
+            placed = OrderPlaced(order_id="o-2")
+            (told,) = await desk.decide(
+                desk.router.begin("order", Cause("main"), placed.wire_name, "o-2", placed.plain(), "/api/o-2")
+            )
+            assert told.refusal is not None
+            assert told.refusal.code == "not_active"
     assert [reason for reason, _ in await eyes.letters()] == ["not_active", "not_active"]
     async with process(database.url, order_2) as desk:
         await activated(desk, eyes, 2, 0)
@@ -172,6 +178,25 @@ async def test_nobody_agrees_to_what_some_process_has_not_got(database: Database
         assert (await vote(new, eyes, asked)).fate == "applied"
         await new.take(event(OrderPlaced(order_id="o-1")))
     assert await versions(eyes) == {"o-1": 2}
+
+
+async def test_a_process_that_was_overlooked_begins_nothing_on_the_version_before(
+    database: Database, eyes: Eyes
+) -> None:
+    """Old code that nobody had heard of for long: what it cannot begin is kept, and goes on elsewhere."""
+    async with process(database.url, order, policy="deploy"):
+        pass
+    async with process(database.url, order, order_2) as new, process(database.url, order) as old:
+        await old.take(event(OrderPlaced(order_id="o-1")))
+        await eyes.rows("UPDATE definition_carriers SET seen_at = 1 WHERE NOT 'order/2' = ANY (sagas)")
+        await activated(new, eyes, 2, 1)
+        (told,) = await old.take(late := event(OrderPlaced(order_id="o-2")))
+        assert (told.fate, told.reason) == ("dead", "unknown_saga")
+        (item,) = [new.router.route(late, redriven=1)]
+        assert item is not None
+        (told,) = await new.decide(item)
+        assert told.fate == "applied"
+    assert await versions(eyes) == {"o-1": 1, "o-2": 2}
 
 
 async def test_the_switch_is_one_point_for_all_processes(database: Database, eyes: Eyes) -> None:
