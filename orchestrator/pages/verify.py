@@ -18,7 +18,7 @@ from fastapi.responses import Response
 
 from orchestrator.api.engine import Acting, may
 from orchestrator.evidence.findings import Report
-from orchestrator.evidence.reading import Break, Evidence, PlaceState, StoredCheckpoint
+from orchestrator.evidence.reading import Allowance, Break, Evidence, PlaceState, StoredCheckpoint
 from orchestrator.evidence.verifying import Verification
 from orchestrator.pages.profile import Profile
 from orchestrator.pages.site import office_router, page
@@ -41,6 +41,7 @@ class Signed:
     waiting: int
     places: list[tuple[PlaceState, datetime | None]]
     breaks: list[Break]
+    allowed: list[tuple[Allowance, datetime | None, datetime | None]]
     keys: list[str]
 
 
@@ -61,8 +62,8 @@ async def verify(request: Request, actor: Acting, run: Annotated[Literal["", "re
 
 async def _signed(runtime: Runtime) -> Signed:
     evidence = Evidence(runtime.store.pools)
-    latest, places, breaks, end = await asyncio.gather(
-        evidence.latest(), evidence.places(), evidence.breaks(), evidence.sealed()
+    latest, places, breaks, end, allowed = await asyncio.gather(
+        evidence.latest(), evidence.places(), evidence.breaks(), evidence.sealed(), evidence.allowances()
     )
     ring = runtime.evidence.ring
     return Signed(
@@ -71,6 +72,7 @@ async def _signed(runtime: Runtime) -> Signed:
         max(0, end - (latest.size if latest else 0)),
         [(one, _instant(one.published_at)) for one in places],
         breaks,
+        [(one, _instant(one.allowed_at), _instant(one.until)) for one in allowed],
         ring.vkeys if ring is not None else [],
     )
 
