@@ -130,7 +130,7 @@ OPENED: Final = ".opened"  # after one of them: the short span that says at once
 # What an error.type means, for the status of a red span: our words, never anybody's text.
 ERROR_WORDS: Final = {
     "refused": "the participant said no",
-    "failed": "an attempt or a path failed",
+    "failed": "the flow said fail, or an attempt failed",
     "timed_out": "no answer in time: the outcome is unknown until the participant is asked",
     "exhausted": "all attempts are used up",
     "not_done": "it was found out that it did not happen",

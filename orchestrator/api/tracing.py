@@ -17,7 +17,7 @@ from orchestrator.tracing.requests import Served
 from orchestrator.tracing.sampling import PARENT_ALONE, Sampler
 
 ACTS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?=:|$)")
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}")
 
@@ -40,11 +40,15 @@ def trace_id_of(request: Request) -> str:
 
 
 def told_path(route: str, values: Mapping[str, object]) -> str:
-    """The path of a request as it may leave the product: ids stay, what people chose (a key, a name) does not."""
+    """The path of a request as it may leave the product: ids stay, what people chose (a key, a name) does not.
+
+    Of a task's id that of its saga stays: the rest comes from whoever asks.
+    """
 
     def told(found: re.Match[str]) -> str:
         value = str(values.get(found[1], ""))
-        return value if _ID.fullmatch(value) else REDACTED
+        id_ = _ID.match(value)
+        return REDACTED if id_ is None else value if id_.end() == len(value) else f"{id_[0]}:{REDACTED}"
 
     return _PARAMETER.sub(told, route)
 

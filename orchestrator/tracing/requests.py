@@ -10,6 +10,7 @@ Source: OpenTelemetry's HTTP conventions, server spans.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from orchestrator.tracing.span import Span, Value
 WAITING_MAX = 10_000
 
 log = structlog.get_logger("orchestrator.traces")
+
+_OF_SAGA = re.compile(r"/v1/(?:sagas|tasks)/([0-9a-f-]{36})(?![^:/])")  # who was turned away is found by its saga too
 
 Before = Callable[[Mapping[str, int]], Awaitable[Mapping[str, Sequence[Fields]]]]
 
@@ -118,7 +121,8 @@ class Requests:
             return None  # a start without a caller's context: the saga's root is where its trace begins
         # Begun here, it is the root itself, under the id that its answer named.
         id_ = given[1] if own else span_id_of(f"{given[1]}/{served.began_ns}")
-        more = {names.SAGA_ID: moved.saga_id} if moved is not None else {}
+        about = moved.saga_id if moved is not None else asked[1] if (asked := _OF_SAGA.match(served.path)) else ""
+        more = {names.SAGA_ID: about} if about else {}
         return _span(served, given[0], id_, "" if own else given[1], more, ())
 
 

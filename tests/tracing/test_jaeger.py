@@ -5,11 +5,14 @@ that a person approves over HTTP. One product for the whole file: its processes 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import signal
 import sys
 import time
+import urllib.parse
+import urllib.request
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -84,6 +87,12 @@ class Bank:
                 for line in path.read_bytes().splitlines()
             ):
                 await asyncio.sleep(0.02)
+
+    def found(self, service: str, tags: dict[str, str]) -> set[str]:
+        """The traces that Jaeger's search finds by these tags."""
+        query = urllib.parse.urlencode({"service": service, "tags": json.dumps(tags), "limit": 100, "lookback": "1h"})
+        with urllib.request.urlopen(f"{self.jaeger.query_url}/api/traces?{query}", timeout=20) as answer:
+            return {trace["traceID"] for trace in json.load(answer)["data"]}
 
     async def seen(self, trace_id: str, *wanted: str) -> list[dict[str, Any]]:
         """The trace in Jaeger once these spans are there."""
@@ -219,6 +228,13 @@ async def test_a_payout_is_one_tree_while_it_waits_and_when_it_is_over(bank: Ban
     assert names["process apitest.events"]["tags"]["messaging.operation.type"] == "process"
     assert {"send apitest-desk.commands", "send apitest.events"} <= names.keys()
     assert names[OVER]["duration"] >= task["duration"]
+    wanted: list[tuple[str, dict[str, str]]] = [
+        ("saga-orchestrator", {"saga.id": saga_id}),
+        ("saga-orchestrator", {"saga.name": "payout", "saga.outcome": "completed"}),
+        ("apitest-desk", {"saga.step.name": "reserve", "saga.id": saga_id}),
+    ]  # fmt: skip
+    for service, tags in wanted:
+        assert trace_id in await asyncio.to_thread(bank.found, service, tags), (service, tags)
 
 
 async def until_stable(bank: Bank, trace_id: str, spans: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from tests.tracing.trees import UPSTREAM
 
 RESOURCE = {"service.name": "saga-orchestrator"}
 STARTED = Fields(1, "saga.started", "", {"name": "order", "version": 1}, "system", "m-1", UPSTREAM, 1)
+SAGA = "0f0e0d0c-0000-5000-8000-000000000001"
 STRANGE = Fields(2, "step.requested", "pay", {"command": "no command"}, "system", "", UPSTREAM, 2)
 
 
@@ -45,6 +46,27 @@ async def test_a_request_about_a_record_that_cannot_be_read_costs_its_own_span_a
     requests.add(served("strange"))
     requests.add(served("good"))
     assert [span.attributes["saga.id"] for span in await requests.spans()] == ["good"]
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        (f"/v1/tasks/{SAGA}:REDACTED/decide", SAGA),
+        (f"/v1/sagas/{SAGA}/cancel", SAGA),
+        ("/v1/sagas/order", ""),
+        ("", ""),
+    ],
+)
+async def test_who_was_turned_away_is_found_by_the_saga_that_was_asked_for(path: str, found: str) -> None:
+    """The act moved nothing, so its span is in a trace of its own; the saga's id leads there."""
+
+    async def before(_: object) -> dict[str, list[Fields]]:
+        return {}
+
+    requests = Requests(before, ALL)
+    requests.add(Served("POST", "/v1/x", "http", 403, 1_000, 2_000, UPSTREAM, (), path))
+    (span,) = await requests.spans()
+    assert (span.attributes.get("saga.id", ""), span.error, span.trace_id) == (found, "", UPSTREAM[3:35])
 
 
 async def test_no_answer_of_a_collector_ends_the_loop(collector: Collector) -> None:

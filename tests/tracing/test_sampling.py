@@ -122,6 +122,9 @@ def test_every_span_says_where_it_runs_and_measured_ones_which_process_and_versi
     [
         ("/v1/tasks/{task_id}/decide", {"task_id": "0f0e0d0c-0000-5000-8000-000000000001"},
          "/v1/tasks/0f0e0d0c-0000-5000-8000-000000000001/decide"),
+        ("/v1/tasks/{task_id}/decide", {"task_id": "0f0e0d0c-0000-5000-8000-000000000001:CANARY"},
+         "/v1/tasks/0f0e0d0c-0000-5000-8000-000000000001:REDACTED/decide"),
+        ("/v1/tasks/{task_id}", {"task_id": "0f0e0d0c-0000-5000-8000-000000000001CANARY"}, "/v1/tasks/REDACTED"),
         ("/v1/{name}/by-key/{key:path}", {"name": "order", "key": "CANARY/1"}, "/v1/REDACTED/by-key/REDACTED"),
         ("/v1/sagas", {}, "/v1/sagas"),
     ],
