@@ -41,5 +41,5 @@ async def metrics(request: Request, engine: EngineOf, actor: Acting) -> Response
     """The figures of this process, as Prometheus reads them. They are of all tenants together: for the house alone."""
     if actor.tenant != engine.home:
         raise RefusedError("not_allowed", "Figures of all tenants together are read by people of this house alone.")
-    body, content_type = request.app.state.metrics.text(request.headers.get("accept", ""))
+    body, content_type = await request.app.state.metrics.text(request.headers.get("accept", ""))
     return Response(body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})

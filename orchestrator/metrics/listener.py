@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import structlog
@@ -19,7 +19,7 @@ HEAD_BYTES_MAX = 8_192
 READ_SECONDS_MAX = 5.0
 AT_ONCE_MAX = 8
 
-Render = Callable[[str], tuple[bytes, str]]
+Render = Callable[[str], Awaitable[tuple[bytes, str]]]
 
 log = structlog.get_logger("orchestrator.metrics")
 
@@ -33,7 +33,7 @@ async def listening(host: str, port: int, token: str, render: Render) -> AsyncIt
         try:
             async with at_once, asyncio.timeout(READ_SECONDS_MAX):
                 head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(_answer(head, token, render))
+                writer.write(await _answer(head, token, render))
                 await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # whoever asks like this gets no answer
@@ -52,7 +52,7 @@ async def listening(host: str, port: int, token: str, render: Render) -> AsyncIt
         server.close()
 
 
-def _answer(head: bytes, token: str, render: Render) -> bytes:
+async def _answer(head: bytes, token: str, render: Render) -> bytes:
     lines = head.decode("latin-1").split("\r\n")
     method, _, rest = lines[0].partition(" ")
     path = rest.partition(" ")[0].partition("?")[0]
@@ -63,7 +63,7 @@ def _answer(head: bytes, token: str, render: Render) -> bytes:
         return _response("405 Method Not Allowed", b"GET it\n", extra="Allow: GET, HEAD\r\n")
     if token and not hmac.compare_digest(fields.get("authorization", "").encode(), f"Bearer {token}".encode()):
         return _response("401 Unauthorized", b"a token is needed\n", extra="WWW-Authenticate: Bearer\r\n")
-    body, content_type = render(fields.get("accept", ""))
+    body, content_type = await render(fields.get("accept", ""))
     return _response("200 OK", body, content_type, empty=method == "HEAD")
 
 

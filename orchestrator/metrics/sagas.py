@@ -162,7 +162,7 @@ class SagaFigures:
         self._acts.add((append.name, record.type.partition(".")[2]))
 
 
-_ACTS = ("proposed", "retried", "skipped", "completed_by_hand", "gave_back", "settled", "cancelled", "migrated")
+_ACTS = ("proposed", "retried", "skipped", "completed_by_hand", "gave_back", "settled")
 
 
 def _seconds(began_us: int, ended_us: int) -> float:

@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 from opentelemetry import semconv
 
+import orchestrator.kernel.api  # noqa: F401 - every fold is registered
 from orchestrator import telemetry
+from orchestrator.kernel.evolve import FOLDS
+from orchestrator.metrics.figures import Figures
 from orchestrator.metrics.names import QUICK, all_metrics
+from orchestrator.metrics.sagas import SagaFigures
 
 # The package still has these; nobody is to begin with them.
 DEPRECATED = {
@@ -90,3 +94,8 @@ def test_metrics_of_others_have_their_names_and_bounds() -> None:
         if metric.kind == "histogram":
             assert (metric.unit, metric.bounds) == ("s", ADVISED)
     assert QUICK == ADVISED
+
+
+def test_what_is_counted_are_records_that_the_kernel_writes() -> None:
+    """A type that nobody writes would be counted for ever as 0, and look like peace."""
+    assert set(SagaFigures(Figures())._count) - set(FOLDS) == set()

@@ -173,8 +173,12 @@ async def test_a_read_model_that_was_idle_is_not_hours_behind_for_a_moment() -> 
 async def test_with_a_token_nobody_else_reads() -> None:
     """Compared in constant time; a wrong one learns nothing."""
     token = "a-long-enough-token"
+
+    async def told(_: str) -> tuple[bytes, str]:
+        return b"x 1\n", "text/plain"
+
     async with (
-        listening("127.0.0.1", 0, token, lambda accept: (b"x 1\n", "text/plain")) as url,
+        listening("127.0.0.1", 0, token, told) as url,
         httpx2.AsyncClient(trust_env=False) as client,
     ):
         for sent in ({}, {"Authorization": f"Bearer {token[:-1]}"}, {"Authorization": token}):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from typing import Any
 
 import asyncpg
 import httpx2
 import pytest
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 
-from orchestrator.metrics import names
+from orchestrator.metrics import names, wiring
 from orchestrator.metrics.names import BY_NAME, prometheus_label, prometheus_name
+from orchestrator.metrics.text import render
 from orchestrator.runtime.app import Runtime
 from orchestrator.tracing.words import low
 from tests.metrics.conftest import CANARY, HEADER, Measured, total
@@ -122,6 +125,22 @@ async def test_requests_are_counted_by_route_and_never_by_address(measured: Meas
     unrouted = [dict(has) for (sample, has) in found if sample == name and "http_route" not in dict(has)]
     assert all(has["http_response_status_code"] == "404" for has in unrouted)
     assert total(found, name, http_response_status_code="404") >= 2
+
+
+async def test_a_scrape_is_written_down_beside_the_event_loop(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some thousand lines take a while, in which nobody's approval is to wait."""
+    threads: list[threading.Thread] = []
+
+    def rendered(*given: Any) -> tuple[bytes, str]:
+        threads.append(threading.current_thread())
+        return render(*given)
+
+    monkeypatch.setattr(wiring, "render", rendered)
+    assert await measured.scrape()
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_loops_say_how_they_are(measured: Measured) -> None:
