@@ -78,6 +78,14 @@ class Settings(
         description="The file of keys that wrap those of persons; with it personal fields are sealed. Keep it outside "
         "data_dir and its backups. Empty: personal fields are stored as they come.",
     )
+    key_service_url: str = Field(
+        default="",
+        description="For processes with the role participants alone: the HTTP API of the product, which lends them the "
+        "keys of the sagas whose commands they get. In place of vault_key_file.",
+    )
+    key_service_token: str = Field(
+        default="", description="The API key shown there, made with --action key.lend:PARTICIPANT."
+    )
 
     # --- HTTP ---
     api_host: str = Field(default="127.0.0.1", description="Address of the HTTP API; loopback unless set.")

@@ -47,11 +47,12 @@ def create_key(
     as_json: Json = False,
 ) -> None:
     """Makes a key and prints it, once. Without --capacity: service."""
-    from orchestrator.identity.rules import ACTIONS, ADMIN, APPROVER, CAPACITIES
+    from orchestrator.identity.rules import ACTIONS, ADMIN, APPROVER, CAPACITIES, action_of
 
     capacities, actions = set(capacity or ["service"]), set(action or [])
-    if not capacities <= CAPACITIES or not actions <= ACTIONS.keys():
-        what = sorted((capacities - CAPACITIES) | (actions - ACTIONS.keys()))
+    unknown = (capacities - CAPACITIES) | {named for named in actions if action_of(named) not in ACTIONS}
+    if unknown:
+        what = sorted(unknown)
         raise CliError(
             ExitCode.USAGE, f"there is no capacity or action {', '.join(what)}", "see docs/guides/sign-in.md"
         )

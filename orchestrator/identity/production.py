@@ -45,17 +45,24 @@ def flaws(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
         yield from _web(settings)
     yield from _database(settings)
     yield from _kafka(settings)
-    if not settings.vault_key_file:
-        yield _flaw(
-            "vault_key_file",
-            "is missing: what sagas hold of persons could never be erased",
-            "make a key file with `orchestrator vault init`, and keep it apart from the database",
-        )
+    yield from _vault(settings)
     for flaw in (*production_flaws(settings, settings.public_url), *metrics.production_flaws(settings)):
         yield _flaw(*flaw)
     if "coordinator" in settings.role_names:
         for flaw in evidence_flaws(settings, _is_kafka(settings)):
             yield _flaw(*flaw)
+
+
+def _vault(settings: Settings) -> Iterator[str]:
+    url = urlsplit(settings.key_service_url)
+    if settings.key_service_url and url.scheme != "https" and not _stays_here(url.hostname):
+        yield _flaw("key_service_url", "is not https: the API key could be read on the way", "use its https address")
+    if not settings.vault_key_file and not (settings.key_service_url and settings.role_names == {"participants"}):
+        yield _flaw(
+            "vault_key_file",
+            "is missing: what sagas hold of persons could never be erased",
+            "make a key file with `orchestrator vault init`, and keep it apart from the database",
+        )
 
 
 def database_flaws(found: Mapping[str, Any]) -> Iterator[str]:

@@ -26,6 +26,8 @@ EVERYBODY_BUT_ADMIN = CAPACITIES - {ADMIN}  # whom development believes where no
 API_KEY, OIDC_CLIENT = "api-key", "oidc-client"  # how we know a service; whatever it may, it is no person
 SERVICES = frozenset({API_KEY, OIDC_CLIENT})
 
+LEND = "key.lend"  # an API key says after a colon to whom: key.lend:visits, key.lend:visits/caretest.PlanVisit
+
 FRESH_SECONDS = 300  # how long ago somebody may have signed in who decides on a large amount
 
 
@@ -67,6 +69,7 @@ ACTIONS: Mapping[str, Action] = {
     "office.use": Action({VIEWER, APPROVER, OPERATOR, AUDITOR, ADMIN}, "open the back office"),
     "security.read": Action({ADMIN, AUDITOR}, "read the security log"),
     "key.manage": Action({ADMIN}, "make and revoke keys", person=True),
+    LEND: Action({SERVICE}, "be lent the keys of the sagas that a participant has commands of"),
     "subject.read": Action({OPERATOR, AUDITOR, ADMIN}, "see requests to erase a person"),
     "subject.erase": Action({OPERATOR, ADMIN}, "erase a person, hold them or let them go", person=True),
     "user.manage": Action({ADMIN}, "bar people and let them in again", person=True),
@@ -122,9 +125,20 @@ def may(actor: Actor, action: str) -> bool:
     rule = ACTIONS.get(action)
     if rule is None or (rule.person and actor.authentication in SERVICES):
         return False
-    if actor.actions and action not in actor.actions:
+    if actor.actions and action not in map(action_of, actor.actions):
         return False  # a key for a few actions only
     return action == PUBLIC or bool(rule.capacities & actor.capacities)
+
+
+def action_of(named: str) -> str:
+    """The action in what a key names: `key.lend:visits` is `key.lend`, to one participant alone."""
+    action, _, thing = named.partition(":")
+    return action if action == LEND and thing else named
+
+
+def objects_of(actor: Actor, action: str) -> frozenset[str]:
+    """What an actor's key names an action for; nothing where it names none."""
+    return frozenset(named.partition(":")[2] for named in actor.actions if named.startswith(f"{action}:")) - {""}
 
 
 def sees_all_tasks(actor: Actor) -> bool:

@@ -22,6 +22,7 @@ TOKEN = re.compile(r"personal:v1:([A-Za-z0-9_-]{16}):([0-9a-f]{16}):([A-Za-z0-9_
 SUBJECT_KEY = "subjectkey"
 """The attribute in which a message of a saga names the key of its subject."""
 _KEY_HEADER = f"ce_{SUBJECT_KEY}"
+_KEY = re.compile(rb"[A-Za-z0-9_-]{16}")  # as in a sealed value
 
 
 class ErasedText(str):
@@ -86,8 +87,11 @@ def broken(text: str) -> str:
 
 
 def subject_key(headers: Iterable[tuple[str, bytes | None]]) -> str:
-    """The key that a message names, "" for none."""
-    return next((value.decode("ascii", "replace") for name, value in headers if name == _KEY_HEADER and value), "")
+    """The key that a message names, "" for none, or for what cannot be one: nobody asks a database for that."""
+    for name, value in headers:
+        if name == _KEY_HEADER:
+            return value.decode() if value and _KEY.fullmatch(value) else ""
+    return ""
 
 
 def key_ids(text: str) -> set[str]:

@@ -148,6 +148,12 @@ TIMERS_FIRED = Metric("saga.timers.fired", "counter", "{timer}", (), "Timers fir
 HANDLED = Metric(
     "saga.commands.handled", "counter", "{command}", (PARTICIPANT, OUTCOME), "Commands that were answered."
 )
+KEYS_ASKED = Metric(
+    "saga.keys.asked", "counter", "{command}", (OUTCOME,), "Commands shown to the key service, by what it said."
+)
+KEYS_AWAY = Metric(
+    "saga.keys.away", "gauge", "{service}", (), "1 while the key service lends nothing, and commands wait."
+)
 LOOP_AGE = Metric("saga.loop.age", "gauge", "s", (LOOP,), "Since the loop last made progress.")
 LOOP_READY = Metric("saga.loop.ready", "gauge", "{loop}", (LOOP,), "1 where the loop has made progress lately, else 0.")
 EVENT_LOOP_LAG = Metric(

@@ -2,24 +2,22 @@
 
 Rules of this file
 - A command names its subject's key in `ce_subjectkey`, also where nothing in it is personal: its reply may be.
-- What cannot be opened (altered, moved, erased) is an invalid command; the handler never sees a sealed value.
+- What cannot be opened (altered, moved, erased), or may not be, is an invalid command; the handler never sees a sealed
+  value. What cannot be asked for now waits.
 - What failures say is sealed like any reply, in the answer and in the log.
 """
 
 from __future__ import annotations
 
-import re
 import traceback
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from orchestrator.broker.contract import IncomingMessage
 from orchestrator.messages import ContractError, Reply, canonical_bytes
-from orchestrator.messages.personal import PREFIX, sealing
+from orchestrator.messages.personal import PREFIX, sealing, subject_key
 
-HEADER = "ce_subjectkey"
 _BYTES = PREFIX.encode()
-_KEY = re.compile(rb"[A-Za-z0-9_-]{16}")  # as in a sealed value
 
 
 class Sealer(Protocol):
@@ -33,10 +31,13 @@ class Sealer(Protocol):
 
 
 class Opening(Protocol):
-    """Whoever holds the keys of subjects."""
+    """Whoever has the keys of subjects: the vault of a process with the key file, or keys on loan (lent.py)."""
 
-    async def learn(self, values: Iterable[bytes | None], ids: Iterable[str] = ()) -> None:
-        """Asks for the keys of what is sealed in these messages, and for these keys."""
+    async def ask(self, messages: Sequence[IncomingMessage]) -> None:
+        """Asks for the keys of these commands. Raises what is to be tried again: commands wait for it."""
+
+    def refusal(self, message: IncomingMessage) -> str:
+        """Why a command that was asked about is not obeyed, "" where it is."""
 
     def open_message(self, value: bytes, tenant: str) -> tuple[bytes, Any]:
         """The data of a tenant's message with everything opened, and what that was. Raises ValueError."""
@@ -44,20 +45,32 @@ class Opening(Protocol):
     def is_of(self, about: Any, saga_id: str) -> bool:
         """Was everything that was opened in a message sealed for this saga?"""
 
-    def sealer_of(self, key_id: str, saga_id: str) -> Sealer | None:
-        """What seals for a saga under a key that was learned; None where that key is no more."""
+    def sealer_of(self, key_id: str, saga_id: str, tenant: str) -> Sealer | None:
+        """What seals for a saga under a key that was asked for; None where that key is no more."""
 
 
 class Envelope:
-    """How one command was sealed."""
+    """How one command was sealed. `refused`: why it is not obeyed at all."""
 
-    def __init__(self, opening: Opening, key_id: str, saga_id: str, tenant: str) -> None:
+    def __init__(self, opening: Opening, key_id: str, saga_id: str, tenant: str, refused: str = "") -> None:
         self._opening = opening
         self._saga_id, self._tenant = saga_id, tenant
-        self.sealer = opening.sealer_of(key_id, saga_id) if key_id else None
+        self.sealer = opening.sealer_of(key_id, saga_id, tenant) if key_id and not refused else None
+        if key_id and self.sealer is None and not refused:
+            refused = (
+                f"key {key_id[:16]}, under which it is to be answered, is erased, does not open, or is not its own"
+            )
+        self._refused = refused
+
+    @staticmethod
+    def of(opening: Opening, message: IncomingMessage, saga_id: str, tenant: str) -> Envelope:
+        """The envelope of a command that was asked about."""
+        return Envelope(opening, subject_key(message.headers), saga_id, tenant, opening.refusal(message))
 
     def opened(self, body: bytes) -> bytes:
         """A body with what is sealed in it opened. Raises ContractError."""
+        if self._refused:
+            raise ContractError(self._refused)
         if _BYTES not in body:
             return body
         try:
@@ -91,17 +104,3 @@ class Envelope:
         """An error whose traceback may be logged; None where it, or what it was raised from, tells of somebody."""
         text = "".join(traceback.format_exception(error))
         return error if self.text(text) == text else None
-
-
-def key_of(message: IncomingMessage) -> str:
-    """The key that a command names, "" for none, or for what cannot be one: nobody asks a database for that."""
-    for name, value in message.headers:
-        if name == HEADER:
-            return value.decode() if value and _KEY.fullmatch(value) else ""
-    return ""
-
-
-async def learn(opening: Opening, messages: Iterable[IncomingMessage]) -> None:
-    """Asks for the keys of these commands."""
-    messages = list(messages)
-    await opening.learn((message.value for message in messages), {key_of(message) for message in messages} - {""})

@@ -39,7 +39,7 @@ from orchestrator.participants.participant import Participant
 from orchestrator.participants.progress import Part, Progress
 from orchestrator.participants.reads import answer_reading
 from orchestrator.participants.replies import Outgoing, Replies
-from orchestrator.participants.sealing import Envelope, Opening, key_of, learn
+from orchestrator.participants.sealing import Envelope, Opening
 from orchestrator.participants.settings import ParticipantSettings
 from orchestrator.participants.single import Singles
 from orchestrator.participants.tracing import AddSpan, begin, spans_of
@@ -174,7 +174,7 @@ class Worker:
         for message in messages:
             found = read_delivery(message, self.participant.handlers)
             if self._opening is not None and isinstance(found, Delivery):
-                found.envelope = Envelope(self._opening, key_of(message), found.header.saga_id, found.header.tenant)
+                found.envelope = Envelope.of(self._opening, message, found.header.saga_id, found.header.tenant)
             if isinstance(found, Unreadable):
                 unreadable.append(found)
                 continue
@@ -202,18 +202,21 @@ class Worker:
         await self._show()
 
     async def _learn(self, messages: Sequence[IncomingMessage]) -> None:
-        """Asks for the keys of these commands, however long whoever has them is away."""
-        wait_ms = self._settings.retry_ms
-        if self._opening is None:
-            return
-        while True:
+        """Asks for the keys of these commands, however long whoever has them is away. One line when that begins, and
+        one when it is over."""
+        wait_ms, since = self._settings.retry_ms, 0.0
+        while self._opening is not None:
             try:
-                await learn(self._opening, messages)
-                return
+                await self._opening.ask(messages)
+                break
             except Exception as error:
-                logger.warning("keys of personal values cannot be had now: %s", answers.failure(error))
+                if not since:
+                    since = time.monotonic()
+                    logger.warning("commands wait: keys of persons cannot be had now: %s", answers.failure(error))
                 await asyncio.sleep(wait_ms / 1000)
                 wait_ms = min(wait_ms * 2, self._settings.retry_ms_max)
+        if since:
+            logger.info("keys of persons can be had again, after %.1f s", time.monotonic() - since)
 
     async def _batch(self, deliveries: list[Delivery], unreadable: list[Unreadable]) -> batches.Outcome:
         """The batch path, as often as it takes: what fails here is nobody's fault, or that of one command."""
@@ -235,6 +238,7 @@ class Worker:
                     return batches.Outcome(slow=deliveries)
                 await asyncio.sleep(wait_ms / 1000)
                 wait_ms = min(wait_ms * 2, self._settings.retry_ms_max)
+                await self._learn([delivery.message for delivery in deliveries])  # a minute may have passed
                 continue
             self._stored(positions)
             return outcome
@@ -251,6 +255,7 @@ class Worker:
         """An answer, however long the database is away. With a database that is well, a failure is the answer."""
         wait_ms = self._settings.retry_ms
         while True:
+            await self._learn([delivery.message])  # it may have waited for its turn longer than keys are remembered
             try:
                 if delivery.handler is not None and delivery.handler.reads:
                     return await answer_reading(self._inbox, delivery, self._settings.reply_bytes_max)

@@ -112,6 +112,7 @@ class Runtime:
         self.queries = ReadQueries(self.store.pools)
         self.activation = Keeping(self.catalog, Activations(self.store.pools), settings, parts.holder(settings))
         self.vault = parts.vault(settings, self.catalog, self.store)
+        self.lent_keys = parts.lent_keys(settings, self.roles)
         self.router: Router = parts.router(settings, self.catalog, self.vault, self.store)
         self.coordinator: Coordinator = parts.coordinator(
             settings, self.catalog, self.store, self.hints, self.vault, self.telemetry
@@ -151,7 +152,7 @@ class Runtime:
             opening.push_async_callback(self.store.close)
             opening.push_async_callback(self.broker.close)
             await self._check_schema()
-            await (self.vault.keys.check() if self.vault is not None else check_unused(self.store.pools))
+            await self._check_keys(opening)
             opening.push_async_callback(self.evidence.close)
             if self.roles & DECIDING:
                 await self.evidence.check_start()
@@ -229,6 +230,15 @@ class Runtime:
         if self.read_models:
             facts["read_models_stopped"] = sum(bool(runner.stopped) for runner in self.read_models)
         return Health(self._supervisor.ready, tuple(self._supervisor.health()), facts)
+
+    async def _check_keys(self, opening: AsyncExitStack) -> None:
+        if self.lent_keys is not None:
+            opening.push_async_callback(self.lent_keys.close)
+            self.metrics.watch(self.lent_keys.readings)
+        if self.vault is not None:
+            await self.vault.keys.check()
+        elif self.lent_keys is None:
+            await check_unused(self.store.pools)
 
     async def _check_schema(self) -> None:
         async with self.store.pools.connection("work"):
@@ -342,7 +352,7 @@ class Runtime:
                 self.broker,
                 pool,
                 on_handled=self._on_handled,
-                opening=self.vault,
+                opening=self.lent_keys or self.vault,
                 add_span=add_span,
                 system=system_of(self.settings.broker_url),
             )

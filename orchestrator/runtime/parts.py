@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orchestrator.broker.contract import Broker, TopicSpec
-from orchestrator.config import Settings
+from orchestrator.config import Settings, SettingsError
 from orchestrator.kernel.api import Limits
 from orchestrator.messages import Event
 from orchestrator.messages.protocol import events_topic
 from orchestrator.notices.events import TOPIC as NOTICES_TOPIC
+from orchestrator.participants.lent import LentKeys
 from orchestrator.runtime.admission import Admission, AdmissionLimits
 from orchestrator.runtime.before import SentBefore
 from orchestrator.runtime.catalog import Catalog
@@ -78,6 +79,20 @@ def vault(settings: Settings, catalog: Catalog, store: PostgresStore) -> Vault |
         return None
     file = Path(settings.vault_key_file)
     return Vault(Keys(store.pools, read(file), reread=lambda: read(file)), catalog, customers(catalog.views))
+
+
+def lent_keys(settings: Settings, roles: frozenset[str]) -> LentKeys | None:
+    """Keys on loan for participants; None where no service is named. Raises SettingsError."""
+    if not settings.key_service_url:
+        return None
+    if not settings.key_service_token:
+        raise SettingsError("ORCHESTRATOR_KEY_SERVICE_TOKEN is missing: make one with `orchestrator key create`")
+    if roles != {"participants"} and not settings.vault_key_file:
+        raise SettingsError(
+            "ORCHESTRATOR_KEY_SERVICE_URL is for processes with the role participants alone; the others seal what they "
+            "write: give them ORCHESTRATOR_VAULT_KEY_FILE"
+        )
+    return LentKeys(settings.key_service_url, settings.key_service_token)
 
 
 def router(

@@ -261,6 +261,11 @@ class Keys:
         known = self._known.get(key_id)
         return known[1] if known is not None and self._clock() < known[0] else None
 
+    def seconds_left(self, key_id: str) -> float:
+        """For how long a key is still at hand."""
+        known = self._known.get(key_id)
+        return max(0.0, known[0] - self._clock()) if known is not None else 0.0
+
     def _opened(self, row: Any) -> DataKey | Broken:
         """A stored key, unwrapped; Broken where that cannot be."""
         try:

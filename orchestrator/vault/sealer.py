@@ -21,7 +21,7 @@ import orjson
 
 from orchestrator.messages.canonical import canonical_bytes
 from orchestrator.messages.personal import PREFIX, TOKEN, broken
-from orchestrator.vault.tokens import DataKey
+from orchestrator.vault.tokens import DataKey, ScopeKey
 
 CONTAINED_MIN = 3  # shorter ones are found only where they stand alone
 WORD_MIN = 4
@@ -98,7 +98,7 @@ class Sealer:
     """Seals what one saga writes: a `Sealing`. `scope`: of the saga."""
 
     person: Person
-    key: DataKey
+    key: DataKey | ScopeKey
     scope: str
     _forms: dict[bytes, Any] = field(default_factory=dict)
 

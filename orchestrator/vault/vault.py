@@ -17,11 +17,12 @@ from typing import Any
 
 import orjson
 
+from orchestrator.broker.contract import IncomingMessage
 from orchestrator.kernel.graph import StepNode, node_path
 from orchestrator.kernel.inputs import Answer, Arrived, Input, Start
 from orchestrator.messages.canonical import canonical_bytes
 from orchestrator.messages.contract import Event
-from orchestrator.messages.personal import PREFIX, TOKEN, ErasedText, broken, key_ids, sealing
+from orchestrator.messages.personal import PREFIX, TOKEN, ErasedText, broken, key_ids, sealing, subject_key
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.work import DomainEvent, Item, Opened, SagaBegin
 from orchestrator.store.contract import DeadLetter, EarlyEvent, StoredRecord
@@ -107,10 +108,20 @@ class Vault:
         """Was everything that was opened in a message sealed for this saga?"""
         return about.scopes <= {saga_scope(saga_id)}
 
-    def sealer_of(self, key_id: str, saga_id: str) -> Sealer | None:
-        """What seals for a saga under a key that was learned; None where that key is no more."""
+    def sealer_of(self, key_id: str, saga_id: str, tenant: str) -> Sealer | None:
+        """What seals for a saga under a key that was learned; None where that key is no more, or is not theirs."""
         key = self.keys.at_hand(key_id)
-        return Sealer(Person(key_id), key, saga_scope(saga_id)) if isinstance(key, DataKey) else None
+        if not isinstance(key, DataKey) or key.tenant != tenant:
+            return None
+        return Sealer(Person(key_id), key, saga_scope(saga_id))
+
+    async def ask(self, messages: Sequence[IncomingMessage]) -> None:
+        """Asks for the keys of commands, for the participants of this process. Raises StoreError."""
+        await self.learn((each.value for each in messages), {subject_key(each.headers) for each in messages} - {""})
+
+    def refusal(self, message: IncomingMessage) -> str:
+        """None of them is refused here: whoever has the key file can open everything."""
+        return ""
 
     def open(self, token: str, scope: str = "", *, tenant: str = "") -> str:
         """One sealed value, by a key that was learned. `tenant`: whose it must be. Raises SealedError."""

@@ -60,7 +60,10 @@ async def test_a_key_is_made_shown_once_and_revoked(bank: Bank, shell: Shell) ->
     assert all(row["actor"].startswith("cli:") for row in logged)
 
 
-@pytest.mark.parametrize("wrong", [("--capacity", "boss"), ("--action", "saga.erase"), ("--capacity", "approver")])
+@pytest.mark.parametrize(
+    "wrong",
+    [("--capacity", "boss"), ("--action", "saga.erase"), ("--action", "event.publish:x"), ("--capacity", "approver")],
+)
 async def test_a_key_that_must_not_be_is_not_made(bank: Bank, shell: Shell, wrong: tuple[str, str]) -> None:
     """Neither misspelt nor one that would be a person."""
     code, made, said = await shell("key", "create", "x", *wrong)

@@ -28,6 +28,8 @@ SAFE: dict[str, Any] = {
 
 UNSAFE: list[tuple[dict[str, Any], str]] = [
     ({"vault_key_file": ""}, "ORCHESTRATOR_VAULT_KEY_FILE"),
+    ({"vault_key_file": "", "key_service_url": "https://orchestrator.bank.example"}, "ORCHESTRATOR_VAULT_KEY_FILE"),
+    ({"key_service_url": "http://orchestrator.bank.example"}, "ORCHESTRATOR_KEY_SERVICE_URL"),
     ({"header_actors": True}, "ORCHESTRATOR_HEADER_ACTORS"),
     ({"local_users": True}, "ORCHESTRATOR_LOCAL_USERS"),
     ({"log_level": "debug"}, "ORCHESTRATOR_LOG_LEVEL"),
@@ -61,6 +63,8 @@ UNSAFE: list[tuple[dict[str, Any], str]] = [
 def test_what_is_safe_starts() -> None:
     """Nothing else than the flaws below is asked for."""
     refuse_unsafe(load_settings(**SAFE), {})
+    lent = {"vault_key_file": "", "key_service_url": "https://orchestrator.bank.example", "roles": "participants"}
+    refuse_unsafe(load_settings(**{**SAFE, **lent}), {})
 
 
 @pytest.mark.parametrize(("changed", "named"), UNSAFE, ids=lambda value: str(value)[:60])

@@ -11,7 +11,18 @@ import pytest
 from orchestrator.api.views import Actor
 from orchestrator.identity.amounts import amounts
 from orchestrator.identity.guard import ACTION_OF_INPUT, ACTION_OF_START, ACTIVATE, START, guard_of
-from orchestrator.identity.rules import ACTIONS, API_KEY, CAPACITIES, PUBLIC, SIGNED_IN, Thing, authorise, may
+from orchestrator.identity.rules import (
+    ACTIONS,
+    API_KEY,
+    CAPACITIES,
+    LEND,
+    PUBLIC,
+    SIGNED_IN,
+    Thing,
+    authorise,
+    may,
+    objects_of,
+)
 from orchestrator.kernel.inputs import Arrived, Cancel, Start, Vote
 from orchestrator.kernel.state import Activity, State, TaskState
 
@@ -30,7 +41,7 @@ EXPECTED = {
     "levels.read metrics.read office.use security.read subject.read",
     "admin": "own contact.manage definition.read definition.activate office.use security.read key.manage user.manage "
     "subject.read subject.erase",
-    "service": "own saga.start saga.read saga.cancel event.publish definition.read levels.read metrics.read",
+    "service": "own saga.start saga.read saga.cancel event.publish definition.read levels.read metrics.read key.lend",
 }
 
 
@@ -70,6 +81,18 @@ def test_a_key_for_one_action_may_only_that() -> None:
     """A scope narrows; it never adds what the capacity does not have."""
     key = replace(actor("service", authentication=API_KEY), actions=frozenset({"event.publish", "audit.export"}))
     assert [action for action in ACTIONS if action != PUBLIC and may(key, action)] == ["event.publish"]
+
+
+def test_a_key_that_lends_says_to_whom() -> None:
+    """One that names nobody is lent nothing; a name opens no other action, and means nothing behind another one."""
+    named = frozenset(
+        {"key.lend:visits", "key.lend:letters/post.Send", "event.publish:visits", "key.lend:", "key.lend"}
+    )
+    key = replace(actor("service", authentication=API_KEY), actions=named)
+    assert [action for action in ACTIONS if action != PUBLIC and may(key, action)] == ["key.lend"]
+    assert objects_of(key, LEND) == {"visits", "letters/post.Send"}
+    assert objects_of(actor(*CAPACITIES), LEND) == frozenset()
+    assert not may(replace(key, actions=frozenset({"key.lending:visits"})), LEND)
 
 
 @pytest.mark.parametrize("action", sorted(set(ACTIONS) - {PUBLIC}))

@@ -14,8 +14,8 @@ import pytest_asyncio
 from orchestrator.broker.contract import IncomingMessage
 from orchestrator.kernel.inputs import Start, TimerDue
 from orchestrator.messages import ContractError
-from orchestrator.messages.personal import is_sealed
-from orchestrator.participants.sealing import Envelope, key_of, learn
+from orchestrator.messages.personal import is_sealed, subject_key
+from orchestrator.participants.sealing import Envelope
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.letters import letter_of
 from orchestrator.runtime.work import Cause, Opened, Outcome, SagaBegin, SagaInput
@@ -225,9 +225,9 @@ async def test_a_command_that_names_nonsense_for_a_key_stops_no_participant(act:
         return IncomingMessage("care.commands", 0, 1, b"s-1", b"{}", (("ce_subjectkey", key),), 0)
 
     nonsense = [b"\0", b"sixteen letters\0", b"\xff" * 16, b"a b c d e f g h ", b"", b"x" * 100_000]
-    await learn(act.vault, [command(key) for key in (*nonsense, anna.encode())])
-    assert [key_of(command(key)) for key in nonsense] == [""] * len(nonsense)
-    assert act.vault.sealer_of(key_of(command(anna.encode())), "s-1") is not None
+    await act.vault.ask([command(key) for key in (*nonsense, anna.encode())])
+    assert [subject_key(command(key).headers) for key in nonsense] == [""] * len(nonsense)
+    assert act.vault.sealer_of(subject_key(command(anna.encode()).headers), "s-1", "main") is not None
 
 
 async def test_a_message_of_one_tenant_opens_nothing_of_another(act: Act) -> None:
