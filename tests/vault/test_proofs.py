@@ -19,13 +19,14 @@ from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.outgoing import Encoder
 from orchestrator.runtime.routing import Router
 from orchestrator.runtime.work import DomainEvent, Item, Unprocessable
-from orchestrator.store.connections import Pools
-from orchestrator.store.operations import SentMessage
+from orchestrator.store.connections import ConnectionLimits, Pools
+from orchestrator.store.operations import OperationQueries, SentMessage
 from orchestrator.vault import keyfile
 from orchestrator.vault.keys import Keys
 from orchestrator.vault.proofs import HEADER
 from orchestrator.vault.tokens import DataKey, saga_scope
 from orchestrator.vault.vault import Vault
+from tests.databases import Database
 
 CONTEXT = "prooftest"
 VICTIM, SECRET = "s-victim", "Cordelia Vane"
@@ -179,3 +180,17 @@ async def test_what_was_sent_before_there_were_proofs_is_believed_as_the_outbox_
     again = Wire.sent(wire, proven=False, note="trimmed")
     wire.outbox = None
     assert await wire.refused(again) == "unauthorised_source"
+
+
+async def test_a_message_that_names_a_saga_no_column_can_hold_stops_no_partition(database: Database) -> None:
+    """Asked for as it is, a NUL fails for ever: intake would end, begin again, and meet it again."""
+    pools = Pools(database.url, ConnectionLimits(), "test")
+    before = SentBefore(OperationQueries(pools).sent_message, "main")
+    try:
+        for saga, tenant in ((b"s\0", b"main"), (b"s-1", b"ma\0in"), (b"\xff\xfe", b"\xff"), (b"s" * 100_000, b"main")):
+            headers = (("ce_id", saga + b"/1"), ("ce_correlationid", saga), ("ce_tenant", tenant))
+            message = IncomingMessage("t", 0, 0, b"k", b"{}", headers, 1)
+            await before.learn([message])
+            assert not before.knows(message)
+    finally:
+        await pools.close()
