@@ -25,6 +25,7 @@ from fastapi.routing import iter_route_contexts
 from orchestrator.api import (
     absences,
     audit,
+    away,
     definitions,
     events,
     evidence,
@@ -82,6 +83,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.add_middleware(Traced, add=runtime.traces.add_request)
     app.add_middleware(Measured, served=runtime.metrics.requests().served)  # outermost
     problems.install(app)
+    away.install(app)
     app.include_router(about())
     for part in (
         health,

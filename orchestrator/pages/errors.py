@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from orchestrator.api.away import AWAY
 from orchestrator.api.problems import PROBLEMS, ProblemError, from_exception
 from orchestrator.api.tracing import trace_id_of
 from orchestrator.api.views import Actor, RefusedError
@@ -22,7 +23,7 @@ from orchestrator.pages.site import page
 
 Handler: TypeAlias = Callable[[Request, Any], Awaitable[Response]]
 
-_KINDS = (ProblemError, RefusedError, RequestValidationError, HTTPException, Exception)
+_KINDS = (ProblemError, RefusedError, RequestValidationError, HTTPException, *AWAY, Exception)
 _BY_STATUS = {404: "no_route", 405: "method_not_allowed"}
 
 

@@ -14,14 +14,14 @@ from fastapi import FastAPI, Query
 from pydantic import BaseModel
 
 import orchestrator.kernel.inputs as kernel_inputs
-from orchestrator.api import problems
+from orchestrator.api import away, problems
 from orchestrator.api.app import about
 from orchestrator.api.engine import Acting, RefusedError
 from orchestrator.api.problems import PROBLEMS, ProblemError
 from orchestrator.config import Settings
 from orchestrator.identity.gate import Identity
 from orchestrator.store.connections import ConnectionLimits, Pools
-from orchestrator.store.contract import ConflictError
+from orchestrator.store.contract import ConflictError, StoreError
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -36,6 +36,7 @@ def make_app() -> FastAPI:
     """An application whose routes fail in every way that there is."""
     app = FastAPI(openapi_url=None)
     problems.install(app)
+    away.install(app)
     app.include_router(about())
     pools = Pools("postgresql://nowhere", ConnectionLimits(), "test")  # nothing here asks the database
     app.state.parameters = {}
@@ -50,8 +51,12 @@ def make_app() -> FastAPI:
         raise ZeroDivisionError("SELECT secret FROM /etc/passwd")
 
     @app.get("/away")
-    async def away() -> None:
+    async def is_away() -> None:
         raise ConflictError("moved")
+
+    @app.get("/broken")
+    async def broken() -> None:
+        raise StoreError("the schema is another one")
 
     @app.post("/body")
     async def body(body: Body, limit: Annotated[int, Query(le=5)] = 1) -> int:
@@ -123,6 +128,19 @@ async def test_what_may_work_on_a_second_try_is_503(client: httpx2.AsyncClient) 
     """A conflict in the store or a lost connection is nobody's mistake."""
     answer = await client.get("/away")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+async def test_a_database_that_is_away_costs_a_line_of_the_log_for_each_request(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Two tracebacks for each, 16 KB, filled a log in an outage; and nothing of it reaches the server as a bug."""
+    transport = httpx2.ASGITransport(make_app(), raise_app_exceptions=True)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        with caplog.at_level("WARNING"):
+            assert (await client.get("/away")).status_code == 503
+        assert [(record.levelname, record.exc_info) for record in caplog.records] == [("WARNING", None)]
+        with pytest.raises(StoreError, match="the schema"):
+            await client.get("/broken")
 
 
 async def test_a_body_that_does_not_fit_points_at_the_field(client: httpx2.AsyncClient) -> None:
