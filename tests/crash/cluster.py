@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -25,26 +26,30 @@ from orchestrator.broker.contract import Broker, open_broker
 from orchestrator.broker.local_kafka import KafkaServer
 from orchestrator.cli.serving import migrate_schema, own_schemas
 from orchestrator.config import Settings
+from orchestrator.evidence.keys import own_ring
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.store import embedded
 from orchestrator.store.embedded import EmbeddedPostgres
+from tests.crash import cases
 from tests.crash.cut import CutWire, wire_to
 from tests.crash.payouts import WORLD_VARIABLE
 from tests.crash.processes import Process, serve
 
-MODULES = ("sagas.orders", "sagas.transfers", "sagas.payments", "tests.crash.payouts")
+MODULES = ("sagas.orders", "sagas.transfers", "sagas.payments", "sagas.disputes", "tests.crash.payouts")
 PARTITIONS = 4
+CHECKPOINTS = "checkpoints.txt"
 THRESHOLD = 100  # transfers from this amount on are approved by a person
 RICH = 20  # accounts with plenty of money
 # A frozen process loses its locks and its open transaction long before it wakes.
 LOCK_MS = 1_500
 ROLES = {
     "coordinator": "coordinator",
-    "timers": "timers",
+    "timers": "timers,notices,projections",
     "relay": "relay",
     "participants": "participants",
     "api": "api",
 }
+OVER_WIRE = ("coordinator", "timers", "api")
 WAL_BYTES = 480 * 1024 * 1024
 FULL_SECONDS_MAX = 8.0
 
@@ -62,6 +67,7 @@ class Cluster:
     environment: dict[str, str]
     api: str
     no_full_disk: str
+    forked: bool  # processes share what they have imported
 
     def server_works(self) -> bool:
         """The database server's main process lives."""
@@ -108,8 +114,9 @@ class Cluster:
 
 
 @asynccontextmanager
-async def running_cluster(directory: Path, *, kafka: bool, full_disk: bool) -> AsyncIterator[Cluster]:
-    """Starts everything and waits until it is ready; all is gone afterwards."""
+async def running_cluster(directory: Path, *, kafka: bool, full_disk: bool, forked: bool) -> AsyncIterator[Cluster]:
+    """Starts everything and waits until it is ready; all is gone afterwards. `forked`: processes are forked from one
+    that has everything imported."""
     async with AsyncExitStack() as stack:
         log = KafkaServer() if kafka else None
         if log is not None:
@@ -128,13 +135,13 @@ async def running_cluster(directory: Path, *, kafka: bool, full_disk: bool) -> A
         environment, port, bank_port = _environment(postgres, broker_url, directory)
         over_wire = {**environment, "ORCHESTRATOR_DATABASE_URL": wire.url}
         processes = {
-            name: serve(name, roles, over_wire if name in ("coordinator", "timers", "api") else environment, directory)
+            name: serve(name, roles, over_wire if name in OVER_WIRE else environment, directory, forked=forked)
             for name, roles in ROLES.items()
         }
         bank = ["sagas.transfers.bank", "--port", str(bank_port)]
-        processes["bank"] = Process("bank", bank, environment, directory / "bank.log")
+        processes["bank"] = Process("bank", bank, environment, directory / "bank.log", forked=forked)
         api = f"http://127.0.0.1:{port}"
-        cluster = Cluster(directory, postgres, log, wire, processes, broker, environment, api, no_full_disk)
+        cluster = Cluster(directory, postgres, log, wire, processes, broker, environment, api, no_full_disk, forked)
         try:
             for process in processes.values():
                 process.start()
@@ -148,6 +155,7 @@ async def running_cluster(directory: Path, *, kafka: bool, full_disk: bool) -> A
 def _environment(postgres: EmbeddedPostgres, broker_url: str, directory: Path) -> tuple[dict[str, str], int, int]:
     """What every process is told, and the ports of API and bank."""
     port, bank_port = _free_ports(2)
+    own_ring(directory / "log.key", "nemesis.example/log")
     settings = {
         "database_url": postgres.url,
         "broker_url": broker_url,
@@ -160,6 +168,11 @@ def _environment(postgres: EmbeddedPostgres, broker_url: str, directory: Path) -
         "transfer_threshold": str(THRESHOLD),
         "bank_url": f"http://127.0.0.1:{bank_port}",
         "log_level": "warning",
+        "dispute_times": json.dumps(cases.TIMES),
+        "notice_events": "true",
+        "evidence_key_file": str(directory / "log.key"),
+        "evidence_file": str(directory / CHECKPOINTS),
+        "evidence_seal_ms": "500",
     }
     told = {f"ORCHESTRATOR_{name.upper()}": value for name, value in settings.items()}
     return {**told, WORLD_VARIABLE: str(directory / "world")}, port, bank_port

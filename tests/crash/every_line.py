@@ -19,12 +19,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from tests.crash.line_units import UNITS
+from tests.crash import case_units, line_units
 from tests.crash.sweep import Tally, spread, sweeping
 from tests.databases import running_server
 from tests.kafka_server import running_kafka
 
 KILLED_SHARE_MIN = 0.9
+UNITS = (*line_units.UNITS, *case_units.UNITS)
 
 
 async def sweep_all(units: list[str], sample: int, kafka: bool) -> dict[str, Any]:

@@ -10,16 +10,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from json import loads
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 
 from orchestrator.api.views import task_id_of
-from orchestrator.broker.contract import Broker
+from orchestrator.broker.contract import Broker, IncomingMessage
+from orchestrator.notices.events import CONTRACTS
+from orchestrator.notices.events import TOPIC as NOTICES
 from orchestrator.store.chain import opened, verify
 from orchestrator.store.contract import StoredRecord
 from orchestrator.store.sql import load_queries
+from tests.crash import cases
 from tests.crash.line_checks import Witness, header
 from tests.crash.load import Promises
 
@@ -32,7 +36,12 @@ LOGS = (
     "accounts.commands",
     "clearing.commands",
     "teller.commands",
+    "case_ai.commands",
+    "case_desk.commands",
+    "disputes.events",
+    NOTICES,
 )
+TOLD_OF = {"task.decided": CONTRACTS["decided"].wire_name, "task.expired": CONTRACTS["expired"].wire_name}
 WHOLE = {"held": 1, "paid": 12, "handed_over": 1, "standing": 1}
 NOTHING = {"held": 0, "paid": 0, "handed_over": 0, "standing": 0}
 
@@ -45,6 +54,8 @@ class Seen:
     ids: dict[str, tuple[str, str]] = field(default_factory=dict)
     ended: Counter[str] = field(default_factory=Counter)
     lateness_us: dict[str, int] = field(default_factory=dict)
+    disputes: dict[str, list[StoredRecord]] = field(default_factory=dict)
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)  # (task, the notice that tells of its end)
     records: int = 0
     flaws: list[str] = field(default_factory=list)
 
@@ -82,8 +93,7 @@ class History:
         flaws += await self._transfers(promises, seen)
         flaws += await self._payments(seen)
         flaws += _reminders(seen, world)
-        flaws += await self._log(broker)
-        return flaws, seen
+        return [*flaws, *await self._log(broker, seen)], seen
 
     async def _streams(self, promises: Promises) -> Seen:
         """Every stream: whole, with its cause, undone in order, decided once as it was answered (V1, V2, V9, V17)."""
@@ -101,6 +111,13 @@ class History:
                 seen.phases[where], seen.ids[head["saga_id"]] = head["phase"], where
                 seen.ended[f"{head['name']} {head['phase']}"] += 1
                 seen.records += len(stream)
+                if head["name"] == cases.SAGA:
+                    seen.disputes[head["business_key"]] = stream
+                seen.outcomes.update(
+                    (task_id_of(head["saga_id"], record.activity), TOLD_OF[record.type])
+                    for record in stream
+                    if record.type in TOLD_OF
+                )
                 flaw = verify(stream, head_version=head["version"], head_hash=head["hash"])
                 seen.flaws += [f"{where}: {flaw}"] if flaw is not None else _story(head, stream, promises)
                 seen.lateness_us.update((head["business_key"], late) for late in _lateness(stream))
@@ -153,13 +170,34 @@ class History:
                     flaws.append(f"payment {key} is {phase}, but what was held is {found}")
         return [*flaws, *(f"clearing held for a payment without a saga: {key}" for key in became)]
 
-    async def _log(self, broker: Broker) -> list[str]:
-        """Every command on the log was decided before, duplicates are the same bytes, order is kept (V4, V7, V8)."""
+    async def _log(self, broker: Broker, seen: Seen) -> list[str]:
+        """Every message on the log was decided before, duplicates are the same bytes, order is kept (V4, V7, V8). Every
+        case ends once for the world as well, and everybody was told once how each task ended."""
         async with Witness(broker, LOGS, "nemesis-witness") as witness:
             messages = await witness.catch_up()
         decided = {row["id"] for row in await self._connection.fetch(SQL["decided"])}
-        undecided = {header(message, "ce_id") for message in messages} - decided
-        return [*witness.flaws(messages), *(f"command {id_} was never decided" for id_ in undecided)]
+        ours = {header(one, "ce_id") for one in messages if header(one, "ce_source").startswith("/sagas/")}
+        first = {(one.topic, header(one, "ce_id")): one for one in messages}
+        ends: Counter[tuple[str, str]] = Counter()
+        told: Counter[tuple[str, str]] = Counter()
+        for (topic, _), message in first.items():
+            what = header(message, "ce_type")
+            if topic == NOTICES and what in TOLD_OF.values():
+                told[_field(message, "task"), what] += 1
+            elif topic == "disputes.events" and header(message, "ce_source").startswith("/sagas/"):
+                ends[what, _field(message, "doc_id")] += 1
+        rows = {row["doc_id"]: dict(row) for row in await self._connection.fetch(SQL["cases"])}
+        return [
+            *witness.flaws(messages),
+            *(f"message {id_} was never decided" for id_ in ours - decided),
+            *(f"the end of {one} was told {told[one]} times, and happened {seen.outcomes[one]} times"
+              for one in told | seen.outcomes if told[one] != seen.outcomes[one]),
+            *cases.flaws(rows, seen.disputes, ends),
+        ]  # fmt: skip
+
+
+def _field(message: IncomingMessage, name: str) -> str:
+    return str(loads(message.value or b"{}")[name])
 
 
 def _starts(promises: Promises, seen: Seen) -> Iterator[str]:
@@ -185,13 +223,26 @@ def _story(head: Any, stream: Sequence[StoredRecord], promises: Promises) -> lis
     if undone != (undoable[::-1] if phase == "compensated" else []):
         flaws.append(f"{key} is {phase}: done {done}, undone {undone}")
     votes = [record for record in stream if record.type == "task.decided"]
+    expired = [record.activity for record in stream if record.type == "task.expired"]
     opened_tasks = {record.activity for record in stream if record.type == "task.opened"}
-    if len(votes) != len(opened_tasks):
-        flaws.append(f"{key}: {len(opened_tasks)} tasks, {len(votes)} decisions")
+    settled = [*expired, *(vote.activity for vote in votes)]
+    taken_back = opened_tasks - set(settled) if head["business_key"] in promises.withdrawn else set()
+    if sorted([*settled, *taken_back]) != sorted(opened_tasks) or len(taken_back) > 1:
+        flaws.append(f"{key}: {len(opened_tasks)} tasks, {len(votes)} decisions, {len(expired)} expired")
+    if taken_back and phase != "compensated":
+        flaws.append(f"{key}: it is {phase}, and nobody decided {taken_back}")
+    if expired and head["name"] != cases.SAGA:
+        flaws.append(f"{key}: nobody's time was short, and {expired} expired")
     for vote in votes:
         answered = promises.votes.get(task_id_of(head["saga_id"], vote.activity))
         if answered != vote.data.get("outcome"):
             flaws.append(f"{key}: decided {vote.data.get('outcome')}, answered {answered}")
+    told = {task for task in promises.too_late if task.startswith(head["saga_id"])}
+    if told - {task_id_of(head["saga_id"], activity) for activity in taken_back}:
+        flaws.append(f"{key}: {told} were answered as withdrawn, and the stream says {settled}")
+    late = {task for task in promises.late if task.startswith(head["saga_id"])}
+    if late - {task_id_of(head["saga_id"], activity) for activity in expired}:
+        flaws.append(f"{key}: {late} were answered as expired, and the stream says {expired}")
     return flaws
 
 

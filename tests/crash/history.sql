@@ -26,14 +26,29 @@ UNION ALL SELECT topic, reason, detail FROM payments.dead_letters
 UNION ALL SELECT topic, reason, detail FROM shipping.dead_letters
 UNION ALL SELECT topic, reason, detail FROM accounts.dead_letters
 UNION ALL SELECT topic, reason, detail FROM clearing.dead_letters
-UNION ALL SELECT topic, reason, detail FROM teller.dead_letters;
+UNION ALL SELECT topic, reason, detail FROM teller.dead_letters
+UNION ALL SELECT topic, reason, detail FROM case_ai.dead_letters
+UNION ALL SELECT topic, reason, detail FROM case_desk.dead_letters;
 
 -- name: left_over
 SELECT 'timer' AS what, saga_id FROM timers
 UNION ALL SELECT 'open task', saga_id FROM tasks WHERE closed = ''
 UNION ALL SELECT 'resume', saga_id FROM resumes
 UNION ALL SELECT 'wait', saga_id FROM waits
-UNION ALL SELECT 'unsent message', o.saga_id FROM outbox_unsent JOIN outbox o USING (seq);
+UNION ALL SELECT 'unsent message', o.saga_id FROM outbox_unsent JOIN outbox o USING (seq)
+UNION ALL SELECT 'notice', saga_id FROM notice_outbox WHERE state = 'waiting'
+UNION ALL SELECT 'record that nobody was told of', '' FROM notice_position
+ WHERE position < (SELECT coalesce(max(first_position + last_seq - first_seq), 0) FROM feed_sealed)
+UNION ALL SELECT 'batch without a position', '' FROM feed_unsealed;
+
+-- name: cases
+SELECT c.doc_id, c.status, c.refund, c.decided_by,
+       (SELECT coalesce(sum(r.amount), 0) FROM case_desk.refunds r WHERE r.doc_id = c.doc_id) AS paid,
+       (SELECT count(*) FROM case_desk.refunds r WHERE r.doc_id = c.doc_id) AS payments,
+       (SELECT count(*) FROM case_desk.letters l WHERE l.doc_id = c.doc_id AND l.recipient = 'customer') AS letters,
+       (SELECT count(*) FROM case_desk.letters l WHERE l.doc_id = c.doc_id AND l.recipient = 'regulator') AS to_regulator,
+       (SELECT count(*) FROM case_desk.notifications n WHERE n.doc_id = c.doc_id) AS notifications
+  FROM case_desk.cases c;
 
 -- name: decided
 -- Messages ("saga/version") with a committed outbox row and a committed record.

@@ -3,7 +3,7 @@
     python -m tests.crash.line_server DATABASE_URL BROKER_URL
 
 Rules of this file
-- One request per line on stdin: {"do": "sweep" or "finish", "run"}, for a sweep also "unit", "place" and "nth"; one
+- One request per line on stdin: {"do": "sweep" or "finish", "run", "unit"}, for a sweep also "place" and "nth"; one
   answer per line on stdout: how the process ended (its exit code, or minus the signal) and what it said before.
 - This process never makes an event loop, a thread or a connection: whatever is forked from it begins like a new one.
 """
@@ -23,7 +23,7 @@ from typing import Any
 import orchestrator.broker.kafka
 import orchestrator.broker.postgres  # noqa: F401 - else imported late, in each process
 from orchestrator import logs
-from tests.crash import line_units
+from tests.crash import case_units, line_units
 
 
 def serve(url: str, broker: str) -> None:
@@ -55,11 +55,12 @@ def _become(url: str, broker: str, request: dict[str, Any], writing: int) -> Non
     def tell(text: str) -> None:
         os.write(writing, f"{text}\n".encode())
 
+    kit = case_units.KIT if request["unit"] in case_units.UNITS else line_units.KIT
     try:
         if request["do"] == "sweep":
-            asyncio.run(line_units.sweep(url, broker, request, tell))
+            asyncio.run(line_units.sweep(kit, url, broker, request, tell))
         else:
-            asyncio.run(line_units.finish(url, broker, request["run"], tell))
+            asyncio.run(line_units.finish(kit, url, broker, request["run"], tell))
     except BaseException:
         tell(traceback.format_exc())
     os._exit(3)

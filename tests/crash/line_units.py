@@ -18,6 +18,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -309,46 +310,62 @@ UNITS: dict[str, Callable[[Stage], Awaitable[None]]] = {
 # --- processes --------------------------------------------------------------------------------------------------------
 
 
-def settings(url: str, broker: str) -> Settings:
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """Units that share their sagas. `until_ended`: what people do in the process that comes after, and its end."""
+
+    sagas: str
+    catalog: Callable[[], Catalog]
+    units: Mapping[str, Callable[[Stage], Awaitable[None]]]
+    until_ended: Callable[[Stage, str, asyncio.Task[None]], Awaitable[None]]
+
+
+def settings(url: str, broker: str, sagas: str = "tests.crash.payouts") -> Settings:
     """Quick ones: what a test waits for is what a poll waits for."""
     return Settings(
-        database_url=url, broker_url=broker, sagas="tests.crash.payouts", instance_id="lines", topic_partitions=1,
+        database_url=url, broker_url=broker, sagas=sagas, instance_id="lines", topic_partitions=1,
         consumer_group="lines", intake_lanes=1, intake_wait_ms=20, intake_heartbeat_ms=20, outbox_sweep_ms=20,
         timer_poll_ms=10, reconcile_poll_ms=20,
     )  # fmt: skip
 
 
-async def sweep(url: str, broker: str, request: Mapping[str, Any], tell: Callable[[str], None]) -> None:
+async def sweep(kit: Kit, url: str, broker: str, request: Mapping[str, Any], tell: Callable[[str], None]) -> None:
     """The process that dies. Where it does not, it tells which lines it came to, and how often."""
-    catalog = Catalog.of([payout, reminder], [vault, teller])
     roles = ("coordinator", "relay", "timers", "api")
     tracer = Tracer(request["place"], request["nth"], tell)
-    async with Runtime(settings(url, broker), catalog=catalog, roles=roles) as runtime:
+    async with Runtime(settings(url, broker, kit.sagas), catalog=kit.catalog(), roles=roles) as runtime:
         stage = Stage(runtime, request["run"], tracer, tell)
         await stage.open()
-        await UNITS[request["unit"]](stage)
+        await kit.units[request["unit"]](stage)
         tell(json.dumps(tracer.counts))
         os._exit(0)  # what comes next begins as after a crash
 
 
-async def finish(url: str, broker: str, run: str, tell: Callable[[str], None]) -> None:
+async def finish(kit: Kit, url: str, broker: str, run: str, tell: Callable[[str], None]) -> None:
     """The process that comes after, until every saga of the run has ended."""
-    catalog = Catalog.of([payout, reminder], [vault, teller])
-    keys = [key(run, letter) for letter in "abcdr"]
-    async with Runtime(settings(url, broker), catalog=catalog) as runtime:
+    roles = ("coordinator", "relay", "timers", "api", "participants")
+    async with Runtime(settings(url, broker, kit.sagas), catalog=kit.catalog(), roles=roles) as runtime:
         loops = asyncio.create_task(runtime.run())
-        stage = Stage(runtime, run, Tracer("", 0, tell), tell)
-        connection = await asyncpg.connect(url)
-        missing = set(VOTES)
-        async with stage.client() as client:
-            while not loops.done():
-                missing -= {letter for letter in sorted(missing) if await stage.vote(client, letter)}
-                ended = await connection.fetchval(
-                    "SELECT count(*) FROM saga_heads WHERE ended AND business_key = ANY ($1)", keys
-                )
-                unsent = await connection.fetchval("SELECT count(*) FROM outbox_unsent")
-                if ended == SAGAS and not unsent and not missing:
-                    tell("ended")
-                    os._exit(0)
-                await asyncio.sleep(0.01)
-        await loops
+        await kit.until_ended(Stage(runtime, run, Tracer("", 0, tell), tell), url, loops)
+
+
+async def until_ended(stage: Stage, url: str, loops: asyncio.Task[None]) -> None:
+    """A person asks again what was not answered."""
+    keys = [key(stage.run, letter) for letter in "abcdr"]
+    connection = await asyncpg.connect(url)
+    missing = set(VOTES)
+    async with stage.client() as client:
+        while not loops.done():
+            missing -= {letter for letter in sorted(missing) if await stage.vote(client, letter)}
+            ended = await connection.fetchval(
+                "SELECT count(*) FROM saga_heads WHERE ended AND business_key = ANY ($1)", keys
+            )
+            unsent = await connection.fetchval("SELECT count(*) FROM outbox_unsent")
+            if ended == SAGAS and not unsent and not missing:
+                stage.tell("ended")
+                os._exit(0)
+            await asyncio.sleep(0.01)
+    await loops
+
+
+KIT = Kit("tests.crash.payouts", lambda: Catalog.of([payout, reminder], [vault, teller]), UNITS, until_ended)

@@ -20,7 +20,10 @@ SELECT o.topic, o.saga_id || '/' || o.version AS id FROM outbox o JOIN saga_head
 -- name: positions
 SELECT topic, partition, next_offset FROM positions WHERE consumer_group = 'lines'
 UNION ALL SELECT topic, partition, next_offset FROM vault.positions
-UNION ALL SELECT topic, partition, next_offset FROM teller.positions;
+UNION ALL SELECT topic, partition, next_offset FROM teller.positions
+UNION ALL SELECT topic, partition, next_offset FROM case_ai.positions
+UNION ALL SELECT topic, partition, next_offset FROM case_desk.positions
+UNION ALL SELECT topic, partition, next_offset FROM clearing.positions;
 
 -- name: taken_in
 SELECT key FROM inbox WHERE key = ANY ($1::bytea[]);
@@ -30,7 +33,10 @@ SELECT topic, partition, "offset", key FROM dead_letters;
 
 -- name: participants_dead_letters
 SELECT topic, message_offset, reason FROM vault.dead_letters
-UNION ALL SELECT topic, message_offset, reason FROM teller.dead_letters;
+UNION ALL SELECT topic, message_offset, reason FROM teller.dead_letters
+UNION ALL SELECT topic, message_offset, reason FROM case_ai.dead_letters
+UNION ALL SELECT topic, message_offset, reason FROM case_desk.dead_letters
+UNION ALL SELECT topic, message_offset, reason FROM clearing.dead_letters;
 
 -- name: ledger
 SELECT payout_id, kind, key FROM vault.ledger WHERE payout_id = ANY ($1::text[]) ORDER BY number;

@@ -3,8 +3,8 @@
 Rules of this file
 - A start counts as acknowledged when the broker has the message, or the API has answered 2xx. What was not answered is
   asked again with the same Idempotency-Key until it is; what is refused although nothing is wrong with it is noted.
-- Orders and reminders come as events and over HTTP, transfers and payments over HTTP. A manager looks for tasks; each
-  is decided by a person who may: payments by two, one after the other.
+- Orders and reminders come as events and over HTTP, transfers, payments and disputes over HTTP. A manager looks for
+  tasks; each is decided by a person who may: payments by two, one after the other, disputes as their course says.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from typing import Any
 import httpx2
 
 from events.orders import OrderCancelled, OrderLine, OrderPlaced
+from events.payments import ApprovalWithdrawn
 from orchestrator.api.views import task_of
 from orchestrator.broker.contract import Broker, BrokerError, OutgoingMessage, Producer
 from orchestrator.messages import Event
 from orchestrator.messages.envelope import Envelope, schema_urn
+from tests.crash import cases
 from tests.crash.cluster import RICH, THRESHOLD
 from tests.crash.payouts import ReminderWanted
 
@@ -32,6 +34,8 @@ CALM_SECONDS = 0.05
 REQUEST_SECONDS_MAX = 10.0
 REQUESTS_AT_ONCE = 40
 REJECTED_EVERY = 7
+WITHDRAWN_EVERY = 4  # of payments, while people vote on them
+CHANGED_SECONDS_MAX = 1.5
 PAGE = 200
 MANAGER = ("maria", "manager")
 VOTERS = {"first_approval": ("pia", "payments-approver"), "second_approval": ("sol", "payments-senior")}
@@ -66,7 +70,11 @@ class Promises:
     reminders: list[str] = field(default_factory=list)
     transfers: dict[str, int] = field(default_factory=dict)  # key to amount
     payments: list[str] = field(default_factory=list)
+    disputes: list[str] = field(default_factory=list)
     votes: dict[str, str] = field(default_factory=dict)  # task id to outcome
+    late: set[str] = field(default_factory=set)  # tasks whose vote was answered: its time is over
+    withdrawn: set[str] = field(default_factory=set)  # payments whose requester may have taken them back
+    too_late: set[str] = field(default_factory=set)  # tasks whose vote was answered: it was taken back
     unknown: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     told_to_wait: int = 0
@@ -74,7 +82,12 @@ class Promises:
     @property
     def acknowledged(self) -> list[str]:
         """The keys of all starts that were acknowledged."""
-        return [*self.orders, *self.reminders, *self.transfers, *self.payments]
+        return [*self.orders, *self.reminders, *self.transfers, *self.payments, *self.disputes]
+
+    @property
+    def votes_answered(self) -> int:
+        """Votes that counted, or that were told why they do not."""
+        return len(self.votes) + len(self.late) + len(self.too_late)
 
 
 class Load:
@@ -150,20 +163,26 @@ class Load:
         self._number += 1
         number, drawn = self._number, self._chance.random()
         key = f"{self._run}-{number:06}"
-        if drawn < 0.4:
+        if drawn < 0.35:
             events.append(("order", key, message(order(key, number), "orders.events")))
             if number % 23 == 0:
-                self._spawn(self._cancel(key))
-        elif drawn < 0.55:
+                self._spawn(self._change_mind(OrderCancelled(order_id=key, reason="no longer wanted"), "orders.events"))
+        elif drawn < 0.5:
             events.append(("reminder", key, message(ReminderWanted(reminder_id=key), "lines.events")))
-        elif drawn < 0.7:
+        elif drawn < 0.6:
             self._spawn(self._start("order", key, "order-fulfilment", order(key, number).plain(), 0))
-        elif drawn < 0.82:
+        elif drawn < 0.71:
             body = {
                 "payment_id": key, "requested_by": "ravi", "debtor_account": "acme-operating", "beneficiary": "Nordic",
                 "beneficiary_account": "nordic-steel", "amount": "1000.00", "currency": "EUR",
             }  # fmt: skip
             self._spawn(self._start("payment", key, "payment-approval", body, 0))
+            if number % WITHDRAWN_EVERY == 0:
+                self.promises.withdrawn.add(key)
+                taken_back = ApprovalWithdrawn(payment_id=key, withdrawn_by="ravi")
+                self._spawn(self._change_mind(taken_back, "bank.payments.events"))
+        elif drawn < 0.84:
+            self._spawn(self._dispute(key))
         else:
             amount = self._chance.choice((THRESHOLD - 1, THRESHOLD, THRESHOLD + 1))
             body = {
@@ -184,13 +203,12 @@ class Load:
             kept = self.promises.orders if kind == "order" else self.promises.reminders
             (kept if refused is None else self.promises.unknown).append(key)
 
-    async def _cancel(self, key: str) -> None:
-        """The customer thinks better of it, at any moment of the order's life."""
+    async def _change_mind(self, event: Event, topic: str) -> None:
+        """Somebody thinks better of it, at any moment of what they began."""
         assert self._producer is not None
-        await asyncio.sleep(self._chance.random())
-        cancelled = message(OrderCancelled(order_id=key, reason="no longer wanted"), "orders.events")
+        await asyncio.sleep(self._chance.uniform(0, CHANGED_SECONDS_MAX))
         try:
-            await self._producer.send([cancelled])
+            await self._producer.send([message(event, topic)])
         except BrokerError:
             return  # then not
 
@@ -207,6 +225,25 @@ class Load:
         else:
             self.promises.transfers[key] = amount
 
+    async def _dispute(self, key: str) -> None:
+        """Raised by its customer; its manager takes it on where the case's course has one."""
+        self.promises.offered["dispute"] += 1
+        headers = {"X-Actor": cases.CUSTOMER, "X-Actor-Roles": "approver", "Idempotency-Key": f"start-{key}"}
+        answer = await self._until_answered("POST", "/disputes", cases.body(key), headers)
+        if not answer.is_success:
+            self.promises.refused.append(f"dispute {key}: {answer.status_code} {answer.text[:300]}")
+            return
+        self.promises.disputes.append(key)
+        headers = {"X-Actor": cases.MANAGER, "X-Actor-Roles": "approver"}
+        while cases.course(key).manager:
+            answer = await self._until_answered("POST", f"/disputes/{key}/acknowledge", {}, headers)
+            if answer.status_code == 200 or answer.json().get("code") == "ended":
+                break  # an attempt that nobody heard the end of may have counted long ago
+            if answer.status_code not in (202, 403, 404):  # on its way; not assigned yet, or not theirs
+                self.promises.refused.append(f"taking on {key}: {answer.status_code} {answer.text[:300]}")
+                break
+            await asyncio.sleep(AGAIN_SECONDS)
+
     async def _approve(self) -> None:
         """Looks for open tasks and decides each once, as often as that has to be asked."""
         seen: set[str] = set()
@@ -216,19 +253,29 @@ class Load:
             for task in page.json()["items"] if page.is_success else ():
                 if task["id"] not in seen:
                     seen.add(task["id"])
-                    self._spawn(self._vote(task["id"], len(seen)))
+                    self._spawn(self._vote(task, len(seen)))
             await asyncio.sleep(AGAIN_SECONDS)
 
-    async def _vote(self, task: str, number: int) -> None:
+    async def _vote(self, found: dict[str, Any], number: int) -> None:
         self.promises.offered["vote"] += 1
-        who, group = VOTERS.get(task_of(task)[1].rpartition("/")[2], MANAGER)
+        task, late = found["id"], found["sagaName"] == cases.SAGA and cases.is_late(found)
+        if found["sagaName"] == cases.SAGA:
+            who, group, outcome, form = cases.vote(found)
+        else:
+            who, group = VOTERS.get(task_of(task)[1].rpartition("/")[2], MANAGER)
+            outcome, form = "approve" if number % REJECTED_EVERY else "reject", {}
+        if late:
+            await asyncio.sleep(self._chance.uniform(*cases.LATE_VOTE_SECONDS))
         headers = {"X-Actor": who, "X-Actor-Roles": f"{group},approver", "Idempotency-Key": f"vote-{task}"}
         shown = await self._until_answered("GET", f"/v1/tasks/{task}", None, headers)
-        outcome = "approve" if number % REJECTED_EVERY else "reject"
-        body = {"outcome": outcome, "subjectHash": shown.json().get("subjectHash", "")}
+        body = {"outcome": outcome, "form": form, "subjectHash": shown.json().get("subjectHash", "")}
         answer = await self._until_answered("POST", f"/v1/tasks/{task}/decide", body, headers)
         if answer.is_success and answer.json()["decided"]:
             self.promises.votes[task] = outcome
+        elif late and answer.json().get("code") == "expired":
+            self.promises.late.add(task)
+        elif found["businessKey"] in self.promises.withdrawn and answer.json().get("code") in ("withdrawn", "ended"):
+            self.promises.too_late.add(task)
         else:
             self.promises.refused.append(f"vote on {task}: {answer.status_code} {answer.text[:300]}")
 

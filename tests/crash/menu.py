@@ -18,7 +18,7 @@ import asyncpg
 
 from tests.crash.cluster import Cluster
 from tests.crash.cut import ANSWER_BYTES, NEVER_SENT
-from tests.crash.processes import serve
+from tests.crash.processes import Process, serve
 
 VICTIMS = ("coordinator", "relay", "timers", "participants", "api", "bank")
 FREEZABLE = ("coordinator", "relay", "timers", "participants", "api")
@@ -121,7 +121,7 @@ class Menu:
         seconds = LONG_FREEZE_SECONDS["kafka" if self._cluster.kafka is not None else "postgres"]
         if not await self._begin_freeze("coordinator", seconds):
             return False
-        second = serve("coordinator-2", "coordinator", self._cluster.environment, self._cluster.directory)
+        second = self._second()
         second.start()
         try:
             await second.ready()
@@ -130,6 +130,10 @@ class Menu:
         finally:
             await second.stop()
         return True
+
+    def _second(self) -> Process:
+        cluster = self._cluster
+        return serve("coordinator-2", "coordinator", cluster.environment, cluster.directory, forked=cluster.forked)
 
     async def _begin_freeze(self, name: str, seconds: float) -> bool:
         """Of a process that works: one that the last fault has ended comes back first."""
@@ -153,7 +157,7 @@ class Menu:
     async def _storm(self) -> bool:
         """A second coordinator joins and leaves, several times."""
         for _ in range(2):
-            second = serve("coordinator-2", "coordinator", self._cluster.environment, self._cluster.directory)
+            second = self._second()
             second.start()
             try:
                 await second.ready()

@@ -2,9 +2,10 @@
 
     python -m tests.crash.nemesis --broker kafka --kills 500 --minutes 5 --seed 1
 
-Orders, transfers with approvals, payments that two people approve and reminders are offered while processes are killed
-and frozen, the database crashes, the broker is killed, sessions and COMMITs are cut, coordinators join and leave, and
-the disk of the write-ahead log fills up. Prints one JSON line with every fault counted, and ends with 1 where something
+Orders, transfers with approvals, payments that two people approve, disputes on all their ways and reminders are offered
+while processes are killed and frozen, the database crashes, the broker is killed, sessions and COMMITs are cut,
+coordinators join and leave, and the disk of the write-ahead log fills up. Afterwards the audit trail is verified, every
+read model is built anew and compared. Prints one JSON line with every fault counted, and ends with 1 where something
 was lost, doubled or undone in another order, or where the run is void: a planned fault did not happen, or less than
 half of what was offered succeeded
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import sys
 import tempfile
@@ -26,6 +28,7 @@ from uuid import uuid4
 
 import asyncpg
 
+from tests import forking
 from tests.crash.cluster import RICH, Cluster, running_cluster
 from tests.crash.history import SQL, History
 from tests.crash.load import Load
@@ -37,6 +40,7 @@ BACKLOG_SAGAS = 150  # after each cycle the product may catch up to this, for a 
 CALM_REMINDERS = 40
 BREATH_SECONDS_MAX = 20.0
 HEAL_SECONDS_MAX = 300.0
+AUDIT_SECONDS_MAX = 600.0
 SUCCEEDED_SHARE_MIN = 0.5
 SHOWN_MAX = 20
 
@@ -54,21 +58,23 @@ class Plan:
     rate: float = 12.0
     full_disk: bool = False
     pause_seconds: float = 0.9  # between two faults, on average
+    forked: bool = False  # processes are forked from one that has everything imported
 
 
-def long_plan(broker: str, kills: int, minutes: float, seed: int) -> Plan:
+def long_plan(broker: str, kills: int, minutes: float, seed: int, *, forked: bool = False) -> Plan:
     """The whole menu. In each cycle ten kills, a crash of the database, on Kafka two kills of the broker, and cuts."""
     cycle = ("kill",) * KILLS_EACH_CYCLE + ("postgres crash", "sessions cut", "commit cut", "commit cut", "freeze")
     if broker == "kafka":
         cycle += ("broker kill", "broker kill")
     rare = (("rebalance storm", 3), ("disk full", 4), ("long freeze", 6))
-    return Plan(broker, kills, minutes * 60, seed, cycle, rare, full_disk=True)
+    return Plan(broker, kills, minutes * 60, seed, cycle, rare, full_disk=True, forked=forked)
 
 
 async def run(plan: Plan, directory: Path) -> dict[str, Any]:
     """One run; its figures. `ok` says how it ended."""
     began, chance = time.monotonic(), random.Random(plan.seed)
-    async with running_cluster(directory, kafka=plan.broker == "kafka", full_disk=plan.full_disk) as cluster:
+    kafka = plan.broker == "kafka"
+    async with running_cluster(directory, kafka=kafka, full_disk=plan.full_disk, forked=plan.forked) as cluster:
         owner = await asyncpg.connect(cluster.postgres.url_for("orchestrator", "postgres"))
         await owner.execute(SQL["rich_accounts"], RICH)
         await owner.close()
@@ -94,9 +100,9 @@ async def run(plan: Plan, directory: Path) -> dict[str, Any]:
         reader = await asyncpg.connect(cluster.postgres.url_for("orchestrator", "postgres"))
         found, seen = await History(reader).flaws(load.promises, cluster.broker, directory / "world")
         await reader.close()
-    flaws += found
+        flaws += found + await _audited(cluster)
     offered = sum(load.promises.offered.values())
-    succeeded = sum(seen.ended.values()) - len(load.promises.unknown) + len(load.promises.votes)
+    succeeded = sum(seen.ended.values()) - len(load.promises.unknown) + load.promises.votes_answered
     void = list(_void(plan, menu, offered, succeeded))
     return {
         "ok": not flaws and not void,
@@ -174,6 +180,18 @@ async def _heal(cluster: Cluster, load: Load) -> list[str]:
         await connection.close()
 
 
+async def _audited(cluster: Cluster) -> list[str]:
+    """Chains, order, tree, signed checkpoints and those outside hold, and every read model is what a rebuild makes of
+    the records: as an auditor asks."""
+    command = ("orchestrator", "audit", "verify", "--read-models", "--json")
+    environment = {**os.environ, **cluster.environment}
+    asked = await asyncio.to_thread(forking.run, *command, env=environment, timeout=AUDIT_SECONDS_MAX)
+    report = json.loads(asked.stdout) if asked.returncode in (0, 6) else {}
+    if asked.returncode or not report["checkpoints"]:
+        return [f"the audit found ({asked.returncode}): {asked.stdout[:2_000]} {asked.stderr[-1_000:]}"]
+    return []
+
+
 def _void(plan: Plan, menu: Menu, offered: int, succeeded: int) -> Iterator[str]:
     """Why this run proves nothing, if it does not."""
     yield from (f"{name} was planned {count} times and never happened" for name, count in menu.planned.items()
@@ -201,8 +219,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100, help="of processes, at least")
     parser.add_argument("--minutes", type=float, default=0, help="of storm, at least")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--forked", action="store_true", help="starts cost less; all processes share one hash seed")
     given = parser.parse_args()
-    plan = long_plan(given.broker, given.kills, given.minutes, given.seed)
+    plan = long_plan(given.broker, given.kills, given.minutes, given.seed, forked=given.forked)
     with tempfile.TemporaryDirectory(prefix="nemesis-", dir=fast_directory(), ignore_cleanup_errors=True) as directory:
         figures = asyncio.run(run(plan, Path(directory)))
     sys.stdout.write(json.dumps(figures) + "\n")

@@ -2,6 +2,7 @@
 
 Rules of this file
 - A process that ends, by a kill or by itself, is started again after a moment, as a supervisor on a server would.
+- Where they may be forked, a start costs a fraction (tests/forking.py); they share the seed of their hashes then.
 - Ends that nobody here caused are counted with the last line of the log: the product may give up and come back, but a
   report must say so.
 """
@@ -16,6 +17,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests import forking
+
 READY_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 25.0
 RESTART_SECONDS = 0.1
@@ -24,13 +27,22 @@ RESTART_SECONDS = 0.1
 class Process:
     """One process and its keeper. `ends_by_itself`: the last words of every run that ended without being told to."""
 
-    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        *,
+        forked: bool = False,
+    ) -> None:
         self.name = name
         self.ends_by_itself: list[str] = []
-        self._command = [sys.executable, "-m", *command]
+        self._command = list(command)
         self._environment = {**os.environ, **environment}
         self._log = log
-        self._process: asyncio.subprocess.Process | None = None
+        self._forked = forked
+        self._process: asyncio.subprocess.Process | forking.Program | None = None
         self._running, self._ready = asyncio.Event(), asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._told = False  # to end, or killed
@@ -86,14 +98,19 @@ class Process:
         """The last lines of its log."""
         return self._log.read_text(errors="replace")[-characters:] if self._log.exists() else ""
 
+    async def _begun(self) -> asyncio.subprocess.Process | forking.Program:
+        with self._log.open("ab") as log:
+            if self._forked:
+                return await forking.started(*self._command, stderr=log, env=self._environment)
+            return await asyncio.create_subprocess_exec(
+                sys.executable, "-m", *self._command, env=self._environment, stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE, stderr=log,
+            )  # fmt: skip
+
     async def _keep(self) -> None:
         while not self._over:
             self._told = False
-            with self._log.open("ab") as log:
-                process = self._process = await asyncio.create_subprocess_exec(
-                    *self._command, env=self._environment, stdin=asyncio.subprocess.DEVNULL,
-                    stdout=asyncio.subprocess.PIPE, stderr=log,
-                )  # fmt: skip
+            process = self._process = await self._begun()
             self._running.set()
             try:
                 assert process.stdout is not None
@@ -113,7 +130,9 @@ class Process:
             await asyncio.sleep(RESTART_SECONDS)
 
 
-def serve(name: str, roles: str, environment: Mapping[str, str], logs: Path) -> Process:
+def serve(name: str, roles: str, environment: Mapping[str, str], logs: Path, *, forked: bool = False) -> Process:
     """One `orchestrator serve`. With a stable instance id, a restart takes its place in the groups back at once."""
     own = {**environment, "ORCHESTRATOR_INSTANCE_ID": name}
-    return Process(name, ["orchestrator", "serve", "--roles", roles, "--json"], own, logs / f"{name}.log")
+    return Process(
+        name, ["orchestrator", "serve", "--roles", roles, "--json"], own, logs / f"{name}.log", forked=forked
+    )

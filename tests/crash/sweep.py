@@ -23,7 +23,8 @@ import asyncpg
 
 from orchestrator.broker.contract import TopicSpec, open_broker
 from orchestrator.cli.serving import migrate_schema
-from tests.crash import line_units
+from tests.crash import case_units, line_units
+from tests.crash.case_checks import CaseChecks
 from tests.crash.line_checks import TOPICS, Checks, Witness
 from tests.crash.payouts import WORLD_VARIABLE, teller, vault
 from tests.databases import Database
@@ -45,8 +46,8 @@ class Tally:
 class Sweep:
     """Runs units and kills them. Use `sweeping`."""
 
-    def __init__(self, server: asyncio.subprocess.Process, checks: Checks) -> None:
-        self._server, self._checks = server, checks
+    def __init__(self, server: asyncio.subprocess.Process, checks: Checks, case_checks: CaseChecks) -> None:
+        self._server, self._line_checks, self._case_checks = server, checks, case_checks
         self._runs = 0
         self.tally = Tally()
 
@@ -55,7 +56,7 @@ class Sweep:
         run = self._new_run()
         answer = await self._ask(do="sweep", unit=unit, run=run, place="", nth=0)
         assert answer["code"] == 0, f"{unit} does not work undisturbed: {answer['said']}"
-        assert not await self._finish(unit, run), f"{unit}: {self.tally.violations}"
+        assert not await self._finish(unit, unit, run), f"{unit}: {self.tally.violations}"
         counts = json.loads(answer["said"][-1])
         return [(place, int(count)) for place, count in counts.items()]
 
@@ -79,18 +80,22 @@ class Sweep:
             self.tally.missed += 1
         else:
             self.tally.violations.append(f"{where}: it failed before: {answer['said']}")
-        flaws = await self._checks.after_the_kill(run)
+        flaws = await self._checks(unit).after_the_kill(run)
         self.tally.violations += [f"{where}: {flaw}" for flaw in flaws]
-        return not flaws and not await self._finish(where, run)
+        return not flaws and not await self._finish(unit, where, run)
 
-    async def _finish(self, where: str, run: str) -> list[str]:
+    def _checks(self, unit: str) -> Checks:
+        return self._case_checks if unit in case_units.UNITS else self._line_checks
+
+    async def _finish(self, unit: str, where: str, run: str) -> list[str]:
         """The process that comes after; what is wrong when it is done."""
-        answer = await self._ask(do="finish", run=run)
+        checks = self._checks(unit)
+        answer = await self._ask(do="finish", unit=unit, run=run)
         if answer["code"] != 0:
-            flaws = [f"never finished: {await self._checks.unfinished(run)} {' | '.join(answer['said'])[-1500:]}"]
+            flaws = [f"never finished: {await checks.unfinished(run)} {' | '.join(answer['said'])[-1500:]}"]
         else:
             flaws = [said for said in answer["said"] if "refused" in said]
-            flaws += await self._checks.after_the_end(run)
+            flaws += await checks.after_the_end(run)
         self.tally.violations += [f"{where}: {flaw}" for flaw in flaws]
         return flaws
 
@@ -107,28 +112,34 @@ class Sweep:
         return answer
 
 
-def spread(places: Sequence[tuple[str, int]], sample: int) -> list[tuple[str, int]]:
-    """`sample` of these places, evenly over the unit's way (0: all), first and last executions in turn."""
-    chosen = places if not sample else [places[i * len(places) // sample] for i in range(min(sample, len(places)))]
-    return [(place, count if number % 2 else 1) for number, (place, count) in enumerate(chosen)]
+def spread(places: Sequence[tuple[str, int]], sample: int, turn: int = 0) -> list[tuple[str, int]]:
+    """`sample` of these places, evenly over the unit's way (0: all), first and last executions in turn.
+
+    turn: with each, the next place of every stretch.
+    """
+    count = min(sample, len(places))
+    stretch = len(places) // count if count else 1
+    chosen = [places[i * len(places) // count + turn % stretch] for i in range(count)] if sample else places
+    return [(place, executed if number % 2 else 1) for number, (place, executed) in enumerate(chosen)]
 
 
 @asynccontextmanager
 async def sweeping(database: Database, broker_url: str, directory: Path) -> AsyncIterator[Sweep]:
     """A sweep over one database and one log; the server that forks is gone afterwards."""
     os.environ[WORLD_VARIABLE] = str(directory / "world")
-    await migrate_schema(database.migrate_url, [vault.own_schema, teller.own_schema])
+    participants = (vault, teller, *case_units.PARTICIPANTS)
+    await migrate_schema(database.migrate_url, [participant.own_schema for participant in participants])
     settings = line_units.settings(database.url, broker_url)
     broker = open_broker(settings.resolved_broker_url(database.url), settings=settings.broker_settings())
-    await broker.ensure_topics([TopicSpec(name, partitions=1) for name in TOPICS])
+    await broker.ensure_topics([TopicSpec(name, partitions=1) for name in (*TOPICS, *case_units.TOPICS)])
     connection = await asyncpg.connect(database.admin_url)
     command = [sys.executable, "-m", "tests.crash.line_server", database.url, broker_url]
     server = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**24
     )
     try:
-        async with Witness(broker) as witness:
-            yield Sweep(server, Checks(connection, witness))
+        async with Witness(broker) as witness, Witness(broker, case_units.TOPICS, "witness of cases") as other:
+            yield Sweep(server, Checks(connection, witness), CaseChecks(connection, other))
     finally:
         if server.stdin is not None:
             server.stdin.close()  # it ends when it reads no more requests

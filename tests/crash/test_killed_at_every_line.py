@@ -1,19 +1,20 @@
 """X1: a process that dies at any line of its work leaves nothing lost, nothing doubled and nothing half done.
 
-Here a spread of lines; `python -m tests.crash.every_line` kills at every one.
+Here a spread of lines, every day other ones; `python -m tests.crash.every_line` kills at every one.
 """
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from tests.crash.line_units import UNITS
+from tests.crash import case_units, line_units
 from tests.crash.sweep import spread, sweeping
 from tests.databases import Database
 
-SAMPLE = 5  # of each unit; a kill and its sequel take half a second on an idle machine
+SAMPLE = 4  # of each unit; a kill and its sequel take half a second on an idle machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -21,11 +22,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 async def test_a_process_killed_at_any_line_leaves_work_that_the_next_one_finishes(
     database: Database, tmp_path: Path
 ) -> None:
-    """Intake, relay, timers, decisions over HTTP, participants, undoing: V1, V4, V6 to V9, V17, V20, V23, V26, V31."""
+    """Intake, relay, timers, decisions over HTTP, participants, undoing; a dispute and a payment: V1, V4, V6 to V9,
+    V17, V20, V23, V26, V31."""
     async with sweeping(database, database.url, tmp_path) as sweep:
         wanted = 0
-        for unit in UNITS:
-            places = spread(await sweep.places(unit), SAMPLE)
+        for unit in (*line_units.UNITS, *case_units.UNITS):
+            places = spread(await sweep.places(unit), SAMPLE, turn=date.today().toordinal())  # noqa: DTZ011
             assert len(places) == SAMPLE, f"{unit} executes hardly a line"
             wanted += len(places)
             for place, nth in places:

@@ -29,6 +29,6 @@ async def test_whatever_is_killed_everything_ends_once_and_the_books_balance(
     if broker == "kafka":
         request.getfixturevalue("kafka")  # one that may be killed is made below; this skips where none can be had
         faults.append("broker kill")
-    plan = Plan(broker, KILLS, 0, seed=20260101, cycle=tuple(faults), pause_seconds=0.5, rate=8)
+    plan = Plan(broker, KILLS, 0, seed=20260101, cycle=tuple(faults), pause_seconds=0.5, rate=8, forked=True)
     figures = await run(plan, tmp_path)
     assert figures["ok"], json.dumps(figures, indent=2)

@@ -1,17 +1,17 @@
-"""`orchestrator serve` as operators start it, with its API, its memory, and what it says of itself."""
+"""`orchestrator serve`, forked instead of imported anew, with its API, its memory, and what it says of itself."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from orchestrator.config import ROLES
+from tests import forking
 
 KIB = 1024
 READY_SECONDS_MAX = 60
@@ -27,15 +27,14 @@ class Served:
         self.environment = {**kept, "ORCHESTRATOR_API_PORT": "0", **environment}
         self.said: dict[str, Any] = {}
         self._log = log
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: forking.Program | None = None
 
     async def start(self) -> None:
         """Starts it; does not wait until it is ready."""
         with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "orchestrator", "serve", "--roles", self.roles, "--json",
-                env=self.environment, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log,
-            )  # fmt: skip
+            self._process = await forking.started(
+                "orchestrator", "serve", "--roles", self.roles, "--json", stderr=log, env=self.environment
+            )
 
     async def ready(self) -> None:
         """Waits for its line. Raises TimeoutError with the end of its log."""
