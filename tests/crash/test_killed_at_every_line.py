@@ -14,7 +14,7 @@ from tests.crash import case_units, line_units
 from tests.crash.sweep import spread, sweeping
 from tests.databases import Database
 
-SAMPLE = 4  # of each unit; a kill and its sequel take half a second on an idle machine
+SAMPLE = 3  # of each unit; a kill and its sequel take half a second on an idle machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
