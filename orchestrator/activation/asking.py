@@ -12,12 +12,14 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
 from orchestrator.activation.definition import NAME, ActivateDefinition
 from orchestrator.activation.settings import ActivationSettings
 from orchestrator.api.engine import Engine
+from orchestrator.api.times import instant
 from orchestrator.api.views import Actor, RecordView, RefusedError, SagaView, Started
 from orchestrator.definition.draw import difference
 from orchestrator.identity.guard import ACTIVATE
@@ -38,7 +40,7 @@ NEXT_MAX = 20
 class Version:
     """One version. `state`: active, registered (it never took new sagas) or retired. `lacking`: processes without it.
 
-    `live` of the newest 10,000 sagas; `registered_at` in microseconds.
+    `live` of the newest 10,000 sagas.
     """
 
     name: str
@@ -46,11 +48,22 @@ class Version:
     hash: str
     state: str
     installed: bool
-    registered_at: int
+    registered_at: datetime
     live: int
     build: str
     deployed_by: str
     lacking: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """From when on a version took new sagas. `how`: baseline or approved; `saga_id`: whose records say so."""
+
+    version: int
+    replaces: int
+    how: str
+    saga_id: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +74,7 @@ class Standing:
     activation: str
     active: int
     versions: Sequence[Version]
-    history: Sequence[Activation]
+    history: Sequence[Since]
     request: SagaView | None
 
 
@@ -97,7 +110,7 @@ class Asking:
         stored = [one for one in await self._office.definitions() if one.name == name]
         if not stored:
             raise RefusedError("not_found", f"There is no definition {name[:80]!r}.")
-        history = await self._store.history(name)
+        history = [_since(row) for row in await self._store.history(name)]
         active = (await self.active()).get(name, 0)
         were = {row.version for row in history} | ({one.version for one in stored} if not history else set())
         origins, carriers = await self._store.origins(name), await self._store.carriers()
@@ -111,8 +124,8 @@ class Asking:
             origin, lacking = origins.get(one.version, Origin()), _without(carriers, name, one.version)
             is_here = self._office.is_installed(name, one.version)
             versions.append(
-                Version(name, one.version, one.hash, state, is_here, one.registered_at, live[one.version], origin.build,
-                        origin.deployed_by, lacking)
+                Version(name, one.version, one.hash, state, is_here, instant(one.registered_at), live[one.version],
+                        origin.build, origin.deployed_by, lacking)
             )  # fmt: skip
         policy = "approval" if name in self._catalog.governed else "deploy"
         return Standing(name, policy, active, versions, history, await self.request(actor, name))
@@ -186,6 +199,10 @@ class Asking:
         """The open task of a request, or None."""
         found = await self._engine.tasks(tenant=self._engine.home, saga_id=saga_id)
         return found[0] if found else None
+
+
+def _since(row: Activation) -> Since:
+    return Since(row.version, row.replaces, row.how, row.saga_id, instant(row.at))
 
 
 def _without(carriers: Mapping[str, frozenset[str]], name: str, version: int) -> list[str]:

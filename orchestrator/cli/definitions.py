@@ -47,7 +47,7 @@ def show(name: Name, as_json: Json = False) -> None:
     out.table(("version", "state", "live", "code", "hash", "build"), rows)
     for row in found["history"]:
         by = f"saga {row['sagaId']}" if row["sagaId"] else "what ran when it came under approval"
-        out.line(f"v{row['version']} instead of v{row['replaces']}: {by}")
+        out.line(f"{row['at'][:19]} UTC: v{row['version']} instead of v{row['replaces']}: {by}")
     if found["request"] is not None:
         out.line(f"waits for somebody to agree: saga {found['request']['sagaId']}")
 
