@@ -60,6 +60,7 @@ class Spool:
         self._path = directory / f"{os.getpid()}-{secrets.token_hex(6)}{SUFFIX}"
         self._todo: SimpleQueue[bytes | Callable[[], None]] = SimpleQueue()
         self._put_bytes = self._taken_bytes = 0  # by the event loop, by the thread
+        self._together: list[bytes] = []
         self._noted = False
         self._descriptor = -1
         self._thread: threading.Thread | None = None
@@ -72,12 +73,19 @@ class Spool:
         whole = b"%b\t%b\n" % (service.encode(), line)
         self._put_bytes += len(whole)
         self._noted = True
-        self._do(whole)
+        if not self._together:
+            try:
+                asyncio.get_running_loop().call_soon(self._hand_over)
+            except RuntimeError:  # no loop: nothing more comes with it
+                self._do(whole)
+                return
+        self._together.append(whole)
 
     def clear(self) -> None:
         """All that was noted has been sent."""
         if self._noted:
             self._noted = False
+            self._hand_over()
             self._do(_CLEAR)
 
     async def left(self) -> list[Left]:
@@ -120,9 +128,16 @@ class Spool:
     async def close(self) -> None:
         """Ends: an empty file goes, another one stays for whoever comes next. Waits a moment for a slow disk."""
         over = time.monotonic() + CLOSE_SECONDS_MAX
+        self._hand_over()
         self._todo.put(_END)
         while self._thread is not None and self._thread.is_alive() and time.monotonic() < over:  # noqa: ASYNC110 - a thread
             await asyncio.sleep(0.005)
+
+    def _hand_over(self) -> None:
+        """What one round of the event loop has noted, in one piece: waking a thread costs more than writing."""
+        if self._together:
+            self._do(b"".join(self._together))
+            self._together.clear()
 
     def _do(self, what: bytes | Callable[[], None]) -> None:
         if self._thread is None:
@@ -155,7 +170,10 @@ class Spool:
                 os.ftruncate(self._descriptor, len(self._head))
                 return 0
             self._taken_bytes += len(what)
-            return written + os.write(self._descriptor, what) if written + len(what) <= self._bytes_max else written
+            fits = (
+                what.rfind(b"\n", 0, max(self._bytes_max - written, 0)) + 1
+            )  # whole lines, as many as there is room for
+            return written + (os.write(self._descriptor, what[:fits]) if fits else 0)
         except OSError as error:
             self.trouble = str(error)[:200] or type(error).__name__
             log.warning("spans that were not sent yet would be lost in a crash", reason=self.trouble)
