@@ -7,19 +7,18 @@
 -- Places are computed behind OFFSET 0: row level security lets no computed value into the condition of an index.
 
 -- name: search
--- Of everything, of one saga, or of one business key; of these two, a few rows pass by the other filters.
+-- Of everything, or of one business key: among its few rows the other filters are looked for.
 SELECT a.*, r.body, r.hash
 FROM (
     SELECT * FROM audit_{slot}
     WHERE tenant = $1 AND (recorded_at, position) < ($2, $3) AND position <= $5 AND recorded_at >= $6
-      AND ($7::text IS NULL OR saga_id = $7)
-      AND ($8::text IS NULL OR business_key = $8)
-      AND ($9::text IS NULL OR actor = $9)
-      AND ($10::text IS NULL OR customer = $10)
-      AND ($11::text IS NULL OR outcome = $11)
-      AND ($12::text IS NULL OR name = $12)
-      AND ($13::text IS NULL OR type >= $13)
-      AND ($14::text IS NULL OR type < $14)
+      AND ($7::text IS NULL OR business_key = $7)
+      AND ($8::text IS NULL OR actor = $8)
+      AND ($9::text IS NULL OR customer = $9)
+      AND ($10::text IS NULL OR outcome = $10)
+      AND ($11::text IS NULL OR name = $11)
+      AND ($12::text IS NULL OR type >= $12)
+      AND ($13::text IS NULL OR type < $13)
     ORDER BY recorded_at DESC, position DESC
     LIMIT $4
 ) AS a
@@ -29,6 +28,33 @@ CROSS JOIN LATERAL (
 ) AS f
 CROSS JOIN LATERAL (SELECT saga_id, version, body, hash FROM records WHERE seq = f.seq OFFSET 0) AS r
 WHERE r.saga_id = a.saga_id AND r.version = a.version
+ORDER BY a.recorded_at DESC, a.position DESC
+
+-- name: search_saga
+-- Of one saga ($7): its records by their own key, each one's row by its place in the order.
+SELECT a.*, r.body, r.hash
+FROM (
+    SELECT a.*
+    FROM (
+        SELECT s.first_position + (o.seq - s.first_seq) AS position
+        FROM (SELECT seq, seq - (seq & 1048575) AS first_seq FROM records WHERE saga_id = $7 OFFSET 0) AS o
+        JOIN feed_sealed s ON s.first_seq = o.first_seq
+        OFFSET 0
+    ) AS p
+    CROSS JOIN LATERAL (SELECT * FROM audit_{slot} WHERE position = p.position OFFSET 0) AS a
+    WHERE a.tenant = $1 AND (a.recorded_at, a.position) < ($2, $3) AND a.position <= $5 AND a.recorded_at >= $6
+      AND a.saga_id = $7
+      AND ($8::text IS NULL OR a.business_key = $8)
+      AND ($9::text IS NULL OR a.actor = $9)
+      AND ($10::text IS NULL OR a.customer = $10)
+      AND ($11::text IS NULL OR a.outcome = $11)
+      AND ($12::text IS NULL OR a.name = $12)
+      AND ($13::text IS NULL OR a.type >= $13)
+      AND ($14::text IS NULL OR a.type < $14)
+    ORDER BY a.recorded_at DESC, a.position DESC
+    LIMIT $4
+) AS a
+JOIN records r ON r.saga_id = a.saga_id AND r.version = a.version
 ORDER BY a.recorded_at DESC, a.position DESC
 
 -- name: search_kinds
@@ -111,14 +137,36 @@ SELECT count(*) AS n
 FROM (
     SELECT FROM audit_{slot}
     WHERE tenant = $1 AND position <= $3 AND recorded_at >= $4 AND recorded_at < $5
-      AND ($6::text IS NULL OR saga_id = $6)
-      AND ($7::text IS NULL OR business_key = $7)
-      AND ($8::text IS NULL OR actor = $8)
-      AND ($9::text IS NULL OR customer = $9)
-      AND ($10::text IS NULL OR outcome = $10)
-      AND ($11::text IS NULL OR name = $11)
-      AND ($12::text IS NULL OR type >= $12)
-      AND ($13::text IS NULL OR type < $13)
+      AND ($6::text IS NULL OR business_key = $6)
+      AND ($7::text IS NULL OR actor = $7)
+      AND ($8::text IS NULL OR customer = $8)
+      AND ($9::text IS NULL OR outcome = $9)
+      AND ($10::text IS NULL OR name = $10)
+      AND ($11::text IS NULL OR type >= $11)
+      AND ($12::text IS NULL OR type < $12)
+    LIMIT $2
+) AS counted
+
+-- name: count_saga
+-- The same of one saga.
+SELECT count(*) AS n
+FROM (
+    SELECT FROM (
+        SELECT s.first_position + (o.seq - s.first_seq) AS position
+        FROM (SELECT seq, seq - (seq & 1048575) AS first_seq FROM records WHERE saga_id = $6 OFFSET 0) AS o
+        JOIN feed_sealed s ON s.first_seq = o.first_seq
+        OFFSET 0
+    ) AS p
+    CROSS JOIN LATERAL (SELECT * FROM audit_{slot} WHERE position = p.position OFFSET 0) AS a
+    WHERE a.tenant = $1 AND a.position <= $3 AND a.recorded_at >= $4 AND a.recorded_at < $5
+      AND a.saga_id = $6
+      AND ($7::text IS NULL OR a.business_key = $7)
+      AND ($8::text IS NULL OR a.actor = $8)
+      AND ($9::text IS NULL OR a.customer = $9)
+      AND ($10::text IS NULL OR a.outcome = $10)
+      AND ($11::text IS NULL OR a.name = $11)
+      AND ($12::text IS NULL OR a.type >= $12)
+      AND ($13::text IS NULL OR a.type < $13)
     LIMIT $2
 ) AS counted
 

@@ -78,15 +78,15 @@ class AuditQueries:
             # Before an instant is the same as before its first position.
             begins = (seen.before_at, seen.before) if held else (until, 0)
             place = (tenant, *begins, rows_wanted(limit), seen.up_to, since)
-            few, kinds = await _kinds(asked, tenant, chosen)
-            rows = await asked.fetch(SQL["search_kinds" if kinds else "search"], *place, *few) if few else []
+            of, words = await _question(asked, tenant, chosen)
+            rows = await asked.fetch(SQL[f"search{of}"], *place, *words) if words else []
             shown, following = paged(
                 rows, limit, lambda row: (row["recorded_at"], row["position"], seen.up_to, seen.as_of)
             )
             counted = None
             if count:
-                range_ = (tenant, COUNTED_MAX + 1, seen.up_to, since, until, *few)
-                found = await asked.fetch(SQL["count_kinds" if kinds else "count"], *range_) if few else [{"n": 0}]
+                range_ = (tenant, COUNTED_MAX + 1, seen.up_to, since, until, *words)
+                found = await asked.fetch(SQL[f"count{of}"], *range_) if words else [{"n": 0}]
                 counted = Count(min(found[0]["n"], COUNTED_MAX), found[0]["n"] <= COUNTED_MAX)
             complete = replace(asked.complete, position=seen.up_to)
             return Answer(tuple(map(_entry, shown)), complete, following, instant(seen.as_of), counted)
@@ -163,27 +163,32 @@ def _span(wanted: AuditFilter, seen: _Seen) -> tuple[int, int]:
     return since, min(until, seen.as_of + 1)
 
 
-async def _kinds(asked: Asked, tenant: str, wanted: AuditFilter) -> tuple[tuple[Any, ...], bool]:
-    """What a search is asked for behind its place, and whether that is kinds of records; nothing where none can be.
+async def _question(asked: Asked, tenant: str, wanted: AuditFilter) -> tuple[str, tuple[Any, ...]]:
+    """Which statement answers a search, and what it is asked behind its place; nothing where nothing can be found.
 
     A saga and a business key have few records. Everything else may be said of millions of them that have little in
     common: then it is first asked which kinds there are at all (docs/adr/0074-audit-by-kind.md).
     """
     actor, customer, outcome, name = map(_stored, (wanted.actor, wanted.customer, wanted.outcome, wanted.name))
     since, until = _types(_stored(wanted.action))
-    few = (_stored(wanted.saga), _stored(wanted.business_key))
-    if few != (None, None) or (actor, customer, outcome, name, since) == (None,) * 5:
-        return (*few, actor, customer, outcome, name, since, until), False
+    saga, words = _stored(wanted.saga), (_stored(wanted.business_key), actor, customer, outcome, name, since, until)
+    if saga is not None:
+        return "_saga", (saga, *words)
+    if words[0] is not None or words[1:] == (None,) * 6:
+        return "", words
     said = (tenant, since or "", until or LAST_WORD, outcome, name)
-    if customer is not None:
-        rows = await asked.fetch(SQL["kinds_of_customer"], *said, customer)
-    elif actor is not None:
-        rows = await asked.fetch(SQL["kinds_of_actor"], *said, actor)
-    else:
+    rows: Sequence[Any]
+    if customer is None and actor is None:
         rows = await asked.fetch(SQL["kinds"], *said)
+    elif customer is None or actor is None:
+        of, whose = ("kinds_of_customer", customer) if actor is None else ("kinds_of_actor", actor)
+        rows = await asked.fetch(SQL[of], *said, whose)
+    else:
+        others = set(map(tuple, await asked.fetch(SQL["kinds_of_actor"], *said, actor)))
+        rows = [row for row in await asked.fetch(SQL["kinds_of_customer"], *said, customer) if tuple(row) in others]
     if not rows:
-        return (), True
-    return (*([row[column] for row in rows] for column in ("type", "outcome", "name")), actor, customer), True
+        return "", ()
+    return "_kinds", (*([row[column] for row in rows] for column in ("type", "outcome", "name")), actor, customer)
 
 
 def _types(action: str | None) -> tuple[str | None, str | None]:

@@ -98,7 +98,7 @@ async def verified(directory: Path, scratch: Path, sagas: int) -> dict[str, Run]
         some.write_text("\n".join(one.note for one in checkpoints if one.size <= records // 4))
         key = signer().verifier.vkey
         alone = [sys.executable, "-I", str(Path(str(verifier.__file__))), "log", "--key", key]
-        ours = [sys.executable, "-m", "orchestrator", "audit", "verify", "--key", key]
+        ours = [sys.executable, "-m", "orchestrator", "audit", "verify", "--key", key, "--checkpoints", str(notes)]
         return {
             "stand-alone, a quarter": await run([*alone, str(quarter), str(some)], records // 4),
             "stand-alone, all": await run([*alone, str(log), str(notes)], records),
@@ -154,7 +154,14 @@ def _run(command: Sequence[str], records: int, database: Database | None) -> Run
         out.seek(0)
         lines = out.read().strip().splitlines() or [""]
     seconds = time.perf_counter() - began
-    made = Run(records, seconds, used.ru_utime + used.ru_stime, peak_kb / 1024, program.returncode, lines[-1])
+    made = Run(
+        records,
+        seconds,
+        used.ru_utime + used.ru_stime,
+        peak_kb / 1024,
+        program.returncode,
+        lines[-1 if database is None else 0],
+    )
     say(f"{'stand-alone' if database is None else 'audit verify'}: {made.plain()}")
     return made
 
