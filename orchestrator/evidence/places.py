@@ -4,8 +4,8 @@ Rules of this file
 - A place is worth something where the database's owner cannot write. Nothing here believes what a place holds: the last
   checkpoint in it is the last one that a trusted key signed, however much of something else lies behind it.
 - Whoever may write to a place can write old checkpoints again behind the last one, so that an older database looks new.
-  So the end of a place is believed where the place holds about as much as its checkpoints take, and where samples from
-  farther back, each four times as far, show nothing newer. Else more is read, in the end everything.
+  So samples are taken from farther back, each eight times as far: where more lies between a sample and the end than the
+  checkpoints between them take, everything in between is read.
 - Publishing twice does no harm. Publishing fails as a whole (PlaceAwayError) and is then done again.
 """
 
@@ -35,11 +35,9 @@ from orchestrator.evidence.errors import PlaceAwayError
 from orchestrator.evidence.notes import NoteError, SignedCheckpoint, Verifier, notes_in, open_checkpoint
 
 TAIL_BYTES = 256 * 1024
-TAIL_MESSAGES = 50
-WIDER = 8  # how much more is looked at where the end of a place holds nothing that a trusted key signed
+TAIL_MESSAGES = 200
 NOTE_BYTES_MAX = 64 * 1024
-SAMPLE_BYTES, SAMPLE_MESSAGES, FARTHER = 16 * 1024, 20, 4
-CROWDED = 1.25  # so much more than its checkpoints take, and something else lies there: with FARTHER no flood hides all
+SAMPLE_BYTES, SAMPLE_MESSAGES, FARTHER = 4 * 1024, 10, 8
 FETCH_MS = 500
 TRIES = 60
 FOR_EVER_MS = 3_153_600_000_000  # a hundred years
@@ -84,6 +82,30 @@ def is_newer(one: SignedCheckpoint, other: SignedCheckpoint | None, keys: Sequen
     if other is None:
         return True
     return (-keys.index(one.by), one.checkpoint.number) > (-keys.index(other.by), other.checkpoint.number)
+
+
+def may_hide(
+    found: SignedCheckpoint | None,
+    older: SignedCheckpoint | None,
+    keys: Sequence[Verifier],
+    *,
+    back: int,
+    nearer: int,
+    each: int,
+    is_all: bool,
+) -> bool:
+    """Could something newer than `found`, the last one at the end, lie between there and a sample from farther back?
+
+    `older`: the last one in the sample, `back` from the end; `nearer`: how far the sample before it lay;
+    `each`: what a checkpoint takes, all in the same measure. Whoever hides the newest ones has written at least `nearer`
+    behind them. `is_all`: there is nothing before the sample.
+    """
+    if found is None:
+        return older is not None or is_all
+    if older is None:
+        return is_all
+    between = (found.checkpoint.number - older.checkpoint.number) * each
+    return is_newer(older, found, keys) or back - between >= nearer // 2
 
 
 class FilePlace:
@@ -139,30 +161,23 @@ class FilePlace:
         return await done
 
     def _last(self, keys: Sequence[Verifier]) -> SignedCheckpoint | None:
-        looked_at = TAIL_BYTES
-        while True:
-            tail, is_all = self._tail(looked_at)
-            found = latest(notes_in(tail), keys)
-            if is_all or (found is not None and not self._is_hidden_behind(found, looked_at, keys)):
-                return found
-            looked_at *= WIDER
+        tail, is_all = self._tail(TAIL_BYTES)
+        found, nearer = latest(notes_in(tail), keys), TAIL_BYTES
+        while not is_all:
+            back = nearer * FARTHER
+            sample, is_all = self._tail(back, SAMPLE_BYTES)
+            older, each = latest(notes_in(sample), keys), len(found.note.encode()) + 1 if found else 1
+            distance = min(back, self._size()) - len(sample.encode())
+            if may_hide(found, older, keys, back=distance, nearer=nearer, each=each, is_all=is_all):
+                found = latest(notes_in(self._tail(back)[0]), keys)
+            nearer = back
+        return found
 
-    def _is_hidden_behind(self, found: SignedCheckpoint, looked_at: int, keys: Sequence[Verifier]) -> bool:
-        """Does a newer checkpoint than the last one lie farther back?"""
+    def _size(self) -> int:
         try:
-            size = self.path.stat().st_size
+            return self.path.stat().st_size
         except OSError as error:
             raise PlaceAwayError(f"{self.path}: {error}") from error
-        if size > CROWDED * (len(found.note.encode()) + 1) * max(1, found.checkpoint.number):
-            return True
-        back = looked_at * FARTHER
-        while back < size:
-            sample, _ = self._tail(back, SAMPLE_BYTES)
-            older = latest(notes_in(sample), keys)
-            if older is not None and is_newer(older, found, keys):
-                return True
-            back *= FARTHER
-        return False
 
     def _tail(self, most: int = TAIL_BYTES, count: int = -1) -> tuple[str, bool]:
         """The end of the file, or `count` bytes where it begins; and whether that is all of the file."""
@@ -206,15 +221,16 @@ class TopicPlace:
         try:
             await self._broker.ensure_topics([self._spec()])
             first, end = await self._ends()
-            looked_at = TAIL_MESSAGES
-            while end > first:
-                found = latest(await self._read(max(first, end - looked_at), end), keys)
-                if end - looked_at <= first:
-                    return found
-                if found is not None and not await self._is_hidden_behind(found, looked_at, first, end, keys):
-                    return found
-                looked_at *= WIDER
-            return None
+            found = latest(await self._read(max(first, end - TAIL_MESSAGES), end), keys) if end > first else None
+            nearer = TAIL_MESSAGES
+            while end - nearer > first:
+                back, start = nearer * FARTHER, max(first, end - nearer * FARTHER)
+                older = latest(await self._read(start, min(start + SAMPLE_MESSAGES, end)), keys)
+                distance = end - start - SAMPLE_MESSAGES
+                if may_hide(found, older, keys, back=distance, nearer=nearer, each=1, is_all=start == first):
+                    found = latest(await self._read(start, end), keys)
+                nearer = back
+            return found
         except BrokerError as error:
             raise PlaceAwayError(f"topic {self.topic}: {error}") from error
 
@@ -236,20 +252,6 @@ class TopicPlace:
         """See `Place`."""
         if self._started:
             await self._producer.stop()
-
-    async def _is_hidden_behind(
-        self, found: SignedCheckpoint, looked_at: int, first: int, end: int, keys: Sequence[Verifier]
-    ) -> bool:
-        """As for a file, counted in messages."""
-        if end - first > CROWDED * found.checkpoint.number + TAIL_MESSAGES:
-            return True
-        back = looked_at * FARTHER
-        while end - back > first:
-            older = latest(await self._read(end - back, end - back + SAMPLE_MESSAGES), keys)
-            if older is not None and is_newer(older, found, keys):
-                return True
-            back *= FARTHER
-        return False
 
     def _spec(self) -> TopicSpec:
         return TopicSpec(self.topic, partitions=1, retention_ms=FOR_EVER_MS)

@@ -14,7 +14,7 @@ import pytest
 from orchestrator.broker.contract import open_broker
 from orchestrator.evidence import places, publishing, verifier
 from orchestrator.evidence.errors import LogBehindError, LogContradictsError
-from orchestrator.evidence.notes import Checkpoint, NoteError, Signer, open_checkpoint
+from orchestrator.evidence.notes import Checkpoint, NoteError, SignedCheckpoint, Signer, Verifier, open_checkpoint
 from orchestrator.evidence.places import FilePlace, TopicPlace
 from orchestrator.evidence.publishing import Publisher, check_continued
 from orchestrator.evidence.reading import Evidence
@@ -43,18 +43,19 @@ def numbers(*parts: Sequence[int]) -> list[str]:
     return [notes[number] for part in parts for number in part]
 
 
-REPLAYS = [  # behind eighty checkpoints somebody writes
-    ([7] * 80, "one of them, as often as it takes to fill the end"),
-    (list(range(1, 75)), "many in their order, as if the log were that short"),
-    ([7] * 15, "fewer than there are"),
-    ([7] * 600, "many more than there are"),
+REPLAYS = [  # behind two hundred checkpoints somebody writes
+    ([7] * 40, "one of them, as often as it takes to fill the end"),
+    (list(range(1, 195)), "many in their order, as if the log were that short"),
+    (list(range(170, 199)), "few in their order, for a database that lacks two"),
+    ([198] * 80, "the same one, for a database that lacks two"),
+    ([7] * 700, "many more than there are"),
 ]
 
 
 @pytest.fixture
 def short_sight(monkeypatch: pytest.MonkeyPatch) -> None:
     """As much is read at once as a test can fill."""
-    for name, value in (("TAIL_BYTES", 2_000), ("SAMPLE_BYTES", 700), ("TAIL_MESSAGES", 4), ("SAMPLE_MESSAGES", 2)):
+    for name, value in (("TAIL_BYTES", 5_000), ("SAMPLE_BYTES", 700), ("TAIL_MESSAGES", 10), ("SAMPLE_MESSAGES", 2)):
         monkeypatch.setattr(places, name, value)
 
 
@@ -65,10 +66,10 @@ async def test_old_checkpoints_that_are_written_again_hide_no_newer_one(
 ) -> None:
     """Else a backup that was put back would start, and the file would seem to agree."""
     file = tmp_path / "checkpoints.txt"
-    file.write_text("".join(f"{note}\n" for note in numbers(range(1, 81), replayed)))
+    file.write_text("".join(f"{note}\n" for note in numbers(range(1, 201), replayed)))
     last = await FilePlace(file).last(KEYS)
     assert last is not None
-    assert last.checkpoint.number == 80, what
+    assert last.checkpoint.number == 200, what
 
 
 @pytest.mark.usefixtures("short_sight")
@@ -78,13 +79,33 @@ async def test_nor_in_a_topic(database: Database) -> None:
     topic = TopicPlace(broker, "log.replayed")
     assert await topic.last(KEYS) is None
     await topic.publish(numbers(range(1, 41)))
-    for replayed in ([7] * 8, [7] * 60):
+    for replayed in (list(range(27, 39)), [7] * 60):
         await topic.publish(numbers(replayed))
         last = await topic.last(KEYS)
         assert last is not None
         assert last.checkpoint.number == 40
     await topic.close()
     await broker.close()
+
+
+async def test_where_nobody_wrote_anything_else_only_the_end_and_samples_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start must not take longer the older the log is."""
+    monkeypatch.setattr(places, "TAIL_BYTES", 5_000)
+    judged: list[str] = []
+
+    def counted(note: str, keys: Sequence[Verifier]) -> SignedCheckpoint:
+        judged.append(note)
+        return open_checkpoint(note, keys)
+
+    monkeypatch.setattr(places, "open_checkpoint", counted)
+    file = tmp_path / "checkpoints.txt"
+    file.write_text("".join(f"{note}\n" for note in numbers(range(1, 1_501))))
+    last = await FilePlace(file).last(KEYS)
+    assert last is not None
+    assert last.checkpoint.number == 1_500
+    assert len(judged) < 90
 
 
 async def test_a_retired_key_says_nothing_beside_the_one_that_replaced_it(tmp_path: Path) -> None:
