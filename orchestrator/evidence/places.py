@@ -97,7 +97,7 @@ def may_hide(
     """Could something newer than `found`, the last one at the end, lie between there and a sample from farther back?
 
     `older`: the last one in the sample, `back` from the end; `nearer`: how far the sample before it lay;
-    `each`: what a checkpoint takes, all in the same measure. Whoever hides the newest ones has written at least `nearer`
+    `each`: what a checkpoint takes, all in one measure. Whoever hides the newest ones has written at least `nearer`
     behind them. `is_all`: there is nothing before the sample.
     """
     if found is None:
