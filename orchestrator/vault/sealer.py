@@ -44,6 +44,7 @@ _PEOPLE = frozenset(
         "steered", "to",
     }
 )  # fmt: skip
+_PLAIN = frozenset({int, float, bool, type(None)})  # holds no text
 _WORD = re.compile(rf"\w{{{WORD_MIN},}}")
 _ESCAPED = re.compile(r'["\\\x00-\x1f\x7f]')
 
@@ -142,8 +143,9 @@ class Sealer:
         if len(text) < CONTAINED_MIN:
             return False
         folded = text.casefold()
-        if any(needle in folded for needle in person.needles):
-            return True
+        for needle in person.needles:
+            if needle in folded:
+                return True
         return len(text) > NAMES_MAX // 4 and any(folded in value for value in person.long)
 
     def _envelope(self, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,6 +185,15 @@ class Sealer:
         return value
 
     def _content(self, value: Any, name: str) -> Any:
+        kind = type(value)  # what comes from JSON is told by its type alone: asking an abstract class costs most here
+        if kind is str:
+            return self.key.seal(value, self.scope, name) if self._personal(value) else value
+        if kind is dict:
+            return {key: self._content(item, key) for key, item in value.items()}
+        if kind is list:
+            return [self._content(item, name) for item in value]
+        if kind in _PLAIN:
+            return value
         if isinstance(value, str):
             return self.key.seal(value, self.scope, name) if self._personal(value) else value
         if isinstance(value, Mapping):
@@ -198,6 +209,8 @@ def _is_sealed_body(value: Any) -> bool:
 
 def texts(value: Any) -> Iterator[str]:
     """Every text in a JSON value."""
+    if type(value) in _PLAIN:
+        return
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -210,6 +223,8 @@ def texts(value: Any) -> Iterator[str]:
 
 def opened(value: Any, open_one: Callable[[str], str], keep: Callable[[str], bool] = lambda _: False) -> Any:
     """A JSON value with what is sealed in it opened. `keep`: names under which it stays as it is, but is looked at."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, str):
         return open_one(value) if value.startswith(PREFIX) and TOKEN.fullmatch(value) else value
     if isinstance(value, Mapping):

@@ -20,6 +20,7 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -134,6 +135,7 @@ def field_name(name: str) -> str:
     return name if _FIELD.fullmatch(name) else hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
+@lru_cache(maxsize=10_000)
 def saga_scope(saga_id: str) -> str:
     """The scope of a saga's values."""
     return hashlib.sha256(f"saga\0{saga_id}".encode()).hexdigest()[:16]
