@@ -90,14 +90,13 @@ def as_cli_error(error: BaseException) -> CliError | None:
     from orchestrator.config import SettingsError
     from orchestrator.definition import DefinitionError
     from orchestrator.evidence.errors import EvidenceError, PlaceAwayError
-    from orchestrator.evidence.keys import KeyFileError
+    from orchestrator.keyfiles import KeyFileError
     from orchestrator.messages import ContractError
     from orchestrator.participants.work import ParticipantError
     from orchestrator.runtime.catalog import CatalogError
     from orchestrator.store.contract import StoreError
     from orchestrator.store.embedded import EmbeddedPostgresError
     from orchestrator.store.migrate import MigrationError
-    from orchestrator.vault.keyfile import KeyFileError as VaultKeyFileError
 
     if isinstance(error, CliError):
         return error
@@ -105,7 +104,7 @@ def as_cli_error(error: BaseException) -> CliError | None:
         return CliError(ExitCode.FOUND_SOMETHING, str(error).strip(), "orchestrator check")
     if isinstance(error, EvidenceError):
         return CliError(ExitCode.FOUND_SOMETHING, str(error))
-    if isinstance(error, (SettingsError, ServerError, KeyFileError, VaultKeyFileError)):
+    if isinstance(error, (SettingsError, ServerError, KeyFileError)):
         return CliError(ExitCode.USAGE, str(error))
     if isinstance(error, (BrokerError, StoreError, MigrationError, EmbeddedPostgresError, PlaceAwayError, OSError)):
         return CliError(ExitCode.UNREACHABLE, str(error))

@@ -209,7 +209,7 @@ def _path(file: Path | None) -> Path:
 
 
 def _keys(make: Callable[[Path], Wrapping], path: Path) -> Wrapping:
-    from orchestrator.vault.keyfile import KeyFileError
+    from orchestrator.keyfiles import KeyFileError
 
     try:
         return make(path)

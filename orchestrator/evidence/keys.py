@@ -10,17 +10,12 @@ Rules of this file
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.evidence.notes import NoteError, Signer, Verifier, is_secret
-
-
-class KeyFileError(ValueError):
-    """A key file cannot be used; the text says why, and what to do."""
+from orchestrator.keyfiles import KeyFileError, write_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +85,7 @@ def write_ring(file: Path, signer: Signer, older: Sequence[Verifier] = (), *, is
         signer.text,
         *(key.vkey for key in older),
     ]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_name(f".{file.name}.{os.getpid()}")
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-            out.write("".join(f"{line}\n" for line in lines))
-            out.flush()
-            os.fsync(out.fileno())
-        if is_new:
-            os.link(scratch, file)  # fails where somebody else was quicker
-        else:
-            scratch.replace(file)
-    finally:
-        with contextlib.suppress(OSError):
-            scratch.unlink()
+    write_private(file, "".join(f"{line}\n" for line in lines), is_new=is_new)
 
 
 def own_ring(file: Path, name: str) -> KeyRing:

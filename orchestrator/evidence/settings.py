@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings
 
-from orchestrator.evidence.keys import KeyFileError, KeyRing, read_ring
+from orchestrator.evidence.keys import KeyRing, read_ring
+from orchestrator.keyfiles import KeyFileError
 from orchestrator.setting import number
 
 DIRECTORY = "evidence"  # below data_dir, where the database lies there too

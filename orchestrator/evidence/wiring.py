@@ -15,13 +15,14 @@ import structlog
 
 from orchestrator.broker.contract import Broker
 from orchestrator.evidence.errors import PlaceAwayError
-from orchestrator.evidence.keys import KeyFileError, KeyRing
+from orchestrator.evidence.keys import KeyRing
 from orchestrator.evidence.places import FilePlace, Place, TopicPlace, UrlPlace
 from orchestrator.evidence.publishing import Publisher
 from orchestrator.evidence.reading import Evidence
 from orchestrator.evidence.sealing import Sealer
 from orchestrator.evidence.settings import EvidenceSettings
 from orchestrator.evidence.starting import check_start
+from orchestrator.keyfiles import KeyFileError
 from orchestrator.runtime.supervisor import Pulse, Stopping
 from orchestrator.store.contract import StoreError
 from orchestrator.store.postgres import PostgresStore

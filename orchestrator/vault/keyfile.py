@@ -11,7 +11,6 @@ Rules of this file
 from __future__ import annotations
 
 import hmac
-import os
 import re
 import secrets
 from base64 import b64decode, b64encode
@@ -21,16 +20,11 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from orchestrator.keyfiles import KeyFileError, write_private
 from orchestrator.vault.tokens import KEY_BYTES, NONCE_BYTES, DataKey
 
 INDEX = "index"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
-
-
-class KeyFileError(ValueError):
-    """The key file is missing, readable by others, or not as it should be. The text says what to do."""
-
-    retriable = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +91,7 @@ def read(path: Path) -> Wrapping:
 
 def create(path: Path) -> Wrapping:
     """Makes a key file. Raises KeyFileError where there is one already."""
-    _write_new(path, {INDEX: secrets.token_bytes(KEY_BYTES), "k1": secrets.token_bytes(KEY_BYTES)})
+    _write(path, {INDEX: secrets.token_bytes(KEY_BYTES), "k1": secrets.token_bytes(KEY_BYTES)}, is_new=True)
     return read(path)
 
 
@@ -116,21 +110,14 @@ def add(path: Path) -> Wrapping:
     """Adds a wrapping key, which is then the active one. Raises KeyFileError."""
     before = read(path)
     number = 1 + max((int(name[1:]) for name in before.keys if re.fullmatch(r"k[0-9]+", name)), default=0)
-    beside = path.with_name(f".{path.name}.new")
-    beside.unlink(missing_ok=True)
-    _write_new(beside, {INDEX: before.index, **before.keys, f"k{number}": secrets.token_bytes(KEY_BYTES)})
-    beside.replace(path)
+    _write(path, {INDEX: before.index, **before.keys, f"k{number}": secrets.token_bytes(KEY_BYTES)})
     return read(path)
 
 
-def _write_new(path: Path, keys: dict[str, bytes]) -> None:
+def _write(path: Path, keys: dict[str, bytes], *, is_new: bool = False) -> None:
     text = "".join(f"{name} {b64encode(raw).decode()}\n" for name, raw in keys.items())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        write_private(path, text, is_new=is_new)
     except OSError as error:
         raise KeyFileError(f"the key file {path} cannot be written: {error.strerror or error}") from None
 

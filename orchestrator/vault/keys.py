@@ -19,9 +19,10 @@ from typing import Any, NoReturn, TypeAlias
 
 import structlog
 
+from orchestrator.keyfiles import KeyFileError
 from orchestrator.store.connections import Pools
 from orchestrator.store.sql import load_queries
-from orchestrator.vault.keyfile import KeyFileError, Wrapping
+from orchestrator.vault.keyfile import Wrapping
 from orchestrator.vault.tokens import KEY_BYTES, DataKey, SealedError
 
 SQL = load_queries("orchestrator.vault", "vault.sql")

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from orchestrator.keyfiles import KeyFileError
 from orchestrator.messages.personal import PREFIX, TOKEN
 from orchestrator.store.contract import DeadLetter
-from orchestrator.vault.keyfile import KeyFileError
 from orchestrator.vault.keys import Erased, Keys, Subject
 from orchestrator.vault.tokens import DataKey, SealedError, saga_scope
 

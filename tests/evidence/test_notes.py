@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.evidence.keys import KeyFileError, KeyRing, own_ring, read_ring, write_ring
+from orchestrator.evidence.keys import KeyRing, own_ring, read_ring, write_ring
 from orchestrator.evidence.notes import (
     Checkpoint,
     NoteError,
@@ -18,6 +18,7 @@ from orchestrator.evidence.notes import (
     open_checkpoint,
     open_note,
 )
+from orchestrator.keyfiles import KeyFileError
 
 SIGNER = Signer("bank.example/log", bytes(range(32)))
 OTHER = Signer("bank.example/log", bytes(range(1, 33)))

@@ -16,11 +16,11 @@ import pytest_asyncio
 from orchestrator.cli.output import CliError, ExitCode
 from orchestrator.cli.subjects import check
 from orchestrator.config import Settings
+from orchestrator.keyfiles import KeyFileError
 from orchestrator.runtime.app import Runtime
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.store.connections import ConnectionLimits, Pools
 from orchestrator.vault import keyfile
-from orchestrator.vault.keyfile import KeyFileError
 from orchestrator.vault.keys import SECONDS_MAX, Broken, BrokenKeyError, Erased, Keys, Subject, check_unused
 from tests.databases import Database
 

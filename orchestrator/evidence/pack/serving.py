@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from orchestrator.evidence.keys import KeyFileError, KeyRing
+from orchestrator.evidence.keys import KeyRing
 from orchestrator.evidence.pack.assemble import pack_of
 from orchestrator.evidence.pack.gather import Gathering, PackError
 from orchestrator.evidence.pack.material import Material
 from orchestrator.evidence.pack.personal import Keys, say_of
 from orchestrator.evidence.pack.settings import is_zone
+from orchestrator.keyfiles import KeyFileError
 from orchestrator.store.connections import Pools
 
 AT_ONCE_MAX = 2

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli.main import run
-from orchestrator.evidence.keys import KeyFileError, KeyRing
+from orchestrator.evidence.keys import KeyRing
 from orchestrator.evidence.notes import Verifier
 from orchestrator.evidence.pack.checking import check, read_pack
 from orchestrator.evidence.pack.serving import Packs
+from orchestrator.keyfiles import KeyFileError
 from tests.evidence.packs.logs import SIGNER, VKEY, SignedOffice
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
