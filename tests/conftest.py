@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from tests.databases import Database, DatabaseServer, running_server
 from tests.logging_kept import logging_kept
+from tests.state_kept import state_kept
 
 _PLUGINS = ("kafka_server", "jaeger")
 pytest_plugins = [f"tests.{name}" for name in _PLUGINS if (Path(__file__).parent / f"{name}.py").exists()]
@@ -28,6 +29,13 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 def logging_as_it_was() -> Iterator[None]:
     """No test leaves logging of its own to the next."""
     with logging_kept():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def process_as_it_was(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test leaves the environment, the directory, signals and the like changed to the next."""
+    with state_kept(tmp_path_factory.getbasetemp()):
         yield
 
 

@@ -234,7 +234,7 @@ async def test_stop_is_prompt_while_the_group_waits_for_a_frozen_member(site: Ka
             assert consumer.assignment() == frozenset()
             started = time.monotonic()
             await consumer.stop()
-            assert time.monotonic() - started < 2.0
+            assert time.monotonic() - started < 7, "shorter than the session of the frozen one"
 
 
 @pytest.mark.slow
@@ -296,7 +296,7 @@ async def test_a_stop_with_messages_in_the_air_ends_in_time(kafka: str) -> None:
         await asyncio.sleep(0.2)
         started = time.monotonic()
         await broker.close()
-        assert time.monotonic() - started < 4.0
+        assert time.monotonic() - started < 15, "shorter than a request that nobody answers"
         (answer,) = await asyncio.gather(hanging, return_exceptions=True)
         if isinstance(answer, BaseException):
             assert isinstance(answer, BrokerError)

@@ -220,7 +220,7 @@ async def test_polling_alone_is_enough(site: PostgresSite, monkeypatch: pytest.M
             sent_at = time.monotonic()
             await send(elsewhere, numbered(topic, 1))
             assert numbers(await read(consumer, 1)) == [0]
-            assert time.monotonic() - sent_at < 1.0
+            assert time.monotonic() - sent_at < 5
 
 
 async def test_a_hint_from_another_process_ends_the_pause(site: PostgresSite) -> None:
@@ -236,7 +236,7 @@ async def test_a_hint_from_another_process_ends_the_pause(site: PostgresSite) ->
                 sent_at = time.monotonic()
                 await producer.send(numbered(topic, 1, start=number))
                 assert numbers(await waiting) == [number]
-                assert time.monotonic() - sent_at < 2.0
+                assert time.monotonic() - sent_at < 10, "shorter than the pause"
 
 
 async def test_fetch_stays_within_its_bytes_but_always_brings_something(site: PostgresSite) -> None:
@@ -326,7 +326,7 @@ async def test_a_restart_under_the_same_instance_takes_its_place_at_once(site: P
             started = time.monotonic()
             async with consuming(restarted, [topic], group="g") as latter:
                 await assigned(latter, 4)
-                assert time.monotonic() - started < 2.0
+                assert time.monotonic() - started < 20, "shorter than the lease"
                 with pytest.raises(ConsumerFencedError, match="pod-0"):
                     await read(former, 1)
                 assert former.assignment() == frozenset()

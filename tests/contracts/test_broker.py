@@ -252,13 +252,13 @@ async def test_an_empty_fetch_returns_after_its_time_and_a_message_wakes_it(site
             await assigned(consumer, 4)
             started = time.monotonic()
             assert await consumer.fetch(10, 300) == []
-            assert 0.25 < time.monotonic() - started < 1.5
+            assert 0.25 < time.monotonic() - started < 5
             waiting = asyncio.create_task(consumer.fetch(10, 10_000))
             await asyncio.sleep(0.3)
             started = time.monotonic()
             await producer.send(numbered(topic, 1))
             assert numbers(await waiting) == [0]
-            assert time.monotonic() - started < 1.0
+            assert time.monotonic() - started < 5, "shorter than the fetch would have waited"
 
 
 async def test_a_cancelled_fetch_loses_nothing(site: Site) -> None:

@@ -3,11 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from orchestrator.broker.contract import Broker, Consumer, IncomingMessage
 from tests.contracts.brokers import (
+    QUICK,
     Positions,
     Site,
     assigned,
@@ -126,7 +128,8 @@ async def test_a_join_under_load_loses_nothing(site: Site) -> None:
 
 
 async def test_a_leaving_member_hands_over_at_once(site: Site) -> None:
-    async with opened(site) as broker:
+    long = replace(QUICK, session_timeout_ms=20_000, postgres_lease_ms=20_000)
+    async with opened(site, long) as broker:
         topic, group, positions = await new_topic(broker), new_name("group"), Positions()
         async with consuming(broker, [topic], group=group, positions=positions) as one:
             first = Reader(one, positions)
@@ -138,7 +141,7 @@ async def test_a_leaving_member_hands_over_at_once(site: Site) -> None:
             await two.stop()
             started = time.monotonic()
             await until(lambda: len(one.assignment()) == 4)
-            assert time.monotonic() - started < 1.5, "shorter than the time-out after a death"
+            assert time.monotonic() - started < 10, "shorter than the time-out after a death"
             await send(broker, numbered(topic, 40))
             await until(lambda: len(first.kept) == 40)
             await first.end()

@@ -21,8 +21,11 @@ def run(code: str, name: str) -> None:
     """Runs an example after the prelude, as a module of its own."""
     module = ModuleType("examples")
     sys.modules["examples"] = module  # pydantic looks a model's module up
-    exec(compile(PRELUDE, "PRELUDE.md", "exec", dont_inherit=True), module.__dict__)
-    exec(compile(code, name, "exec", dont_inherit=True), module.__dict__)
+    try:
+        exec(compile(PRELUDE, "PRELUDE.md", "exec", dont_inherit=True), module.__dict__)
+        exec(compile(code, name, "exec", dont_inherit=True), module.__dict__)
+    finally:
+        del sys.modules["examples"]
 
 
 def examples(code: str) -> tuple[str, str]:

@@ -60,15 +60,15 @@ FLOW = """
 """
 
 
-def load(name: str, folder: Path, text: str) -> None:
-    """Writes a module and imports it under this name."""
+def load(name: str, folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes a module and imports it under this name, for this test."""
     file = folder / f"{name}.py"
     file.write_text(dedent(text).lstrip(), encoding="utf-8")
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    monkeypatch.setitem(sys.modules, name, module)
     spec.loader.exec_module(module)
 
 
@@ -77,9 +77,9 @@ def test_a_finding_has_the_form_that_editors_and_people_read(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     sagas = tmp_path / "sagas"
     sagas.mkdir()
-    load("fast_steps", sagas, STEPS)
+    load("fast_steps", sagas, STEPS, monkeypatch)
     with pytest.raises(DefinitionError) as raised:
-        load("fast_transfers", sagas, FLOW)
+        load("fast_transfers", sagas, FLOW, monkeypatch)
     assert (
         str(raised.value).strip()
         == dedent("""

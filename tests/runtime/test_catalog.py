@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ saga = Saga("{name}", version=1, starts_on=Asked, flow=[do])
 
 
 @pytest.fixture
-def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An importable directory: `area` with `area.one.definition` and `area.two` (the saga in its __init__)."""
     (tmp_path / "area/one").mkdir(parents=True)
     (tmp_path / "area/two").mkdir()
@@ -43,9 +44,9 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "area/one/routes.py").write_text("raise AssertionError('routes are not looked at here')")
     (tmp_path / "area/two/__init__.py").write_text(MODULE.format(name="two"))
     monkeypatch.syspath_prepend(str(tmp_path))
-    for name in [name for name in sys.modules if name.split(".")[0] == "area"]:
-        monkeypatch.delitem(sys.modules, name)
-    return tmp_path
+    yield tmp_path
+    for name in [name for name in sys.modules if name.split(".")[0] in ("area", "hollow", "needy")]:
+        del sys.modules[name]
 
 
 def test_sagas_and_participants_are_found_in_packages_below(packages: Path) -> None:
