@@ -225,7 +225,6 @@ async def test_stop_is_prompt_while_the_group_waits_for_a_frozen_member(site: Ka
     async with opened(site, patient) as broker:
         topic, group = await new_topic(broker), new_name("group")
         async with member_process(site, group, topic, session_timeout_ms=10_000) as process:
-            assert process.stdout is not None
             assert await asyncio.wait_for(process.stdout.readline(), 20) == b"joined\n"
             os.kill(process.pid, signal.SIGSTOP)
             consumer = broker.consumer(group, [topic], Positions())

@@ -1,7 +1,6 @@
 """What the broker conformance suite needs from each implementation, and helpers to read and write in tests."""
 
 import asyncio
-import sys
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -22,6 +21,7 @@ from orchestrator.broker.contract import (
     open_broker,
 )
 from orchestrator.broker.settings import BrokerSettings
+from tests import forking
 from tests.databases import Database
 from tests.simulation.fake_broker import FakeBroker
 from tests.simulation.fake_log import Log
@@ -215,13 +215,11 @@ def by_key(messages: Sequence[IncomingMessage]) -> dict[bytes | None, list[int]]
 @asynccontextmanager
 async def member_process(
     site: Site, group: str, topic: str, *, session_timeout_ms: int = QUICK.session_timeout_ms
-) -> AsyncIterator[asyncio.subprocess.Process]:
+) -> AsyncIterator[forking.Program]:
     """Another process that is a member of the group, with at least one partition; killed afterwards at the latest."""
     assert site.url, "no other process can join a log in this one's memory"
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.contracts.broker_member", site.url, group, topic, str(session_timeout_ms)),
-        stdout=asyncio.subprocess.PIPE,
-    )
+    arguments = (site.url, group, topic, str(session_timeout_ms))
+    process = await forking.started("tests.contracts.broker_member", *arguments)
     try:
         yield process
     finally:

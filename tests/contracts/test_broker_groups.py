@@ -156,7 +156,6 @@ async def test_a_killed_member_is_replaced_and_its_messages_come_again(site: Sit
             reader = Reader(one, positions)
             await until(lambda: len(one.assignment()) == 4)
             async with member_process(site, group, topic) as process:
-                assert process.stdout is not None
                 assert await asyncio.wait_for(process.stdout.readline(), 20) == b"joined\n"
                 await until(lambda: len(one.assignment()) == 2)
                 await send(broker, numbered(topic, 100))
@@ -178,7 +177,6 @@ async def test_a_frozen_member_loses_its_partitions_and_knows_it(site: Site) -> 
             await assigned(one, 2)
             before = one.generation()
             async with member_process(site, group, topic) as process:
-                assert process.stdout is not None
                 # The loop stands still for longer than lease and session time-out, as in a long garbage collection.
                 time.sleep(3)  # noqa: ASYNC251
                 assert await asyncio.wait_for(process.stdout.readline(), 20) == b"joined\n"

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import forking
 from tests.databases import Database
 from tests.notices.desk import Office
-
-ROOT = Path(__file__).parents[2]
 
 
 async def run(database: Database, directory: Path, point: str) -> int:
     """One process with this point to die at; gives its exit code."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.notices.killed", database.url, str(directory), point,
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    process = await forking.started("tests.notices.killed", database.url, str(directory), point)
     return await asyncio.wait_for(process.wait(), 60)
 
 

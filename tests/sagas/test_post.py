@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from orchestrator.participants.testing import Trial, trial
 from orchestrator.participants.work import Pool
 from sagas.disputes.participants import case_desk
 from sagas.disputes.post import Postman, PostSettings
+from tests import forking
 from tests.databases import Database
 from tests.notices.smtp_server import SmtpServer, smtp_server
 from tests.sagas.test_case_desk import NOTIFY, REFER, TELL, assign
@@ -118,11 +118,8 @@ async def test_the_command_delivers_and_says_how_many(desk: Trial, database: Dat
 
 async def run(variables: dict[str, str]) -> tuple[int | None, str]:
     """Exit code and stderr."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "sagas.disputes.post", "--once", env=variables, cwd=ROOT, stderr=asyncio.subprocess.PIPE
-    )
-    _, said = await process.communicate()
-    return process.returncode, said.decode()
+    done = await asyncio.to_thread(forking.run, "sagas.disputes.post", "--once", env=variables)
+    return done.returncode, done.stderr
 
 
 def test_complaints_leave_this_machine_under_encryption_only() -> None:
