@@ -3,7 +3,8 @@
 Rules of this file
 - A test that changes something here says so with `monkeypatch`, or puts it back; the one that does not fails itself,
   and not some other test that happens to come after it on one machine and not on another.
-- Modules that were only made for a test are state too: the next one of that name would not be looked for.
+- Modules that were only made for a test are state too: the next one of that name would not be looked for. They are
+  forgotten here.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ def state_kept(temporary: Path) -> Iterator[None]:
     """Raises AssertionError with what is no longer as it was. `temporary`: below it lie the tests' own directories."""
     before, modules = _state(), set(sys.modules)
     yield
+    if len(sys.modules) != len(modules):
+        for name in [name for name in sys.modules.keys() - modules if _made_for_a_test(sys.modules[name], temporary)]:
+            del sys.modules[name]
     after = _state()
     changed = [f"{name}: {_difference(was, after[name])}" for name, was in before.items() if after[name] != was]
-    if len(sys.modules) != len(modules):
-        made = sorted(name for name in sys.modules.keys() - modules if _made_for_a_test(sys.modules[name], temporary))
-        changed += [f"sys.modules: {name} stays" for name in made]
     assert not changed, "left to the next test: " + "; ".join(changed)
 
 

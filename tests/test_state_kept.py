@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -13,21 +14,11 @@ import pytest
 
 from tests.state_kept import state_kept
 
-
-def _imported(directory: Path) -> None:
-    (directory / "made_here.py").write_text("")
-    sys.path.insert(0, str(directory))
-    __import__("made_here")
-    sys.path.remove(str(directory))
-
-
 LEAKS: dict[str, Callable[[Path], object]] = {
     "environment: LEFT_BEHIND": lambda directory: os.environ.__setitem__("LEFT_BEHIND", "x"),
     "directory": os.chdir,
     "sys.path": lambda directory: sys.path.append(str(directory)),
     "signals: SIGHUP": lambda directory: signal.signal(signal.SIGHUP, signal.SIG_IGN),
-    "sys.modules: made_up": lambda directory: sys.modules.__setitem__("made_up", ModuleType("made_up")),
-    "sys.modules: made_here": _imported,
 }
 
 
@@ -43,8 +34,6 @@ def test_what_a_test_leaves_is_named(leak: str, tmp_path: Path, monkeypatch: pyt
             LEAKS[leak](tmp_path)
     finally:
         signal.signal(signal.SIGHUP, handler)
-        for name in ("made_up", "made_here"):
-            sys.modules.pop(name, None)
 
 
 def test_what_is_put_back_is_nobodys_business(tmp_path: Path) -> None:
@@ -53,3 +42,15 @@ def test_what_is_put_back_is_nobodys_business(tmp_path: Path) -> None:
         changed.setenv("LEFT_BEHIND", "x")
         changed.chdir(tmp_path)
         changed.syspath_prepend(str(tmp_path))
+
+
+def test_modules_made_for_a_test_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Python or the product load when they first need it stays."""
+    (tmp_path / "made_here.py").write_text("")
+    (tmp_path.parent / "made_elsewhere.py").write_text("")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), str(tmp_path.parent), *sys.path])
+    with state_kept(tmp_path):
+        sys.modules["made_up"] = ModuleType("made_up")
+        importlib.import_module("made_here")
+        importlib.import_module("made_elsewhere")
+    assert {"made_up", "made_here", "made_elsewhere"} & sys.modules.keys() == {"made_elsewhere"}

@@ -21,7 +21,7 @@ from orchestrator.runtime.catalog import Catalog
 from tests.api.payout import desk, payout
 from tests.databases import Database
 
-SETTLE_SECONDS_MAX = 10
+SETTLE_SECONDS_MAX = 60
 
 
 @dataclass

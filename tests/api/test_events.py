@@ -46,7 +46,7 @@ async def send(product: Product, data: Any, headers: dict[str, str]) -> Any:
 
 async def saga_of(product: Product, key: str) -> dict[str, Any]:
     """The saga that an event has started, once it is there."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             answer = await product.get(f"/v1/sagas/{key}")
             if answer.status_code == 200:
@@ -172,7 +172,7 @@ async def poison(product: Product, value: bytes) -> dict[str, Any]:
     sent = (*sent, ("content-type", b"application/json"))
     assert await producer.send([OutgoingMessage("apitest.events", b"k", value, sent)]) == [None]
     await producer.stop()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             letters = (await product.get("/v1/letters", limit=1)).json()["items"]
             if letters and letters != before:

@@ -311,7 +311,7 @@ async def test_an_undo_that_is_refused_is_taken_over_and_recorded_by_hand(produc
     assert early.status_code == 422
     assert (await product.post(f"/v1/sagas/{saga_id}/take-over", act, actor="op")).status_code == 200
     handed: list[dict[str, Any]] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not handed or handed[0]["cause"] != "handed":
             handed = (await product.get(f"/v1/sagas/{saga_id}")).json()["handedPlaces"]
     done = {"place": "~reserve", "version": handed[0]["version"], "reason": "the bank has paid it back"}

@@ -92,4 +92,4 @@ async def test_run_returns_when_the_server_was_stopped() -> None:
         await asyncio.sleep(0)
         assert not running.done()
         await server.stop()
-        await asyncio.wait_for(running, 2)
+        await asyncio.wait_for(running, 60)

@@ -195,7 +195,7 @@ async def test_positions_reach_the_end_behind_markers_of_transactions(site: Kafk
             await upstream.stop()
         async with consuming(broker, [topic]) as consumer:
             assert numbers(await read(consumer, 1)) == [1], "what was rolled back upstream is never seen"
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while consumer.positions() != await consumer.end_offsets():
                     assert await consumer.fetch(10, 100) == []
             assert consumer.positions() == {(topic, 0): 4}

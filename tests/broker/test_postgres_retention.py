@@ -88,7 +88,7 @@ async def test_retention_runs_by_itself(site: PostgresSite, connection: "asyncpg
         topic = await new_topic(broker, partitions=1)
         await send(broker, numbered(topic, 3))
         await connection.execute("UPDATE broker_message SET appended_at = 0")
-        async with consuming(broker, [topic], positions=Positions({(topic, 0): 3})) as consumer, asyncio.timeout(10):
+        async with consuming(broker, [topic], positions=Positions({(topic, 0): 3})) as consumer, asyncio.timeout(60):
             while await _left(connection):
                 await consumer.fetch(1, 50)
 

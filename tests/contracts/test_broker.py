@@ -192,7 +192,7 @@ async def test_a_missing_topic_fails_its_own_messages_only(site: Site) -> None:
             assert nowhere in str(refusal)
             assert results[1] is None
         await broker.ensure_topics([TopicSpec(nowhere, 1)])
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while await producer.send([OutgoingMessage(nowhere, b"k", b"v")]) != [None]:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
 

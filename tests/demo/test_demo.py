@@ -140,8 +140,8 @@ def test_it_stays_up_until_it_is_stopped_and_survives_being_killed(tmp_path: Pat
         assert all(person.name in entrance for person in load_people(["sagas"]))
         second.send_signal(signal.SIGINT)
         assert second.wait(30) == 0
-    # A laptop that does nothing else makes it in a third of this; a machine full of tests gets the double.
-    assert took < READY_SECONDS_MAX * 2
+    # A laptop that does nothing else makes it in a third of this; a machine full of tests gets four times as much.
+    assert took < READY_SECONDS_MAX * 4
 
 
 def test_a_run_with_anything_unfinished_is_not_ok() -> None:

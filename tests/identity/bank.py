@@ -32,7 +32,7 @@ from tests.api.payout import desk, payout
 from tests.databases import Database
 from tests.identity.provider import AUDIENCE, CLIENT_ID, CLIENT_SECRET, TestProvider, running_provider
 
-SETTLE_SECONDS_MAX = 20
+SETTLE_SECONDS_MAX = 60
 CANARY = "canary-4711-of-t2"
 CAPACITIES = (
     "approver=finance|risk|manager, operator=sre, auditor=audit, admin=platform, viewer=staff, service=machines"

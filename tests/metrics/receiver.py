@@ -24,7 +24,7 @@ class Receiver:
     async def next(self) -> ExportMetricsServiceRequest:
         """The next request from now on. Raises TimeoutError."""
         before = len(self.received)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while len(self.received) == before:  # noqa: ASYNC110 - it is a thread of the exporter that is waited for
                 await asyncio.sleep(0.02)
         return self.received[-1]

@@ -28,10 +28,10 @@ def hub() -> Live:
 
 
 async def heard(live: Live, stream: Any, stopping: asyncio.Event) -> AsyncIterator[bytes]:
-    """What is sent, up to ten seconds for each message."""
+    """What is sent, up to a minute for each message."""
     messages = live.hints(stream, stopping)
     while True:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             try:
                 yield await anext(messages)
             except StopAsyncIteration:
@@ -79,7 +79,7 @@ async def test_a_reader_who_does_not_read_is_dropped(monkeypatch: pytest.MonkeyP
         if message["type"] == "http.response.body":
             await asyncio.Event().wait()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await response({"type": "http"}, receive, send)
     assert live.streams == 0
 

@@ -271,7 +271,7 @@ async def test_a_loop_that_dies_ends_the_process(database: Database) -> None:
 
         runtime.add("bad", bad)
         with pytest.raises(LoopDiedError, match="loop bad ended"):
-            await asyncio.wait_for(runtime.run(), 10)
+            await asyncio.wait_for(runtime.run(), 60)
 
 
 async def test_a_subset_of_roles_runs_no_other_loops(database: Database) -> None:

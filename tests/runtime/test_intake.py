@@ -83,7 +83,7 @@ async def publish(broker: Broker, messages: Sequence[IncomingMessage]) -> None:
     assert set(sent) <= {None}
 
 
-async def until(check: Callable[[], Any], what: str, seconds: float = 8) -> None:
+async def until(check: Callable[[], Any], what: str, seconds: float = 60) -> None:
     """Waits until an async check is true."""
     deadline = time.monotonic() + seconds
     while not await check():

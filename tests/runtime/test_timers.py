@@ -44,10 +44,10 @@ async def ticking(timers: Timers) -> AsyncIterator[Pulse]:
     finally:
         stopping.ask()
         timers._hints.timers.give()
-        await asyncio.wait_for(task, 2)
+        await asyncio.wait_for(task, 60)
 
 
-async def ended(eyes: Eyes, count: int, seconds: float = 5) -> None:
+async def ended(eyes: Eyes, count: int, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while (await eyes.rows("SELECT count(*)::int AS n FROM saga_heads WHERE ended"))[0]["n"] < count:
         assert time.monotonic() < deadline

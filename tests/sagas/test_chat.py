@@ -77,7 +77,7 @@ class Office:
 
     async def until(self, session: str, status: str) -> dict[str, Any]:
         """The session's status once it says so."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while True:
                 found: dict[str, Any] = (await self.status(session)).json()
                 if found["status"] == status:
