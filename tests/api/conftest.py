@@ -88,7 +88,8 @@ async def product(module_database: Database) -> AsyncIterator[Product]:
     """The running product."""
     catalog = Catalog.of([payout], [desk])
     await migrate_schema(module_database.migrate_url, [desk.own_schema])
-    settings = load_settings(database_url=module_database.url, sagas="tests.api", topic_partitions=2)
+    # Its loops stand still whenever other tests have the thread: that ends no process of tests.
+    settings = load_settings(database_url=module_database.url, sagas="tests.api", topic_partitions=2, stall_exit_ms=0)
     runtime = Runtime(settings, catalog=catalog)
     async with runtime:
         app = create_app(runtime)

@@ -145,7 +145,7 @@ async def office(module_database: Database) -> AsyncIterator[Office]:
     catalog = Catalog.of([grant], [desk])
     await migrate_schema(module_database.migrate_url, [desk.own_schema])
     settings = load_settings(
-        database_url=module_database.url, sagas="tests.browser", topic_partitions=2, pool_query_max=8
+        database_url=module_database.url, sagas="tests.browser", topic_partitions=2, pool_query_max=8, stall_exit_ms=0
     )
     runtime = Runtime(settings, catalog=catalog)
     async with runtime:

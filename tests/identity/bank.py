@@ -148,6 +148,7 @@ def bank_settings(url: str, issuer: str, **changed: Any) -> Settings:
             "database_url": url,
             "sagas": "tests.api",
             "topic_partitions": 2,
+            "stall_exit_ms": 0,  # see tests/api
             "environment": "test",
             "local_users": True,
             "other_tenants": "t2",

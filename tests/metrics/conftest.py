@@ -150,6 +150,7 @@ async def _running(module_database: Database, directory: Path) -> AsyncIterator[
         database_url=module_database.url,
         sagas="tests.api",
         topic_partitions=2,
+        stall_exit_ms=0,  # see tests/api
         metrics_listen="127.0.0.1:0",
         metrics_survey_ms=SURVEY_MS,
         notice_events=True,

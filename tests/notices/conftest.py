@@ -37,6 +37,7 @@ async def telling(module_database: Database, mailbox: Path) -> AsyncIterator[Pro
         database_url=module_database.url,
         sagas="tests.notices",
         topic_partitions=2,
+        stall_exit_ms=0,  # see tests/api
         notice_mail_url=f"file://{mailbox}",
         notice_mail_from="Approvals <approvals@bank.example>",
         notice_mail_domain="bank.example",

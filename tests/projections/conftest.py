@@ -106,7 +106,7 @@ async def story(module_database: Database) -> AsyncIterator[Told]:
     catalog = Catalog.of([payout], [desk], [VIEW])
     await migrate_schema(module_database.migrate_url, [desk.own_schema])
     settings = load_settings(
-        database_url=module_database.url, sagas="tests.api", topic_partitions=2, projection_poll_ms=20
+        database_url=module_database.url, sagas="tests.api", topic_partitions=2, projection_poll_ms=20, stall_exit_ms=0
     )
     runtime = Runtime(settings, catalog=catalog)
     async with runtime:

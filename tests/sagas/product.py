@@ -99,7 +99,7 @@ async def running_product(
 ) -> AsyncIterator[Product]:
     """The product with these sagas alone; stopped at the end, whatever happens."""
     await migrate_schema(database.migrate_url, [worker.own_schema for worker in workers])
-    settings = load_settings(database_url=database.url, sagas=package, topic_partitions=2)
+    settings = load_settings(database_url=database.url, sagas=package, topic_partitions=2, stall_exit_ms=0)
     runtime = Runtime(settings, catalog=Catalog.of(sagas, workers))
     async with runtime:
         app = create_app(runtime)

@@ -91,7 +91,9 @@ async def office(module_database: Database) -> AsyncIterator[Office]:
     await migrate_schema(module_database.migrate_url, [accounts.own_schema, chats])
     async with open_bank(module_database) as way:
         before, participants.bank = participants.bank, BankClient("http://bank", way)
-        settings = load_settings(database_url=module_database.url, sagas="sagas.transfers", topic_partitions=2)
+        settings = load_settings(
+            database_url=module_database.url, sagas="sagas.transfers", topic_partitions=2, stall_exit_ms=0
+        )
         runtime = Runtime(settings, catalog=Catalog.of([transfer], [accounts]))
         async with runtime:
             app = create_app(runtime)

@@ -66,7 +66,7 @@ async def shop(database: Database, pool: Pool) -> AsyncIterator[Shop]:
     """The product with the order saga alone."""
     workers = [inventory, payments, shipping]
     await migrate_schema(database.migrate_url, [worker.own_schema for worker in workers])
-    settings = load_settings(database_url=database.url, sagas="sagas.orders", topic_partitions=2)
+    settings = load_settings(database_url=database.url, sagas="sagas.orders", topic_partitions=2, stall_exit_ms=0)
     async with Runtime(settings, catalog=Catalog.of([order_fulfilment], workers)) as runtime:
         running = asyncio.create_task(runtime.run())
         async with Engine(runtime) as engine:

@@ -110,7 +110,9 @@ async def bank(
     await migrate_schema(module_database.migrate_url, [desk.own_schema])
     data_dir = tmp_path_factory.mktemp("data")
     patch.setenv("ORCHESTRATOR_DATA_DIR", str(data_dir))
-    settings = load_settings(database_url=module_database.url, sagas="tests.api", roles="api", topic_partitions=2)
+    settings = load_settings(
+        database_url=module_database.url, sagas="tests.api", roles="api", topic_partitions=2, stall_exit_ms=0
+    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     try:
         async with Runtime(settings, catalog=catalog) as runtime:

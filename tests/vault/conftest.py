@@ -118,6 +118,7 @@ async def at_work(database: Database, key_file: Path, **settings: Any) -> AsyncI
         "database_url": database.url,
         "sagas": "tests.vault",
         "topic_partitions": 2,
+        "stall_exit_ms": 0,  # see tests/api
         "records_topic": "all.records",
     }
     made = load_settings(**(given | {"vault_key_file": str(key_file)} | settings))
