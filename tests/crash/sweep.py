@@ -141,7 +141,7 @@ async def sweeping(database: Database, broker_url: str, directory: Path) -> Asyn
         async with Witness(broker) as witness, Witness(broker, case_units.TOPICS, "witness of cases") as other:
             yield Sweep(server, Checks(connection, witness), CaseChecks(connection, other))
     finally:
-        del os.environ[WORLD_VARIABLE]
+        os.environ.pop(WORLD_VARIABLE, None)
         if server.stdin is not None:
             server.stdin.close()  # it ends when it reads no more requests
         try:
