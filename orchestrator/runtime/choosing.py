@@ -18,6 +18,7 @@ from orchestrator.activation.definition import ACTIVATED, ActivateDefinition
 from orchestrator.activation.definition import NAME as ACTIVATION
 from orchestrator.kernel.inputs import Input, Refusal, Start, Vote
 from orchestrator.kernel.state import State
+from orchestrator.runtime.bodies import Flaw
 from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.identity import saga_id_of
 from orchestrator.runtime.states import Entry
@@ -41,6 +42,12 @@ def begin(catalog: Catalog, name: str, cause: Cause, type_: str, key: str, data:
         version = OTHER_START
     start = Start(saga_id, cause.tenant, key, type_, data, forward_only=forward_only)
     return SagaBegin(SagaStart(saga_id, cause.tenant, name, key), start, cause, version or NONE_ACTIVE, event_id)
+
+
+def check_asked(type_: str) -> None:
+    """Raises Flaw for a message that asks for a version: it would say itself who may agree, and what they see."""
+    if type_ == ActivateDefinition.wire_name:
+        raise Flaw("unauthorised_source", f"{type_} is no message: ask on the page of the version, or by the API")
 
 
 def chooses(catalog: Catalog, items: Sequence[Item]) -> bool:

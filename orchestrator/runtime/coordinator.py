@@ -111,6 +111,8 @@ class Coordinator:
             try:
                 outcomes = await self._attempt(items, positions, given_up, switching=switching)
             except SwitchError:
+                if len(items) > 1 and chooses(self._fixed.catalog, items):  # one batch is on one side of a switch
+                    return await self._halved(items, positions)
                 attempt, switching = attempt - 1, True
                 continue
             except PresumedWrongError:
@@ -138,13 +140,16 @@ class Coordinator:
             if outcomes is not None:
                 return outcomes
 
+    async def _halved(self, items: Sequence[Item], positions: Ends) -> list[Outcome]:
+        half = len(items) // 2
+        # Positions go with the last part: a crash in between costs duplicates, which the inbox knows.
+        return await self.process(items[:half]) + await self.process(items[half:], positions)
+
     async def _apart(self, items: Sequence[Item], positions: Ends, error: StoreError) -> list[Outcome]:
         """The store cannot take this batch, and trying again does not help: it is halved until the culprit is alone."""
         self.counts["taken_apart"] += 1
         if len(items) > 1:
-            half = len(items) // 2
-            # Positions go with the last part: a crash in between costs duplicates, which the inbox knows.
-            return await self.process(items[:half]) + await self.process(items[half:], positions)
+            return await self._halved(items, positions)
         if not items:
             raise error
         (item,) = items
@@ -202,8 +207,7 @@ class Coordinator:
             # The database may have been restored or replaced meanwhile: nothing in memory is to be believed.
             self.cache.clear()
             log.warning("commit unknown, asking the database", error=str(error), sagas=len(write.appends))
-            late_until = used.late_until if used is not None else 0
-            if not await self._store.committed(write.appends, messages, late_until):
+            if not await self._store.committed(write.appends, messages, used.late_until if used is not None else 0):
                 return None
         assert turns is not None
         assert used is not None

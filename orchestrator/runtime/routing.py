@@ -50,7 +50,7 @@ from orchestrator.runtime.bodies import (
     version_of,
 )
 from orchestrator.runtime.catalog import Catalog
-from orchestrator.runtime.choosing import begin
+from orchestrator.runtime.choosing import begin, check_asked
 from orchestrator.runtime.letters import INTERNAL_TOPIC, KEY_BROKEN, last_lines, letter_of
 from orchestrator.runtime.work import Cause, DomainEvent, EarlyCheck, Item, SagaBegin, SagaInput, Unprocessable
 from orchestrator.store.contract import MessageId, SagaStart, Waiting
@@ -220,6 +220,7 @@ class Router:
             raise Flaw("unknown_type", f"no installed saga starts on or waits for {type_}")
         if raw.topic.endswith(".commands"):
             raise Flaw("unauthorised_source", f"{type_} came on {raw.topic}, where no events belong")
+        check_asked(type_)
         message = self._contract(type_, value, version_of(texts))
         if not isinstance(message, Event | Command):
             raise Flaw("invalid", f"{type_} is neither an event nor a start")
@@ -283,6 +284,7 @@ class Router:
         cause.actor = f"saga:{parent.saga_id}"
         start = SagaStart(saga_id, cause.tenant, name, text_of(body, "business_key"))
         type_ = text_of(body, "type")
+        check_asked(type_)
         program = self._catalog.program_for(name, version)
         if program is None:
             data = body.get("data")

@@ -68,15 +68,20 @@ async def ask(desk: Desk, version: int, replaces: int, **changed: Any) -> str:
     return saga_id_of("main", NAME, "order", run)
 
 
-async def vote(desk: Desk, eyes: Eyes, saga_id: str, who: str = "ben", outcome: str = "approve") -> Outcome:
-    """Somebody agrees, or does not, having seen what is shown."""
+async def vote_of(desk: Desk, eyes: Eyes, saga_id: str, who: str = "ben", outcome: str = "approve") -> SagaInput:
+    """Somebody's vote, having seen what is shown."""
     rows = await eyes.rows("SELECT body FROM records WHERE saga_id = $1 ORDER BY version", saga_id)
     (opened,) = [body for row in rows if (body := orjson.loads(row["body"]))["type"] == "task.opened"]
     given = Vote(
         "agree_to_version", who, ("definition-approver",), {"outcome": outcome}, opened["data"]["hash"],
         desk.hints.clock.now(), reason="read it",
     )  # fmt: skip
-    (told,) = await desk.decide(SagaInput(saga_id, given, Cause("main", f"person:{who}")))
+    return SagaInput(saga_id, given, Cause("main", f"person:{who}"))
+
+
+async def vote(desk: Desk, eyes: Eyes, saga_id: str, who: str = "ben", outcome: str = "approve") -> Outcome:
+    """Somebody agrees, or does not, having seen what is shown."""
+    (told,) = await desk.decide(await vote_of(desk, eyes, saga_id, who, outcome))
     return told
 
 

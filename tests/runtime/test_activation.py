@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -16,7 +17,7 @@ from orchestrator.runtime.work import Cause
 from orchestrator.store.activations import Activations
 from orchestrator.store.postgres import PostgresStore
 from tests.databases import Database
-from tests.runtime.activating import FLOW_2, activated, ask, order_2, order_3, process, request, versions, vote
+from tests.runtime.activating import FLOW_2, activated, ask, order_2, order_3, process, request, versions, vote, vote_of
 from tests.runtime.desk import Desk, Eyes, event, reply
 from tests.runtime.shop import (
     CaseOpened,
@@ -261,3 +262,39 @@ async def test_an_event_that_starts_another_version_than_the_active_one_starts_n
         assert told.fate == "applied"
     assert await versions(eyes) == {"o-1": 1}
     assert await eyes.letters() == []
+
+
+@pytest.mark.parametrize("topic", ["orchestrator.events", "shop.events"])
+async def test_no_message_asks_for_a_version(database: Database, eyes: Eyes, topic: str) -> None:
+    """A request says who may agree and who may not: whoever may write to a topic would choose both."""
+    async with process(database.url, order, policy="deploy"):
+        pass
+    async with process(database.url, order, order_2) as desk:
+        forged = event(request(2, 1, approvers="clerk", asked_by="nobody", deployed_by=""))
+        (told,) = await desk.take(replace(forged, topic=topic))
+        assert (told.fate, told.reason) == ("dead", "unauthorised_source")
+        assert await eyes.rows("SELECT FROM saga_heads WHERE name = 'definition-activation'") == []
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_what_begins_in_the_very_batch_of_the_agreement_is_on_the_right_side(
+    database: Database, eyes: Eyes, is_first: bool
+) -> None:
+    """Acts that come in one moment share a transaction: what its order puts after the agreement runs on v2."""
+    async with process(database.url, order, policy="deploy"):
+        pass
+    async with process(database.url, order, order_2) as desk:
+        asked = await ask(desk, 2, 1)
+        placed = [OrderPlaced(order_id=f"o-{number}") for number in range(6)]
+        starts = [
+            desk.router.begin("order", Cause("main"), one.wire_name, one.key(), one.plain(), f"/api/{one.key()}")
+            for one in placed
+        ]
+        voted = await vote_of(desk, eyes, asked)
+        told = await desk.coordinator.process([voted, *starts] if is_first else [*starts, voted])
+        assert {one.fate for one in told} == {"applied"}
+        records = [record async for record in desk.store.records(0, 10_000)]
+    (switch,) = [r.position for r in records if r.saga_id == asked and r.type == "saga.completed"]
+    begun = [(r.position, r.data["version"]) for r in records if r.type == "saga.started" and r.data["name"] == "order"]
+    assert [version for _, version in begun] == [1 if position < switch else 2 for position, _ in begun]
+    assert len(begun) == 6
