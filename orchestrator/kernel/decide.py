@@ -239,7 +239,11 @@ def _cancel(turn: Turn, given: Cancel) -> None:
 
 
 def _subject_erased(turn: Turn, given: SubjectErased) -> None:
-    """Noted in the stream, so that whoever reads it later knows why it holds what nobody can open."""
+    """Noted in the stream, so that whoever reads it later knows why it holds what nobody can open; once
+    for each request, whoever says it again.
+    """
+    if given.request in turn.state.erasures:
+        return
     turn.emit(
         "subject.erased",
         request=given.request,

@@ -197,9 +197,14 @@ def _deadline_missed(state: State, activity: str, data: Data) -> None:
     state.deadline = 0
 
 
-@folds("parent.answered", "reply.late", "reply.contradicted", "subject.erased")
+@folds("parent.answered", "reply.late", "reply.contradicted")
 def _noted(state: State, activity: str, data: Data) -> None:
     """Recorded; changes nothing."""
+
+
+@folds("subject.erased")
+def _subject_erased(state: State, activity: str, data: Data) -> None:
+    state.erasures = (*state.erasures, data["request"])
 
 
 @folds("saga.stuck")

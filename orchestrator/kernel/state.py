@@ -231,6 +231,7 @@ class State:
     result_type: str = ""
     by_hand: dict[str, Any] = field(default_factory=dict)  # "<function key>@<activity>" -> value typed by an operator
     proposed: dict[str, dict[str, Any]] = field(default_factory=dict)  # place -> one person's act, waiting for a second
+    erasures: tuple[str, ...] = ()  # requests under which its subject was erased
     owned: set[str] = field(default_factory=set)
     cache: dict[Any, Any] = field(default_factory=dict)  # decoded results; never part of what a state is
 

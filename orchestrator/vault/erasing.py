@@ -138,12 +138,20 @@ class Erasing:
         return await self._carry_out(tenant, request, by)
 
     async def hold(self, tenant: str, subject: str, reason: str, by: str) -> int:
-        """A legal hold, or its end (reason ""). Gives how many keys it concerns. Raises ErasureRefusedError invalid."""
+        """A legal hold, or its end (reason ""). Gives how many keys it concerns.
+
+        Raises ErasureRefusedError: invalid, in_use (another hold stands: in its place, its end would let both go).
+        """
         if subject.casefold() in reason.casefold():
             raise ErasureRefusedError("invalid", "the reason is kept in the clear: leave the person's id out")
         keys = await self._keys_of(tenant, subject, saga=False)
         await self._check_text(tenant, keys, reason, "The reason")
         async with self._pools.connection("vault") as connection:
+            for row in await connection.fetch(SQL["held"], keys) if reason else ():
+                if (row["held_for"], row["held_by"]) != (reason, by):
+                    text = f"They are under a legal hold already, placed by {row['held_by']}: {row['held_for']}. "
+                    text += "One stands at a time: let that one go, and place one that says both reasons."
+                    raise ErasureRefusedError("in_use", text, hold=row["held_for"])
             return await connection.execute(SQL["hold"], keys, reason, by if reason else "")
 
     async def let_go(self, tenant: str, key_id: str) -> int:
@@ -235,14 +243,15 @@ class Erasing:
                 await connection.fetch(SQL["lock"], keys)
                 await self._check(connection, keys)
                 await connection.execute(SQL["erase"], keys, request)
-                await connection.execute(SQL["erased"], tenant, request, by, keys, LEASE_SECONDS)
+                is_ours = await connection.execute(SQL["erased"], tenant, request, by, keys, LEASE_SECONDS) > 0
             except BaseException:
                 await connection.roll_back()
                 raise
             await connection.commit()
         self._vault.keys.forget(keys)
         try:
-            await self._finishing.finish(tenant, request)
+            if is_ours:  # else somebody confirmed it in the same moment, and tells the sagas
+                await self._finishing.finish(tenant, request)
         except (BusyError, StoreError) as error:  # it is done; what is left is taken up in a moment
             log.warning("an erasure is finished later", request=request, reason=str(error))
         found = await self._asked(tenant, request)

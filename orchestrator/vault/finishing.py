@@ -3,8 +3,8 @@
 Rules of this file
 - The keys went in one transaction (erasing.py). Whatever follows may be cut off at any line, and is taken up by
   whichever process comes first: nobody has to ask again.
-- Who takes one up has it for LEASE_SECONDS, so that two do not write the same record. A saga that has it already is
-  counted, not told again.
+- Who takes one up has it for LEASE_SECONDS, so that two do not do the same work. Where they do (it took longer), the
+  saga itself takes each request once. One that has its record already is counted, not told again.
 - A saga that cannot say so, because its code is not installed for example, is tried again, later each time: its values
   are gone all the same.
 """
@@ -90,9 +90,10 @@ class Finishing:
     async def _told(self, tenant: str, saga_id: str, given: SubjectErased) -> bool:
         cause = Cause(tenant, actor=f"person:{given.confirmed_by}", causation_id=f"/erasures/{given.request}")
         outcome = await self._submit(SagaInput(saga_id, given, cause))
-        if outcome.fate != "applied":
+        told = outcome.fate in ("applied", "nothing")  # nothing: somebody else was quicker
+        if not told:
             log.warning("a saga cannot say that its subject was erased", saga=saga_id, fate=outcome.fate)
-        return outcome.fate == "applied"
+        return told
 
 
 def finishing_of(runtime: Any) -> Finishing:

@@ -160,24 +160,25 @@ WHERE tenant = $1 AND subject = ANY ($2::bytea[]) AND wrapped IS NOT NULL
 
 -- name: held
 -- Why some of these keys must not be erased now.
-SELECT held_for FROM vault_keys WHERE key_id = ANY ($1::text[]) AND held_for <> '' ORDER BY key_id
+SELECT held_for, held_by FROM vault_keys WHERE key_id = ANY ($1::text[]) AND held_for <> '' ORDER BY key_id
 
 -- name: in_use
 -- Does anybody have a key here that lives? Then there are values that only the key file opens.
 SELECT EXISTS (SELECT FROM vault_keys WHERE key_id <> $1 AND wrapped IS NOT NULL) AS used
 
 -- name: holds
--- Legal holds, the newest first: one for each person, with the keys that it covers.
+-- Legal holds, the newest first: one for each person, with the keys that it covers. Whose keys belong together was not
+-- noted before held_at was: those stand alone, so that letting one go lets nobody else go.
 SELECT held_for, held_by, held_at, array_agg(key_id ORDER BY key_id) AS key_ids
 FROM vault_keys WHERE tenant = $1 AND held_for <> ''
-GROUP BY held_for, held_by, held_at ORDER BY held_at DESC NULLS LAST, held_for LIMIT $2
+GROUP BY held_for, held_by, held_at, CASE WHEN held_at IS NULL THEN key_id END ORDER BY held_at DESC NULLS LAST, held_for LIMIT $2
 
 -- name: let_go
 -- The end of the hold that covers a key.
 UPDATE vault_keys AS k SET held_for = '', held_by = '', held_at = NULL
 FROM vault_keys AS h
 WHERE h.tenant = $1 AND h.key_id = $2 AND h.held_for <> '' AND k.tenant = h.tenant AND k.held_for = h.held_for
-  AND k.held_by = h.held_by AND k.held_at IS NOT DISTINCT FROM h.held_at
+  AND k.held_by = h.held_by AND (k.held_at = h.held_at OR k.key_id = h.key_id)
 
 -- name: sealed_in
 -- Records of these sagas in which something is sealed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from orchestrator import Saga, fail, for_each, parallel, pivot, scope
 from orchestrator.kernel.api import advance, fold
 from orchestrator.kernel.evolve import FOLDS
 from orchestrator.kernel.folding import evolve
-from orchestrator.kernel.inputs import Answer, Cancel
+from orchestrator.kernel.inputs import Answer, Cancel, SubjectErased
 from orchestrator.kernel.records import FoldError, Record
 from orchestrator.kernel.state import State, in_body
 from orchestrator.messages import canonical_bytes, plain
@@ -220,3 +221,16 @@ def test_an_empty_state_is_new() -> None:
     """Nothing written yet."""
     assert State().phase == "new"
     assert fold([]).summary() == State().summary()
+
+
+def test_a_saga_says_once_for_each_request_that_its_subject_was_erased() -> None:
+    """Two processes may both take it that nobody has told the saga yet."""
+    told = SubjectErased("ER-1", ("k1",), "a letter", "olga", "omar")
+    spec = long_story()
+    first = advance(GOOD.program, spec.state, told, spec.world.clock + 1)
+    assert [record.type for record in first.records] == ["subject.erased"]
+    again = advance(GOOD.program, first.state, told, spec.world.clock + 2)
+    assert (list(again.records), again.refusal) == ([], None)
+    other = advance(GOOD.program, again.state, replace(told, request="ER-2"), spec.world.clock + 3)
+    assert [record.type for record in other.records] == ["subject.erased"]
+    assert other.state.erasures == ("ER-1", "ER-2")

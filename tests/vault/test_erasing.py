@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -181,6 +182,52 @@ async def test_a_hold_is_listed_with_what_it_protects_and_let_go(act: Act) -> No
     assert await act.erasing.let_go("main", anna) == 2
     assert await act.erasing.holds("main") == []
     assert (await act.erasing.ask("main", "CUST-ANNA", "ER-7", "a letter", "olga")).erased_at is None
+
+
+async def test_holds_from_before_their_hour_was_noted_are_let_go_one_by_one(act: Act) -> None:
+    """Two people, one reason, one who placed both: the end of one hold must not leave the other to be erased."""
+    for name, saga in (("ANNA", "s-1"), ("BO", "s-2")):
+        await act.sealed(f"CUST-{name}", saga)
+        await act.saga(saga, saga)
+        await act.erasing.hold("main", f"CUST-{name}", "a lawsuit", "olga")
+    async with act.pools.connection("vault") as connection:
+        await connection.execute("UPDATE vault_keys SET held_at = NULL")
+    holds = await act.erasing.holds("main")
+    assert [len(hold.key_ids) for hold, _ in holds] == [1, 1]
+    assert await act.erasing.let_go("main", holds[0][0].key_ids[0]) == 1
+    ((hold, _),) = await act.erasing.holds("main")
+    assert hold.key_ids == holds[1][0].key_ids
+
+
+async def test_a_second_hold_takes_no_other_ones_place(act: Act) -> None:
+    """Its end would be the end of both, and somebody could be erased in the middle of the first lawsuit."""
+    await act.sealed("CUST-ANNA", "s-1")
+    await act.erasing.hold("main", "CUST-ANNA", "a lawsuit", "olga")
+    for reason, by in (("another lawsuit", "olga"), ("a lawsuit", "omar")):
+        with pytest.raises(ErasureRefusedError, match="under a legal hold already, placed by olga: a lawsuit"):
+            await act.erasing.hold("main", "CUST-ANNA", reason, by)
+    assert await act.erasing.hold("main", "CUST-ANNA", "a lawsuit", "olga") == 1, "the same again changes nothing"
+    assert await act.erasing.hold("main", "CUST-ANNA", "", "omar") == 1
+
+
+async def test_of_two_who_confirm_in_one_moment_one_tells_the_sagas(act: Act) -> None:
+    """The button clicked twice: both found the request unconfirmed before either had the keys."""
+    await act.sealed("CUST-ANNA", "s-1")
+    await act.saga("s-1", "a-1")
+    await act.erasing.ask("main", "CUST-ANNA", "ER-7", "a letter", "olga")
+    waiting = (
+        "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    async with act.pools.connection("read") as holding, act.pools.connection("work") as looking, asyncio.timeout(30):
+        await holding.begin()
+        await holding.fetch("SELECT key_id FROM vault_keys FOR UPDATE")
+        both = [asyncio.create_task(act.erasing.confirm("main", "ER-7", by)) for by in ("omar", "nora")]
+        while (await looking.fetchrow(waiting))["n"] < 2:  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.01)
+        await holding.roll_back()
+    first, second = await asyncio.gather(*both)
+    assert act.submitted == ["s-1"]
+    assert first.confirmed_by == second.confirmed_by
 
 
 async def test_a_child_that_was_told_no_name_goes_with_its_parent(act: Act) -> None:
