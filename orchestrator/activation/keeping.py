@@ -28,7 +28,11 @@ LOOK_MS = 2_000
 log = structlog.get_logger("orchestrator.activation")
 
 
-class NotActiveHereError(CatalogError):
+class ActivationError(CatalogError):
+    """This code cannot do what people have decided of versions; the text says what to do."""
+
+
+class NotActiveHereError(ActivationError):
     """The version that takes new sagas is not in this code; the text names both, and what to do."""
 
 
@@ -41,14 +45,14 @@ class Keeping:
         catalog.govern(all_of_them=settings.activation == "approval")
 
     async def settle(self) -> None:
-        """Before definitions are stored. Raises CatalogError where this code cannot do what people have decided."""
+        """Before definitions are stored. Raises ActivationError where this code cannot do what people have decided."""
         catalog, settings = self._catalog, self._settings
         versions: dict[str, list[int]] = defaultdict(list)
         for name, version in catalog.sagas:
             versions[name].append(version)
         loose = (await self._store.names() & set(versions)) - catalog.governed
         if loose:
-            raise CatalogError(
+            raise ActivationError(
                 f"new versions of {', '.join(sorted(loose))} become active by approval in this database, and this "
                 "process would start with its newest: set ORCHESTRATOR_ACTIVATION=approval, or write "
                 'activation="approval" in the definition'
@@ -65,7 +69,7 @@ class Keeping:
             raise NotActiveHereError("\n".join(_missing(name, gone[name], versions[name]) for name in gone))
         for row, records in (await self._store.approved(sorted(catalog.governed))).items():
             if not agreed(row, records):
-                raise CatalogError(
+                raise ActivationError(
                     f"the activation of {row[0]} v{row[1]} is not what its records say: somebody wrote to the table"
                 )
         catalog.believe(active)

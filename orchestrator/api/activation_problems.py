@@ -17,6 +17,12 @@ ACTIVATION_PROBLEMS: Mapping[str, tuple[int, str, str, str]] = {
         "Some running process has not got the version that is to become active; `facts` names it.",
         "Deploy the version to all processes, then try again.",
     ),
+    "overtaken": (
+        409,
+        "Overtaken",
+        "Another version takes new sagas by now than the one that this request was compared with.",
+        "Reject the request, and ask again.",
+    ),
     "by_deployment": (
         409,
         "Active by deployment",

@@ -85,6 +85,7 @@ def as_cli_error(error: BaseException) -> CliError | None:
     if isinstance(error, BaseExceptionGroup):
         found = [known for part in error.exceptions if (known := as_cli_error(part)) is not None]
         return found[0] if found else None
+    from orchestrator.activation.keeping import ActivationError
     from orchestrator.api.server import ServerError
     from orchestrator.broker.contract import BrokerError
     from orchestrator.config import SettingsError
@@ -100,6 +101,8 @@ def as_cli_error(error: BaseException) -> CliError | None:
 
     if isinstance(error, CliError):
         return error
+    if isinstance(error, ActivationError):
+        return CliError(ExitCode.FOUND_SOMETHING, str(error), "see docs/guides/activate-a-version.md")
     if isinstance(error, (DefinitionError, CatalogError, ContractError, ParticipantError)):
         return CliError(ExitCode.FOUND_SOMETHING, str(error).strip(), "orchestrator check")
     if isinstance(error, EvidenceError):

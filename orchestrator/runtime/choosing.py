@@ -123,24 +123,31 @@ def asked_for(entries: Mapping[str, Entry]) -> list[Version]:
     return [(data["definition"], data["version"]) for data in asking]
 
 
-def guarded(items: Sequence[Item], lacking: Mapping[Version, Sequence[str]]) -> list[Item]:
-    """The same items; a vote for a version that some running process has not got is refused."""
+def guarded(catalog: Catalog, items: Sequence[Item], lacking: Mapping[Version, Sequence[str]]) -> list[Item]:
+    """The same items; a vote for a version is refused where some running process has not got it, or another version
+    than the one that it was compared with takes new sagas by now. `catalog`: as `chosen` leaves it."""
+    active = catalog.active
     return [
-        replace(item, cause=replace(item.cause, guard=_everywhere(item.cause.guard, lacking)))
+        replace(item, cause=replace(item.cause, guard=_as_asked(item.cause.guard, lacking, active)))
         if isinstance(item, SagaInput) and isinstance(item.given, Vote)
         else item
         for item in items
     ]
 
 
-def _everywhere(other: Guard | None, lacking: Mapping[Version, Sequence[str]]) -> Guard:
+def _as_asked(other: Guard | None, lacking: Mapping[Version, Sequence[str]], active: Mapping[str, int]) -> Guard:
     def guard(given: Input, saga_id: str, tenant: str, state: State | None) -> Refusal | None:
         refused = other(given, saga_id, tenant, state) if other is not None else None
         if refused is not None or state is None or state.name != ACTIVATION or not isinstance(given, Vote):
             return refused
         name, version = state.start_data["definition"], state.start_data["version"]
-        without = lacking.get((name, version), ())
-        if not without or given.answer.get("outcome") != "approve":
+        without, replaces = lacking.get((name, version), ()), state.start_data["replaces"]
+        if state.ended or given.answer.get("outcome") != "approve":
+            return None
+        if (now := active.get(name, 0)) != replaces:
+            text = f"v{now} of {name} takes new sagas by now, and this was compared with v{replaces}: ask again"
+            return Refusal("overtaken", text, {"active": now, "replaces": replaces})
+        if not without:
             return None
         text = f"{len(without)} running processes have not got {name} v{version}: deploy it everywhere first"
         return Refusal("not_everywhere", text, {"processes": list(without)})

@@ -180,7 +180,7 @@ class Coordinator:
                     items = chosen(self._fixed.catalog, items, await batch.active(alone=switching))
                 loaded, fates, messages = await self._load(batch, items, given_up, ask=choosing)
                 if switching:
-                    items = guarded(items, await batch.lacking(asked_for(loaded.entries)))
+                    items = guarded(self._fixed.catalog, items, await batch.lacking(asked_for(loaded.entries)))
                 vault = self._fixed.vault
                 if vault is not None:
                     keys_of = await vault.prepare(items, loaded.heads, loaded.entries)

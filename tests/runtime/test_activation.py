@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from orchestrator import Saga
-from orchestrator.activation.keeping import NotActiveHereError
-from orchestrator.runtime.catalog import Catalog, CatalogError
+from orchestrator.activation.keeping import ActivationError, NotActiveHereError
+from orchestrator.runtime.catalog import Catalog
 from orchestrator.runtime.identity import saga_id_of
 from orchestrator.runtime.work import Cause
 from orchestrator.store.activations import Activations
@@ -126,7 +126,7 @@ async def test_a_process_without_the_active_version_does_not_start(database: Dat
         pass
     with pytest.raises(NotActiveHereError, match=r"saga order: v1 takes new sagas, and this code has v2 alone. Put v1"):
         await process(database.url, order_2).__aenter__()
-    with pytest.raises(CatalogError, match=r"order become active by approval.*ORCHESTRATOR_ACTIVATION=approval"):
+    with pytest.raises(ActivationError, match=r"order become active by approval.*ORCHESTRATOR_ACTIVATION=approval"):
         await process(database.url, order, order_2, policy="deploy").__aenter__()
     assert await eyes.count("definition_carriers") == 0, "who does not run says nothing"
 
@@ -150,7 +150,7 @@ async def test_a_row_that_nobody_agreed_to_stops_the_next_start(database: Databa
         if saga_id == agreed:
             async with process(database.url, order, order_2):
                 continue
-        with pytest.raises(CatalogError, match=r"the activation of order v1 is not what its records say"):
+        with pytest.raises(ActivationError, match=r"the activation of order v1 is not what its records say"):
             await process(database.url, order, order_2).__aenter__()
 
 
@@ -298,3 +298,17 @@ async def test_what_begins_in_the_very_batch_of_the_agreement_is_on_the_right_si
     begun = [(r.position, r.data["version"]) for r in records if r.type == "saga.started" and r.data["name"] == "order"]
     assert [version for _, version in begun] == [1 if position < switch else 2 for position, _ in begun]
     assert len(begun) == 6
+
+
+async def test_a_request_that_another_one_has_overtaken_is_refused_by_name(database: Database, eyes: Eyes) -> None:
+    """What its maker compared with takes new sagas no more: nobody may agree to that, and anybody may reject it."""
+    async with process(database.url, order, policy="deploy"):
+        pass
+    async with process(database.url, order, order_2, order_3) as desk:
+        asked = await ask(desk, 3, 2)
+        told = await vote(desk, eyes, asked)
+        assert told.refusal is not None
+        assert (told.refusal.code, told.refusal.facts) == ("overtaken", {"active": 1, "replaces": 2})
+        assert (await vote(desk, eyes, asked, outcome="reject")).fate == "applied"
+        await activated(desk, eyes, 3, 1)
+    assert await eyes.letters() == []
