@@ -85,7 +85,7 @@ class Activations:
             return {row["name"]: row["version"] for row in await connection.fetch(SQL["active"], False)}
 
     async def approved(self, names: Sequence[str]) -> dict[Activated, list[dict[str, Any]]]:
-        """The newest row of each of these that people agreed to, with the records of the saga that it names."""
+        """The newest row of each of these that people agreed to, or should have, with the records that it names."""
         found: dict[Activated, list[dict[str, Any]]] = {}
         async with self._pools.connection("read") as connection:
             for row in await connection.fetch(SQL["newest_approved"], list(names)):

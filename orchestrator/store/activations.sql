@@ -62,12 +62,13 @@ DELETE FROM definition_carriers WHERE instance = $1 OR seen_at < clock_us() - $2
 SELECT instance, sagas FROM definition_carriers WHERE seen_at > clock_us() - $1 ORDER BY instance
 
 -- name: newest_approved
--- The newest row of each of these that people agreed to, and the records that it names: what was asked for, how it ended.
+-- The newest row of each of these, and the records that it names: what was asked for, how it ended. Not where it is the
+-- only one and says what ran before approval; behind another row nobody but a stranger writes that.
 SELECT n.name, n.version, n.replaces, r.body
 FROM (
-    SELECT DISTINCT ON (a.name) a.name, a.version, a.replaces, a.how, a.saga_id
+    SELECT DISTINCT ON (a.name) a.id, a.name, a.version, a.replaces, a.how, a.saga_id
     FROM activations a WHERE a.name = ANY ($1::text[]) ORDER BY a.name, a.id DESC
 ) AS n
 LEFT JOIN records r ON r.saga_id = n.saga_id
-WHERE n.how = 'approved'
+WHERE n.how = 'approved' OR EXISTS (SELECT FROM activations e WHERE e.name = n.name AND e.id < n.id)
 ORDER BY n.name, r.version

@@ -154,6 +154,20 @@ async def test_a_row_that_nobody_agreed_to_stops_the_next_start(database: Databa
             await process(database.url, order, order_2).__aenter__()
 
 
+async def test_a_second_beginning_stops_the_next_start(database: Database, eyes: Eyes) -> None:
+    """What ran before approval is written once; a later row of that kind is somebody's way around the second person."""
+    async with process(database.url, order, policy="deploy"):
+        pass
+    async with process(database.url, order, order_2):
+        pass
+    await eyes.rows(
+        "INSERT INTO activations (name, version, replaces, how, saga_id, batch, activated_at) "
+        "VALUES ('order', 2, 0, 'baseline', '', 1, 1)"
+    )
+    with pytest.raises(ActivationError, match=r"the activation of order v2 is not what its records say"):
+        await process(database.url, order, order_2).__aenter__()
+
+
 async def test_a_definition_may_ask_for_approval_by_itself(database: Database, eyes: Eyes) -> None:
     """The others of the same process are active by deployment."""
     strict = Saga("order", version=2, starts_on=OrderPlaced, flow=FLOW_2, activation="approval")
