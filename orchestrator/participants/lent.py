@@ -4,7 +4,8 @@ Rules of this file
 - A key is remembered as long as the service says, which is less than a minute, counted from before it was asked.
 - A command counts only with its proof: the first of a saga is checked by the service, which then lends the key by which
   further ones are checked here. What fails here is shown to the service all the same: its log is where refusals belong.
-- While the service is away, or lets nobody in, `ask` raises and commands wait; what it refuses is an invalid command.
+- While the service is away, or lets nobody in, or our API key names other participants, `ask` raises and commands wait;
+  what it refuses for itself is an invalid command.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ COMMANDS_MAX = 200  # of one request
 KEYS_MAX = 16  # of one command
 REMEMBERED_MAX = 50_000
 PATH = "/v1/keys/lend"
+NOT_NAMED = "not_named"
 _BYTES = PREFIX.encode()
 _TEXT, _PROOF, _KEY = (
     re.compile(p) for p in (r"[A-Za-z0-9._:/~+-]{1,500}", r"[A-Za-z0-9_-]{0,64}", r"[A-Za-z0-9_-]{16}")
@@ -202,6 +204,12 @@ class LentKeys:
 
     def _take(self, wanted: Sequence[_Command], answer: dict[str, Any], began: float) -> None:
         shared = self._pair.with_answerer(b64decode(answer["publicKey"]))
+        answers = zip(wanted, answer["commands"], strict=True)
+        unnamed = {one.saga[2] for one, given in answers if given["refused"] == NOT_NAMED}
+        if unnamed:  # our settings are wrong, not the commands
+            name = min(unnamed)
+            text = f"{self.url} lends this process nothing for {name}: ORCHESTRATOR_KEY_SERVICE_TOKEN needs a key"
+            raise KeyServiceError(f"{text} made with `orchestrator key create NAME --action key.lend:{name}`")
         for one, given in zip(wanted, answer["commands"], strict=True):
             self.counts["refused" if given["refused"] else "lent"] += 1
             if given["refused"]:

@@ -8,7 +8,7 @@ How it works
             stand, and deleted; the same bytes again, should they have been sent already
 Rules of this file
 - The event loop never waits for a disk: a thread of its own writes, and a disk that hangs costs the safety alone.
-- Everything is bounded: the file, what waits to be written, what is read of a file that was left.
+- Everything is bounded: the file, how many there are, what waits to be written, what is read of files that were left.
 - A directory that cannot be written to is said once, and spans are then lost in a crash, as without this file.
 - Nothing here knows what a span is: a line is a service, a tab and bytes.
 """
@@ -34,7 +34,8 @@ BYTES_MAX = 16 * 1024 * 1024
 QUEUE_BYTES_MAX = 4 * 1024 * 1024  # noted and not written yet: a disk that hangs
 LEFT_SECONDS_MAX = 5.0
 CLOSE_SECONDS_MAX = 2.0
-LEFT_FILES_MAX = 100  # looked at in one go
+LEFT_FILES_MAX = 100  # of a directory: one process more keeps nothing
+LEFT_BYTES_MAX = 32 * 1024 * 1024  # held in memory in one go; what is left over is for the next look
 SUFFIX = ".spans"
 _CLEAR, _END = b"clear", b"end"  # no lines: those end with a line feed
 
@@ -151,7 +152,8 @@ class Spool:
         written = 0
         while (what := self._todo.get()) is not _END:
             if not isinstance(what, bytes):
-                what()
+                with suppress(OSError):  # a file that will not go away ends nothing
+                    what()
             elif not self.trouble:
                 written = self._carried_out(what, written)
         with suppress(OSError):
@@ -182,6 +184,8 @@ class Spool:
     def _open(self) -> None:
         """A file that has our lock before anybody can find it under its name."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if len(list(self._directory.glob(f"*{SUFFIX}"))) >= LEFT_FILES_MAX:
+            raise OSError(f"{self._directory} holds {LEFT_FILES_MAX} files that wait for a collector")
         draft = self._path.with_suffix(".new")
         self._descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -193,8 +197,14 @@ class Spool:
             paths = sorted(self._directory.glob(f"*{SUFFIX}"))[:LEFT_FILES_MAX]
         except OSError:
             return []
-        found = (self._taken(path) for path in paths if path != self._path)
-        return [left for left in found if left is not None]
+        found: list[Left] = []
+        room = LEFT_BYTES_MAX
+        for path in paths:
+            left = self._taken(path) if path != self._path and room > 0 else None
+            if left is not None:
+                found.append(left)
+                room -= sum(len(line) for _, line in left.lines)
+        return found
 
     def _taken(self, path: Path) -> Left | None:
         """A file that nobody holds; None where somebody does, or it has nothing that can be read."""
@@ -210,6 +220,8 @@ class Spool:
         except (OSError, ValueError, AttributeError) as error:
             if not isinstance(error, BlockingIOError):
                 log.info("spans that a process left cannot be read", file=path.name, reason=repr(error)[:200])
+            if not isinstance(error, OSError):  # held by us, and nobody will ever read it
+                path.unlink(missing_ok=True)
             if descriptor >= 0:
                 os.close(descriptor)
             return None

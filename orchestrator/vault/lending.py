@@ -25,7 +25,7 @@ from orchestrator.vault.vault import Vault
 COMMANDS_MAX = 500  # of one request
 KEYS_MAX = 16  # of one command: it is sealed under one, or a few where its subject came to be known late
 
-Code = Literal["", "not_addressed", "not_proven"]
+Code = Literal["", "not_named", "not_addressed", "not_proven"]
 
 log = structlog.get_logger("orchestrator.vault")
 
@@ -79,7 +79,9 @@ class Lending:
 
     def _refusal(self, tenant: str, allowed: frozenset[str], one: Asked) -> Code:
         code: Code = ""
-        if not allowed & {one.participant, f"{one.participant}/{one.type}"}:
+        if one.participant not in {named.partition("/")[0] for named in allowed}:
+            code = "not_named"  # whatever the command is: the asker's key was made for others
+        elif not allowed & {one.participant, f"{one.participant}/{one.type}"}:
             code = "not_addressed"
         elif not self._is_proven(tenant, one):
             code = "not_proven"

@@ -82,7 +82,7 @@ def refusal_text(what: str, fields: Sequence[str]) -> str:
     """Why a text is not taken, and how to write it instead."""
     return (
         f"{what} repeats what a saga holds of a person ({', '.join(fields)}). It is kept in the clear: "
-        "write it without that, and say the customer, or name the saga by its key."
+        "write it without that, and say the customer, or name the saga by its key; the number of a ticket is enough."
     )
 
 

@@ -248,6 +248,44 @@ async def test_the_file_has_a_limit(place: Path) -> None:
     assert 900 < path.stat().st_size < 1_200
 
 
+async def test_what_many_left_is_held_in_memory_some_at_a_time(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collector that was away while processes came and went is no reason to run out of memory."""
+    monkeypatch.setattr(spooling, "LEFT_BYTES_MAX", 150)
+    for number in range(5):
+        (place / f"{number}-dead.spans").write_bytes(b'{"service.name":"x"}\ntill\t"' + b"x" * 90 + b'"\n')
+    spool = Spool(place, RESOURCE)
+    seen = []
+    for _ in range(3):
+        found = await spool.left()
+        seen.append(len(found))
+        for left in found:
+            spool.release(left, sent=True)
+    assert seen == [2, 2, 1]
+    await spool.close()
+
+
+async def test_the_files_of_a_directory_have_a_limit(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that dies whenever it has begun does not fill the disk either."""
+    monkeypatch.setattr(spooling, "LEFT_FILES_MAX", 3)
+    for number in range(3):
+        (place / f"{number}-dead.spans").write_bytes(b'{}\ntill\t"x"\n')
+    spool = Spool(place, RESOURCE)
+    spool.note("till", b'"x"')
+    await spool.close()
+    assert len(files(place)) == 3
+    assert "3 files that wait for a collector" in spool.trouble
+
+
+async def test_a_file_that_nobody_can_read_is_not_looked_at_for_ever(place: Path) -> None:
+    """Its first line is garbage: it goes, and takes no place of one that can be read."""
+    (place / "1-dead.spans").write_bytes(b"\xff\xfe garbage\ntill\t1\n")
+    (place / "2-dead.spans").write_bytes(b'[]\ntill\t"x"\n')
+    spool = Spool(place, RESOURCE)
+    assert await spool.left() == []
+    assert files(place) == []
+    await spool.close()
+
+
 def test_a_request_is_read_as_it_was_written() -> None:
     """Also with nothing moved; and what is no request is none."""
     for served in (SERVED, Served("PUT", "", "https", 500, 1, 2, "x")):

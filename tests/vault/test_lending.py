@@ -180,8 +180,8 @@ ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
     "for its participant": ("key.lend:visits", {}, ""),
     "for this type alone": ("key.lend:visits/caretest.PlanVisit", {}, ""),
     "for another type": ("key.lend:visits/caretest.CancelVisit", {}, "not_addressed"),
-    "for another participant": ("key.lend:letters", {}, "not_addressed"),
-    "for nobody by name": ("key.lend", {}, "not_addressed"),
+    "for another participant": ("key.lend:letters", {}, "not_named"),
+    "for nobody by name": ("key.lend", {}, "not_named"),
     "another's command as one's own": ("key.lend:letters", {"participant": "letters"}, "not_proven"),
     "another saga": ("key.lend:visits", {"saga": "0" * 36}, "not_proven"),
     "other data": ("key.lend:visits", {"digest": "0" * 64}, "not_proven"),
@@ -199,7 +199,9 @@ async def test_keys_are_lent_for_proven_commands_to_whom_a_key_names(served: Ser
     first, second = answer.json()["commands"]
     assert first["refused"] == refused
     assert bool(first["sender"]) == bool(first["keys"]) == (not refused)
-    assert bool(second["refused"]) == (refused == "not_addressed" or action.endswith("letters")), "each by itself"
+    assert bool(second["refused"]) == (refused in ("not_addressed", "not_named") or action.endswith("letters")), (
+        "each by itself"
+    )
     if not refused:
         (loan,) = first["keys"]
         assert loan["box"]
@@ -242,6 +244,17 @@ async def test_one_request_a_minute_and_saga_and_none_for_what_only_looks_like_a
         await keys.close()
 
 
+@pytest.mark.parametrize("action", ["key.lend:visit", "key.lend"])
+async def test_with_a_key_that_names_somebody_else_commands_wait(served: Served, action: str) -> None:
+    """A slip in what the key was made for fails nobody's saga: the key is wrong, the commands are not."""
+    keys = LentKeys(str(served.product.client.base_url), await served.key(action))
+    (first, _) = await served.commands("lent-1")
+    with pytest.raises(KeyServiceError, match=r"lends this process nothing for visits: .* --action key.lend:visits"):
+        await keys.ask([first])
+    assert (keys.away, keys.refusal(first)) == (True, "")
+    await keys.close()
+
+
 @pytest.mark.parametrize("answer", [b"[]", b"{", b'{"publicKey": "AAAA", "commands": []}', b'{"publicKey": 1}'])
 async def test_what_does_not_answer_as_a_key_service_is_waited_for(served: Served, answer: bytes) -> None:
     """Another program at that address makes nobody's command a dead letter."""
@@ -264,7 +277,7 @@ async def test_nobody_else_is_let_in_to_the_key_service(served: Served) -> None:
     nothing = {"publicKey": "A" * 43 + "=", "commands": [command]}
     assert (await served.product.post("/v1/keys/lend", nothing)).status_code == 422, "a box that anybody could open"
     by_header = await served.product.post("/v1/keys/lend", {"publicKey": PUBLIC, "commands": [command]})
-    assert by_header.json()["commands"][0]["refused"] == "not_addressed", "who names no participant is lent nothing"
+    assert by_header.json()["commands"][0]["refused"] == "not_named", "who names no participant is lent nothing"
 
 
 async def test_a_forged_command_is_not_obeyed(served: Served) -> None:
