@@ -109,18 +109,26 @@ class FeedRunner(Runner):
         """Sends until asked to stop; then others need not wait for the end of the lease."""
         await super().run(stopping, pulse)
         if self._held_until:
-            try:
-                async with self._store.pools.connection("projection") as connection:
-                    await connection.execute(SQL["let_go"], self.projection.name, self._holder)
-            except StoreError as error:
-                log.info("the lease on the record feed ends by itself", reason=str(error)[:200])
+            await self._let_go()
 
     async def prepared(self, records: Sequence[FeedRecord]) -> bool:
         """Sends; no connection is held meanwhile. False where another process does. Raises NotSentError."""
         if not await self._leased():
             return False
-        await self._out.send(records, await self._feed.facts(records))
+        try:
+            await self._out.send(records, await self._feed.facts(records))
+        except NotSentError:
+            await self._let_go()  # it may be our own way to the broker that is broken: whoever stands by tries next
+            raise
         return True
+
+    async def _let_go(self) -> None:
+        self._held_until = 0.0
+        try:
+            async with self._store.pools.connection("projection") as connection:
+                await connection.execute(SQL["let_go"], self.projection.name, self._holder)
+        except StoreError as error:
+            log.info("the lease on the record feed ends by itself", reason=str(error)[:200])
 
     async def _leased(self) -> bool:
         """This process is the one that sends, for half of the lease at least; asked again after whatever went wrong."""

@@ -231,6 +231,17 @@ async def test_one_process_sends_while_the_others_stand_by(told: Told) -> None:
     assert len(set(sent)) == len(sent) == await position(told) == 12
 
 
+async def test_who_cannot_reach_the_broker_lets_another_try(told: Told) -> None:
+    """A process whose own way to the broker is broken tries again and again, and keeps nobody else from sending."""
+    await nothing_sent(told)
+    broken, well = sender(told, Grumpy("unavailable"), batch=4), sender(told, Grumpy("too_large"), batch=4)
+    with pytest.raises(NotSentError, match="waits for the broker"):
+        await broken.step()
+    assert await well.step() == 4
+    assert await broken.step() is None, "it stands by now"
+    assert await position(told) == 4
+
+
 async def test_who_lost_the_lease_while_sending_repeats_and_moves_nothing(told: Told) -> None:
     """Frozen beyond its lease: another goes on meanwhile, and where that stands is not changed by who wakes."""
     await nothing_sent(told)
