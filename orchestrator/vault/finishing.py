@@ -48,7 +48,7 @@ class Finishing:
         """Takes up what somebody left, until told to stop."""
         while not stopping:
             try:
-                more = await self.one()
+                more = await self.one(pulse.beat)
                 pulse.beat()
             except (BusyError, StoreError) as error:
                 if not error.retriable:
@@ -58,12 +58,13 @@ class Finishing:
             if not more:
                 await stopping.sleep(POLL_MS)
 
-    async def one(self) -> bool:
-        """Finishes one erasure that waits for it; False where none does. Raises StoreError."""
+    async def one(self, beat: Callable[[], None] = lambda: None) -> bool:
+        """Finishes one erasure that waits for it; False where none does. `beat`: called after each saga, of which there
+        may be thousands. Raises StoreError."""
         async with self._pools.connection("vault") as connection:
             rows = await connection.fetch(SQL["unfinished"], LEASE_SECONDS, AGAIN_SECONDS_MAX)
         for row in rows:
-            await self._finish(row)
+            await self._finish(row, beat)
             log.info("an erasure was finished that somebody had left", request=row["request"])
         return bool(rows)
 
@@ -73,7 +74,7 @@ class Finishing:
             row = await connection.fetchrow(SQL["asked"], tenant, request)
         await self._finish(row)
 
-    async def _finish(self, row: Any) -> None:
+    async def _finish(self, row: Any, beat: Callable[[], None] = lambda: None) -> None:
         tenant, request = row["tenant"], row["request"]
         async with self._pools.connection("vault") as connection:
             rows = await connection.fetch(SQL["sagas_of"], row["key_ids"], FRESH_SECONDS)
@@ -84,6 +85,7 @@ class Finishing:
                 told += 1
             else:
                 untold += 1
+            beat()
         async with self._pools.connection("vault") as connection:
             await connection.execute(SQL["finished"], tenant, request, told, untold)
 

@@ -210,6 +210,20 @@ async def test_a_second_hold_takes_no_other_ones_place(act: Act) -> None:
     assert await act.erasing.hold("main", "CUST-ANNA", "", "omar") == 1
 
 
+async def test_an_erasure_of_many_sagas_does_not_look_like_a_loop_that_stands(act: Act) -> None:
+    """Each saga that is told is progress: a process whose loops stand is restarted."""
+    await act.sealed("CUST-ANNA", "s-1", "s-2", "s-retired")
+    for saga in ("s-1", "s-2", "s-retired"):
+        await act.saga(saga, saga)
+    await act.erasing.ask("main", "CUST-ANNA", "ER-7", "a letter", "olga")
+    await act.erasing.confirm("main", "ER-7", "omar")
+    async with act.pools.connection("vault") as connection:
+        await connection.execute("UPDATE vault_erasures SET again_at = now()")
+    beats: list[int] = []
+    assert await act.finishing.one(lambda: beats.append(len(act.submitted)))
+    assert len(set(beats)) == 3
+
+
 async def test_of_two_who_confirm_in_one_moment_one_tells_the_sagas(act: Act) -> None:
     """The button clicked twice: both found the request unconfirmed before either had the keys."""
     await act.sealed("CUST-ANNA", "s-1")
