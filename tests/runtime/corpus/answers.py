@@ -152,6 +152,8 @@ def children() -> Iterator[Bad]:
         "child: data does not fit", between(START_TYPE, right | {"data": {"leg_id": []}}, LEG.encode()), "invalid"
     )
     lost = right | {"saga": "nonsense", "parent": PARENT | {"saga_id": NOBODY}}
+    asked = right | {"type": "orchestrator.ActivateDefinition"}
+    yield dead("child: a request for a version", between(START_TYPE, asked, LEG.encode()), "unauthorised_source")
     yield dead("child: unknown saga, unknown parent", between(START_TYPE, lost, b"lost"), "unknown_saga")
     orphan = right | {"parent": PARENT | {"saga_id": NOBODY}}
     yield dead("child: a parent that is nowhere", between(START_TYPE, orphan, LEG.encode()), "unknown_saga")
