@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)  # SIGALRM is the runner's: its limit of time
 _RUNNER = "PYTEST_"  # variables with which the runner of tests speaks to itself
 
 

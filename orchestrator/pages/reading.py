@@ -50,7 +50,7 @@ class Office:
         self._operations = OperationQueries(runtime.store.pools)
         self._read = Reading(runtime.store)
         self._graphs: dict[tuple[str, int], Graph] = {}
-        self.log = LogLooks(runtime.broker, self._operations)
+        self.log = LogLooks(runtime.broker, self._operations, runtime.vault)
         self.causes = Causes(self._read, self._operations)
         self.bulk = Bulk(runtime.store.pools)
         self.finding = Finding(runtime.store.pools, trace_id_of)
