@@ -85,7 +85,7 @@ async def moved(request: Request, office: OfficeOf, actor: Acting, bulk_id: str,
     """Starts, proposes, confirms, withdraws, pauses, resumes or stops it."""
     act = await _act(office, actor, bulk_id)
     form = await form_of(request)
-    reason = form.one("reason").strip()
+    reason = "" if move in ("pause", "resume") else form.one("reason").strip()  # whatever was typed to stop it
     refused = _refused(act, actor, move)
     if refused:
         return await _page(request, office, actor, act, refused=refused, reason=reason, status=409)
@@ -94,8 +94,12 @@ async def moved(request: Request, office: OfficeOf, actor: Acting, bulk_id: str,
     if (wants and not reason) or len(reason) > REASON_CHARACTERS_MAX:
         errors = [("reason", "Say why, in 2,000 characters at most: it stays in the records.")]
         return await _page(request, office, actor, act, errors=errors, reason=reason, status=422)
+    if move == "stop":  # at once: looking for names in what thousands of sagas hold takes seconds
+        await office.bulk.move(act, "paused", "paused", actor.id, seen=["running"])
     repeated = await office.repeats(actor, await office.bulk.sagas(act), reason) if reason else ""
     if repeated:
+        if move == "stop":
+            act, repeated = await _act(office, actor, bulk_id), f"{repeated} Until then it is paused."
         return await _page(request, office, actor, act, errors=[("reason", repeated)], reason=reason, status=422)
     keep, confirms = move in ("start", "propose"), move == "confirm"
     if not await office.bulk.move(

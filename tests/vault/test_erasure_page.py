@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from html import unescape
 
+import asyncpg
 import httpx2
 import pytest
 
@@ -134,6 +135,19 @@ async def test_what_staff_write_beside_sagas_in_the_clear_repeats_nobody(product
     refused = await send(product, f"{bulk}/start", {"reason": "call her at 7 Rosebud Lane, Kingsmarkham"})
     assert (refused.status_code, "(address)" in words(refused.text)) == (422, True)
     assert (await send(product, f"{bulk}/start", {"reason": "the letter is mended"})).status_code == 303
+    await product.until("p-3", "stuck")
+    bulk = (await send(product, f"{cause[0]}/preview", {"act": "retry"})).headers["location"]
+    connection = await asyncpg.connect(product.database.admin_url)
+    try:
+        await connection.execute("UPDATE bulk_items SET next_at = next_at + 9e15 WHERE state = 'open'")
+    finally:
+        await connection.close()
+    assert (await send(product, f"{bulk}/start", {"reason": "the letter is mended"})).status_code == 303
+    assert (await send(product, f"{bulk}/pause", {"reason": "Durbeyfield!"})).status_code == 303, "it needs no reason"
+    assert (await send(product, f"{bulk}/resume", {"reason": "Durbeyfield!"})).status_code == 303
+    refused = await send(product, f"{bulk}/stop", {"reason": "Durbeyfield!"})
+    assert (refused.status_code, "Until then it is paused." in words(refused.text)) == (422, True)
+    assert (await send(product, f"{bulk}/stop", {"reason": "the letter is wrong"})).status_code == 303
     view = {"name": "hers", "path": "/office/sagas", "view": "customer=CUST-TESS"}
     saved = (await send(product, "/office/views", view)).headers["location"]
     found = (await see(product, saved)).headers["location"]
