@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import hashlib
 import json
 import subprocess
@@ -76,11 +77,17 @@ def test_another_key_or_no_file_ends_with_its_exit_code(tmp_path: Path, capsys: 
 
 
 def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
-    """Four times as many sagas, which all could go on: their last records are in a file, not in memory."""
+    """Sixteen times as many sagas, which all could go on: their last records are in a file, not in memory."""
+    few, many = (least_memory(tmp_path / f"log-{sagas}", sagas) for sagas in (500, 8_000))
+    assert many < 4 * few
+
+
+def least_memory(log: Path, sagas: int) -> int:
+    """The most bytes in use while a log is verified; the least of three times, as other threads use some, too."""
+    log.write_text("".join(map(line, range(sagas))))
     peaks = []
-    for sagas in (500, 2_000):
-        log = tmp_path / f"log-{sagas}"
-        log.write_text("".join(map(line, range(sagas))))
+    for _ in range(3):
+        gc.collect()
         tracemalloc.start()
         try:
             said: list[str] = []
@@ -90,7 +97,7 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
             tracemalloc.stop()
         assert len(said) == 1  # nobody signed it
         assert found.startswith(f"{sagas} records of {sagas} sagas, ")
-    assert peaks[1] < 1.2 * peaks[0]
+    return min(peaks)
 
 
 def line(number: int) -> str:
