@@ -11,6 +11,11 @@ from tests.kernel.mutations.mutation import Mutation, mutation
 
 COORDINATOR, TURNS, WAITS, MERGE = "runtime/coordinator", "runtime/turns", "runtime/waits", "runtime/merge"
 STATES, SUBMIT, OUTGOING, STREAM = "runtime/states", "runtime/submit", "runtime/outgoing", "runtime/stream"
+ASKED_AFTER_COMMIT = (
+    "            if not await self._store.committed("
+    "write.appends, messages, used.late_until if used is not None else 0):\n"
+    "                return None\n"
+)
 
 BUGS: tuple[Mutation, ...] = (
     mutation(
@@ -23,14 +28,11 @@ BUGS: tuple[Mutation, ...] = (
     ),
     mutation(
         "retry on an unknown commit without asking", COORDINATOR,
-        "            if not await self._store.committed(write.appends, messages, late_until):\n"
-        "                return None\n",
-        "            return None\n",
+        ASKED_AFTER_COMMIT, "            return None\n",
     ),
     mutation(
         "an unknown commit is believed", COORDINATOR,
-        "            if not await self._store.committed(write.appends, messages, late_until):\n"
-        "                return None\n", "",
+        ASKED_AFTER_COMMIT, "",
     ),
     mutation(
         "the inbox is not asked", TURNS,
@@ -59,7 +61,7 @@ BUGS: tuple[Mutation, ...] = (
     ),
     mutation(
         "a lost call is asked about before it can have got lost", COORDINATOR,
-        "            late_until = used.late_until if used is not None else 0\n", "            late_until = 0\n",
+        "messages, used.late_until if used is not None else 0)", "messages, 0)",
     ),
     mutation(
         "what is believed of one saga is believed of all", STATES,
