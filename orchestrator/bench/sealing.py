@@ -90,10 +90,7 @@ async def _run(here: Place, options: SealingOptions, *, sealed: bool) -> dict[st
             await driver.run(f"warm-{uuid.uuid4().hex[:6]}-", WARM_UP_SAGAS, WARM_UP_SAGAS)
             await asyncio.sleep(SETTLE_SECONDS)
             before = _used(here, processes)
-            if options.rate:
-                seconds = await driver.paced(prefix, options.sagas, options.rate)
-            else:
-                seconds, _ = await driver.run(prefix, options.sagas, options.sagas)
+            seconds = await driver.offer(prefix, options.sagas, options.rate)
         await asyncio.sleep(SETTLE_SECONDS)
         after = _used(here, processes)
         wrong, _ = await checked(here, ORDERS, prefix, options.sagas)

@@ -105,10 +105,7 @@ async def _run(here: Place, options: TraceOptions, ratio: float, url: str) -> di
             driver = Paced(here, STEPS, upstream)
             await driver.run(f"warm-{uuid.uuid4().hex[:6]}-", WARM_UP_SAGAS, WARM_UP_SAGAS)
             before, spans = _cpu_seconds(here, processes), _spans(url)
-            if options.rate:
-                seconds = await driver.paced(prefix, options.sagas, options.rate)
-            else:
-                seconds, _ = await driver.run(prefix, options.sagas, options.sagas)
+            seconds = await driver.offer(prefix, options.sagas, options.rate)
         await asyncio.sleep(SETTLE_SECONDS)
         used = _cpu_seconds(here, processes) - before
         wrong, _ = await checked(here, STEPS, prefix, options.sagas)
@@ -141,6 +138,10 @@ class Paced(Driver):
             if now > sagas / rate + LATE_SECONDS_MAX:
                 raise CliError(ExitCode.TIME_OUT, f"{sagas - over} sagas have not ended: the machine is too slow")
         return time.perf_counter() - began
+
+    async def offer(self, prefix: str, sagas: int, rate: int) -> float:
+        """At that rate, or with `rate` 0 as fast as it goes; seconds until the last has ended."""
+        return await self.paced(prefix, sagas, rate) if rate else (await self.run(prefix, sagas, sagas))[0]
 
 
 def _cpu_seconds(here: Place, processes: list[Process]) -> float:

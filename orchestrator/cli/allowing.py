@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.options import DryRun, Json, Yes, agreed, require_reason
+from orchestrator.cli.options import DryRun, Json, Yes, agreed, require_named, require_reason
 from orchestrator.cli.output import CliError, ExitCode, Output
 from orchestrator.cli.proofs import notes_of, run_on_store, settings_of_log, trusted
 
@@ -48,8 +48,7 @@ def allow_start(
     """Lets processes start for some hours although no place for checkpoints answers. It stays visible."""
     out = Output(as_json)
     require_reason(reason)
-    if not by.strip():
-        raise CliError(ExitCode.USAGE, "whoever allows this is named: it stays in the audit trail", 'add --by "..."')
+    require_named(by, "allows")
 
     async def work(settings: Settings, store: PostgresStore) -> dict[str, Any]:
         import structlog

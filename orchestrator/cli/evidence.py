@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from orchestrator.cli.options import DryRun, Json, Yes, agreed, require_reason
+from orchestrator.cli.options import DryRun, Json, Yes, agreed, require_named, require_reason
 from orchestrator.cli.output import EXIT_CODES, CliError, ExitCode, Output
 from orchestrator.cli.proofs import (
     instant_of,
@@ -181,8 +181,7 @@ def accept(
     """Lets this database go on although a published checkpoint knows more, or something else. It stays visible."""
     out = Output(as_json)
     require_reason(reason)
-    if not by.strip():
-        raise CliError(ExitCode.USAGE, "whoever accepts this is named: it stays in the audit trail", 'add --by "..."')
+    require_named(by, "accepts")
 
     async def work(settings: Settings, store: PostgresStore) -> dict[str, Any]:
         import structlog

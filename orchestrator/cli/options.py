@@ -23,6 +23,12 @@ def require_reason(reason: str) -> None:
         raise CliError(ExitCode.USAGE, "a reason is required: it becomes part of the record", 'add --reason "..."')
 
 
+def require_named(by: str, does: str) -> None:
+    """Raises CliError where nobody is named for an act that the log itself cannot ascribe. `does`: a verb."""
+    if not by.strip():
+        raise CliError(ExitCode.USAGE, f"whoever {does} this is named: it stays in the audit trail", 'add --by "..."')
+
+
 def agreed(out: Output, consequence: str, *, yes: bool, dry_run: bool) -> bool:
     """Says what will happen and asks. False after `--dry-run`; raises CliError where nobody agrees."""
     out.say(consequence)

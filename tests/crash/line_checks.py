@@ -156,11 +156,16 @@ class Checks:
         streams: dict[str, list[StoredRecord]] = {head["saga_id"]: [] for head in heads}
         for row in await self._connection.fetch(SQL["records"], list(streams)):
             streams[row["saga_id"]].append(opened(row["saga_id"], row["version"], row["body"], row["hash"]))
-        for head in heads:
-            flaws += _stream_flaws(head, streams[head["saga_id"]])
         for row in await self._connection.fetch(SQL["left_over"], list(streams)):
             flaws.append(f"{row['saga_id']}: a {row['what']} is left over")
-        flaws += await self._effect_flaws(keys)
+        return [*flaws, *await self._judged(run, heads, streams)]
+
+    async def _judged(self, run: str, heads: Sequence[Any], streams: Mapping[str, list[StoredRecord]]) -> list[str]:
+        """What is wrong with these sagas, each as it ended, and with all that they did."""
+        flaws: list[str] = []
+        for head in heads:
+            flaws += _stream_flaws(head, streams[head["saga_id"]])
+        flaws += await self._effect_flaws(self.keys(run))
         dead = await self._connection.fetch(SQL["dead_letters"])
         kept = sum(row["key"] == f"{run}-x".encode() for row in dead)
         if kept != 1:
